@@ -1,0 +1,36 @@
+"""The errors a user can mend, told in one message, and the exit codes of the scripts.
+
+In: a script's `main`. Out: an exit code, and at most one message on stderr.
+"""
+
+import sys
+
+
+class InputError(ValueError):
+    """A wrong input: a case, a file or a setting, and not a defect of the program.
+
+    The message says what happened, what was expected and what to do.
+    """
+
+
+def exit_code(main):
+    """Runs a script's `main` and returns the exit code that tells how it ended.
+
+    An `InputError` or an `OSError` becomes one message on stderr; any other exception is a
+    defect of the program and keeps its traceback.
+
+    Args:
+        main: Callable without arguments.
+
+    Returns:
+        0 if `main` returned, 1 after an error of the data or the machine, 130 after Ctrl-C.
+    """
+    try:
+        main()
+    except (InputError, OSError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted: nothing half-written was left under a final name.", file=sys.stderr)
+        return 130
+    return 0

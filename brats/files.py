@@ -1,0 +1,43 @@
+"""Files that are complete or absent.
+
+In: the final path of a file. Out: a temporary path to write to, renamed once it is whole.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Gives a temporary path beside `path`, and renames it to `path` if the block succeeds.
+
+    The folder of `path` is made if it does not exist. If the block raises, the temporary file
+    is removed and what stood under `path` before is untouched.
+
+    Args:
+        path: Final path, str or `Path`.
+
+    Yields:
+        A `Path` in the same folder, with the same suffixes as `path`.
+
+    Raises:
+        OSError: If the folder cannot be made or written to; names the folder.
+    """
+    path = Path(path)
+    _make_writable_folder(path.parent)
+    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _make_writable_folder(folder):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"Cannot make the folder {folder}: {error.strerror}.") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"The folder {folder} is not writable. Choose another one.")

@@ -1,0 +1,272 @@
+"""Volumes: reading, checking and writing NIfTI files, the crop and the normalization.
+
+In: the files of a `Case`. Out: raw volumes and classes in one geometry, their normalized
+channels, and label volumes on disk in the geometry of the input.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK
+
+from brats.cases import MODALITIES, labels_to_classes
+from brats.errors import InputError
+from brats.files import replacing
+
+BACKGROUND = -9.0  # Normalized value of every pixel outside the brain.
+PERCENTILES = (1, 99)  # Between these, intensities are kept; beyond, clipped.
+NORMALIZATION = "slice z-score of the window's 1st to 99th percentile, background -9"
+PUBLISHED_SHAPE = (155, 240, 240)  # (Z, Y, X) of every BraTS volume to 2023.
+PUBLISHED_WINDOW = (slice(1, 147), slice(29, 221), slice(42, 194))
+SLICES_AT_ONCE = 16  # Keeps the arithmetic of `normalize` in the processor's cache.
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where a volume lies in the scanner: SimpleITK's values, in the order (x, y, z).
+
+    Attributes:
+        spacing_mm: Voxel size.
+        origin_mm: Position of the first voxel.
+        direction: Row-major 3x3 matrix of the axes, nine values.
+    """
+
+    spacing_mm: tuple
+    origin_mm: tuple
+    direction: tuple
+
+    def is_close_to(self, other):
+        """Returns whether two geometries agree to 0.001 mm and 0.0001 in direction."""
+        return (
+            np.allclose(self.spacing_mm, other.spacing_mm, rtol=0, atol=1e-3)
+            and np.allclose(self.origin_mm, other.origin_mm, rtol=0, atol=1e-3)
+            and np.allclose(self.direction, other.direction, rtol=0, atol=1e-4)
+        )
+
+
+@dataclass(frozen=True)
+class RawCase:
+    """The voxels of one case.
+
+    Attributes:
+        volumes: One array `(Z, Y, X)` per modality, in the order of `MODALITIES`, as stored.
+        classes: Ground truth, uint8 class indices `(Z, Y, X)`, or None.
+        geometry: The `Geometry` that all files share.
+    """
+
+    volumes: list
+    classes: np.ndarray | None
+    geometry: Geometry
+
+
+def read_volume(path):
+    """Reads a three-dimensional image.
+
+    Args:
+        path: Path of a NIfTI file.
+
+    Returns:
+        `(volume, geometry)`: an array `(Z, Y, X)` in the type of the file, and a `Geometry`.
+
+    Raises:
+        InputError: If the file cannot be read, is not three-dimensional, or holds values that
+            are not finite; names the file.
+    """
+    try:
+        image = SimpleITK.ReadImage(str(path))
+    except RuntimeError as error:
+        raise InputError(f"Cannot read {path} as a NIfTI image: {_last_line(error)}") from error
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(
+            f"{path} has size {image.GetSize()} and {image.GetNumberOfComponentsPerPixel()} "
+            "components; expected one scalar volume in three dimensions."
+        )
+    volume = SimpleITK.GetArrayFromImage(image)  # (Z, Y, X)
+    if volume.dtype.kind == "f" and not np.isfinite(volume).all():
+        raise InputError(
+            f"{path} holds {np.count_nonzero(~np.isfinite(volume))} voxels that are NaN or "
+            "infinite; expected finite intensities. Repair or remove the case."
+        )
+    return volume, Geometry(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+
+
+def read_case(case):
+    """Reads the modalities and, where there is one, the ground truth of a case.
+
+    Args:
+        case: A `Case`.
+
+    Returns:
+        A `RawCase`.
+
+    Raises:
+        InputError: If a file cannot be read, the files disagree in size or geometry, an image
+            holds a value that is not finite, or the ground truth an unknown label; names the
+            case and the file.
+    """
+    paths = list(case.images.values()) + ([case.segmentation] if case.segmentation else [])
+    volumes, geometries = zip(*map(read_volume, paths), strict=True)
+    for path, volume, geometry in zip(paths, volumes, geometries, strict=True):
+        if volume.shape != volumes[0].shape or not geometry.is_close_to(geometries[0]):
+            raise InputError(
+                f"The files of case {case.id} do not lie on one grid: {path.name} has "
+                f"{_grid(volume, geometry)}, {paths[0].name} has "
+                f"{_grid(volumes[0], geometries[0])}. Resample them to one grid."
+            )
+    classes = None
+    if case.segmentation:
+        try:
+            classes = labels_to_classes(volumes[-1], case.scheme)
+        except InputError as error:
+            raise InputError(f"Case {case.id}, {case.segmentation}: {error}") from error
+    return RawCase(list(volumes[: len(MODALITIES)]), classes, geometries[0])
+
+
+def crop_window(volumes, min_size):
+    """Returns the window that statistics are taken from and patches lie in.
+
+    Volumes of 155 x 240 x 240 get the published window; others the bounding box of the brain,
+    widened in the plane to at least `min_size` pixels where the slice has them.
+
+    Args:
+        volumes: One raw array `(Z, Y, X)` per modality; the brain is where any is not 0.
+        min_size: Least height and width, pixels.
+
+    Returns:
+        Three slices, along Z, Y and X.
+    """
+    shape = volumes[0].shape
+    if shape == PUBLISHED_SHAPE:
+        return PUBLISHED_WINDOW
+    brain = np.logical_or.reduce([volume != 0 for volume in volumes])
+    window = []
+    for axis, least in enumerate((1, min_size, min_size)):
+        others = tuple(other for other in range(3) if other != axis)
+        occupied = np.flatnonzero(brain.any(axis=others))
+        first, last = (occupied[0], occupied[-1] + 1) if occupied.size else (0, shape[axis])
+        window.append(_widen(int(first), int(last), least, shape[axis]))
+    return tuple(window)
+
+
+def normalize(volume, rows=slice(None), columns=slice(None)):
+    """Standardizes every axial slice of one modality by the statistics of a window of it.
+
+    Formula, for a slice `x` whose window holds the pixels `w`:
+
+        low, high = 1st and 99th percentile of w, zeros included
+        clipped   = clip(x, low, high);  v = non-zero pixels of clip(w, low, high)
+        result    = (clipped - mean(v)) / std(v), and -9 where x is 0
+
+    A slice whose clipped window, or whose `v`, is constant stays as clipped: an empty slice,
+    and one with less than 1 % brain, is 0.
+
+    Args:
+        volume: Raw intensities, any real dtype, shape `(Z, Y, X)`; 0 outside the brain.
+        rows: Window along Y, a slice.
+        columns: Window along X, a slice.
+
+    Returns:
+        float32 array `(Z, Y, X)`; the arithmetic is float64.
+
+    Reference:
+        Kermi, Mahmoudi, Khadir, BrainLes 2018, and its implementation.
+    """
+    normalized = np.empty(volume.shape, dtype=np.float32)
+    for start in range(0, len(volume), SLICES_AT_ONCE):
+        block = slice(start, start + SLICES_AT_ONCE)
+        pixels = volume[block].astype(np.float64)
+        low, high = np.percentile(pixels[:, rows, columns], PERCENTILES, axis=(1, 2), keepdims=True)
+        clipped = np.clip(pixels, low, high)
+        mean, deviation = _nonzero_statistics(clipped[:, rows, columns])
+        degenerate = deviation == 0
+        standardized = (clipped - mean) / np.where(degenerate, 1, deviation)
+        # Departure: the original marks every pixel equal to the slice's minimum, which is brain
+        # where less than 1 % of the slice is background.
+        standardized[pixels == 0] = BACKGROUND
+        normalized[block] = np.where(degenerate, clipped, standardized)
+    return normalized
+
+
+def normalize_case(volumes, window):
+    """Normalizes all modalities of a case over whole slices.
+
+    Args:
+        volumes: One raw array `(Z, Y, X)` per modality.
+        window: Three slices as of `crop_window`; rows and columns give the statistics.
+
+    Returns:
+        float32 channels `(Z, Y, X, M)`.
+    """
+    channels = np.empty((*volumes[0].shape, len(volumes)), dtype=np.float32)
+    for index, volume in enumerate(volumes):
+        channels[..., index] = normalize(volume, *window[1:])
+    return channels
+
+
+def brain_mask(channels):
+    """Returns where any normalized channel shows brain: `(Z, Y, X, M)` to bool `(Z, Y, X)`."""
+    return ((channels != 0) & (channels != BACKGROUND)).any(axis=-1)
+
+
+def write_volume(path, volume, geometry):
+    """Writes a compressed NIfTI file that is complete or absent, and reads it back.
+
+    Args:
+        path: Final path, ending in `.nii.gz`.
+        volume: Array `(Z, Y, X)`, written in its own dtype.
+        geometry: The `Geometry` to write.
+
+    Raises:
+        OSError: If the folder is not writable, or the file does not read back as written.
+    """
+    image = SimpleITK.GetImageFromArray(volume)
+    image.SetSpacing(geometry.spacing_mm)
+    image.SetOrigin(geometry.origin_mm)
+    image.SetDirection(geometry.direction)
+    with replacing(path) as temporary:
+        try:
+            SimpleITK.WriteImage(image, str(temporary), useCompression=True)
+            written, written_geometry = read_volume(temporary)
+        except (RuntimeError, InputError) as error:
+            raise OSError(f"Cannot write {path}; is the disk full? {_last_line(error)}") from error
+        if not (np.array_equal(written, volume) and written_geometry.is_close_to(geometry)):
+            raise OSError(f"{path} does not read back as written; is the disk full?")
+
+
+def _widen(first, last, least, size):
+    """Returns the slice [first, last) grown evenly to `least`, moved and cut to [0, size)."""
+    length = min(max(last - first, least), size)
+    start = min(max((first + last - length) // 2, 0), size - length)
+    return slice(start, start + length)
+
+
+def _nonzero_statistics(clipped):
+    """Returns mean and population deviation of the non-zero pixels, `(Z, 1, 1)` each.
+
+    The deviation is exactly 0 where the pixels, or the non-zero ones among them, are constant.
+    """
+    axes = {"axis": (1, 2), "keepdims": True}
+    nonzero = clipped != 0
+    count = np.maximum(nonzero.sum(**axes), 1)
+    mean = clipped.sum(**axes) / count
+    squares = np.where(nonzero, clipped - mean, 0) ** 2
+    deviation = np.sqrt(squares.sum(**axes) / count)
+    largest = clipped.max(**axes)
+    constant = largest == clipped.min(**axes)
+    constant |= largest == np.where(nonzero, clipped, largest).min(**axes)
+    return mean, np.where(constant, 0, deviation)
+
+
+def _grid(volume, geometry):
+    return (
+        f"size {volume.shape[::-1]}, spacing {_numbers(geometry.spacing_mm)} mm, origin "
+        f"{_numbers(geometry.origin_mm)} and direction {_numbers(geometry.direction)}"
+    )
+
+
+def _numbers(values):
+    return "(" + ", ".join(f"{value:g}" for value in values) + ")"
+
+
+def _last_line(error):
+    return str(error).strip().splitlines()[-1]

@@ -1,0 +1,1 @@
+"""What train.py and predict.py run on: batches, schedules, checkpoints, inference."""
