@@ -4,6 +4,7 @@ In: the final path of a file. Out: a temporary path to write to, renamed once it
 """
 
 import contextlib
+import csv
 import os
 from pathlib import Path
 
@@ -41,3 +42,23 @@ def _make_writable_folder(folder):
         raise OSError(f"Cannot make the folder {folder}: {error.strerror}.") from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(f"The folder {folder} is not writable. Choose another one.")
+
+
+def write_table(path, rows):
+    """Writes dicts with the same keys as CSV: a header, then one line per dict.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_table(path):
+    """Reads what `write_table` wrote, every value as text; an absent file has no rows."""
+    if not Path(path).exists():
+        return []
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,41 @@
+"""What produced a file or a run: settings, versions of the packages, commit.
+
+In: settings and package names. Out: dicts for the files' own records, and the header that a
+script prints first.
+"""
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+
+def software_versions(*packages):
+    """Returns the version of Python and of each installed package, by name."""
+    versions = {name: metadata.version(name) for name in packages}
+    return {"python": platform.python_version(), **versions}
+
+
+def source_commit():
+    """Returns the commit of this checkout, with "-dirty" after local changes, or "unknown"."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        result = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return result.stdout.strip()
+
+
+def header(title, **facts):
+    """Returns a title and one aligned line per fact; a dict becomes "name value" pairs."""
+    facts = {name.replace("_", " "): _text(value) for name, value in facts.items()}
+    width = max(map(len, facts), default=0)
+    return "\n".join([title, *(f"  {name:<{width}}  {text}" for name, text in facts.items())])
+
+
+def _text(value):
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {item}" for name, item in value.items())
+    return str(value)

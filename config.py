@@ -1,0 +1,220 @@
+"""Every choice of the three scripts: one frozen dataclass each, and flags made from its fields.
+
+In: command line arguments, or a dict read from JSON. Out: a checked settings object. The
+defaults are the published recipe. A field `base_filters` is the flag `--base-filters`.
+"""
+
+import argparse
+import types
+import typing
+from dataclasses import asdict, dataclass, field, fields
+
+ANY = ("any value", lambda value: True)
+COUNT = ("a whole number of at least 1", lambda value: value >= 1)
+NATURAL = ("a whole number of at least 0", lambda value: value >= 0)
+POSITIVE = ("a number above 0", lambda value: 0 < value < float("inf"))
+FRACTION = ("a number of at least 0 and below 1", lambda value: 0 <= value < 1)
+WEIGHTS = ("numbers above 0", lambda value: all(0 < item < float("inf") for item in value))
+
+
+def one_of(*names):
+    """Returns the check that a setting is one of some names."""
+    return f"one of {', '.join(names)}", lambda value: value in names
+
+
+def setting(default, help_text, check=ANY):
+    """Declares a field: its default, its help, and a check as `(expectation, predicate)`."""
+    return field(default=default, metadata={"help": help_text, "check": check})
+
+
+class Settings:
+    """Checks every field of a settings dataclass on construction.
+
+    Raises:
+        ValueError: If a value has the wrong type or is out of range; names the flag.
+    """
+
+    def __post_init__(self):
+        for item in fields(self):
+            value = getattr(self, item.name)
+            expectation, is_valid = item.metadata["check"]
+            if not _has_type(value, item.type):
+                raise ValueError(f"{flag(item.name)} is {value!r}; expected {_describe(item.type)}.")
+            if value is not None and not is_valid(value):
+                raise ValueError(f"{flag(item.name)} is {value!r}; expected {expectation}.")
+
+
+@dataclass(frozen=True)
+class ExtractConfig(Settings):
+    """What extract_patches.py does."""
+
+    data_root: str = setting("data/brats", "folder of the cases, directly or in HGG and LGG")
+    output: str = setting("data/patches.h5", "patch file to write")
+    # 146 slices times 3, as published.
+    patches_per_case: int = setting(438, "patches to draw from each case", COUNT)
+    validation_fraction: float = setting(
+        0.2, "share of the patients kept for validation", FRACTION
+    )
+    # float16 halves the file and rounds by at most 0.002.
+    dtype: str = setting("float32", "type of the stored images", one_of("float32", "float16"))
+    workers: int | None = setting(None, "cases prepared at once (default: one per core)", COUNT)
+    seed: int = setting(0, "seed of the split and of the patches' places", NATURAL)
+    overwrite: bool = setting(False, "replace an existing patch file")
+
+
+@dataclass(frozen=True)
+class TrainConfig(Settings):
+    """What train.py does."""
+
+    patches: str = setting("data/patches.h5", "patch file to train on")
+    run_dir: str = setting("runs/default", "folder to write the run to")
+    epochs: int = setting(3, "passes over the training patches", COUNT)
+    batch_size: int = setting(4, "patches in a batch", COUNT)
+    steps_per_epoch: int | None = setting(
+        None, "batches in an epoch (default: all patches)", COUNT
+    )
+    base_filters: int = setting(64, "filters of the first level", COUNT)
+    depth: int = setting(3, "times that the resolution is halved", COUNT)
+    # The published schedule divides it by 10 before the first step.
+    learning_rate: float = setting(0.08, "learning rate at compile time", POSITIVE)
+    momentum: float = setting(0.9, "momentum of the gradient descent", FRACTION)
+    schedule: str = setting(
+        "published", "learning rate over time", one_of("published", "constant", "cosine")
+    )
+    # In present-classes, a class that is absent from a batch takes no part in the Dice term.
+    loss: str = setting("published", "loss", one_of("published", "present-classes"))
+    class_weights: tuple[float, ...] = setting(
+        (1.0, 5.0, 2.0, 4.0), "cross entropy weight of each class", WEIGHTS
+    )
+    weights: str | None = setting(None, "file of weights to start from (default: random)")
+    resume: bool = setting(False, "continue the run after its last finished epoch")
+    overwrite: bool = setting(False, "replace an existing run")
+    seed: int = setting(0, "seed of the weights, the order and the flips", NATURAL)
+    mixed_precision: bool = setting(False, "compute in 16 bits where the device gains by it")
+
+
+@dataclass(frozen=True)
+class PredictConfig(Settings):
+    """What predict.py does."""
+
+    run_dir: str = setting("runs/default", "folder of the run whose network to use")
+    weights: str | None = setting(
+        None, "network to use instead: .keras, or the original's .hdf5"
+    )
+    data_root: str = setting("data/brats", "folder of the cases, directly or in HGG and LGG")
+    output: str = setting("predictions", "folder to write to")
+    cases: tuple[str, ...] = setting(
+        (), "ids of the cases (default: all that the run was not trained on)"
+    )
+    batch_size: int = setting(2, "slices in a batch", COUNT)
+    overwrite: bool = setting(False, "replace existing segmentations")
+
+
+def parse(config_class, argv=None, description=None):
+    """Reads a settings object off the command line.
+
+    Args:
+        config_class: A settings dataclass.
+        argv: List of arguments, or None for those of the process.
+        description: First lines of `--help`.
+
+    Returns:
+        An instance of `config_class`.
+
+    Raises:
+        SystemExit: With code 2 and a message that names the flag, if an argument is wrong; with
+            code 0 after `--help`.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for item in fields(config_class):
+        parser.add_argument(flag(item.name), **_argument(item))
+    values = vars(parser.parse_args(argv))
+    try:
+        return from_dict(config_class, values)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def to_dict(config):
+    """Returns the settings as a dict that JSON can hold."""
+    return asdict(config)
+
+
+def from_dict(config_class, values):
+    """Builds a settings object from a dict, such as one read from JSON.
+
+    Raises:
+        ValueError: If a setting is missing, unknown or wrong; names the flag.
+    """
+    names = {item.name for item in fields(config_class)}
+    if names != set(values):
+        raise ValueError(
+            f"The settings have {_flags(set(values) - names)} too many and lack "
+            f"{_flags(names - set(values))}; they were written by another version."
+        )
+    values = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return config_class(**values)
+
+
+def differences(config, other, ignore=()):
+    """Returns one line per setting that differs, with both values."""
+    return [
+        f"{flag(item.name)} is {getattr(config, item.name)!r}, was {getattr(other, item.name)!r}"
+        for item in fields(config)
+        if item.name not in ignore and getattr(config, item.name) != getattr(other, item.name)
+    ]
+
+
+def flag(name):
+    """Returns the flag of a field: `base_filters` to `--base-filters`."""
+    return "--" + name.replace("_", "-")
+
+
+def _flags(names):
+    return ", ".join(sorted(map(flag, names))) or "none"
+
+
+def _argument(item):
+    """Returns the keyword arguments of `add_argument` for a field."""
+    help_text = item.metadata["help"]
+    if item.type is bool:
+        return {"action": "store_true", "help": help_text}
+    if item.default not in (None, ()):
+        shown = " ".join(f"{value:g}" for value in item.default) if (
+            isinstance(item.default, tuple)
+        ) else item.default
+        help_text = f"{help_text} (default: {shown})"
+    arguments = {"default": item.default, "help": help_text, "type": _scalar_type(item.type)}
+    if typing.get_origin(item.type) is tuple:
+        arguments["nargs"] = "+"
+    return arguments
+
+
+def _scalar_type(annotation):
+    """Returns the type of one value: `int | None` and `tuple[int, ...]` both give int."""
+    if isinstance(annotation, types.UnionType | types.GenericAlias):
+        return typing.get_args(annotation)[0]
+    return annotation
+
+
+def _has_type(value, annotation):
+    if value is None:
+        return type(None) in typing.get_args(annotation)
+    scalar = _scalar_type(annotation)
+    if typing.get_origin(annotation) is tuple:
+        return isinstance(value, tuple) and all(_is_scalar(item, scalar) for item in value)
+    return _is_scalar(value, scalar)
+
+
+def _is_scalar(value, scalar):
+    accepted = (int, float) if scalar is float else scalar
+    return isinstance(value, accepted) and (scalar is bool or not isinstance(value, bool))
+
+
+def _describe(annotation):
+    names = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+    return names[_scalar_type(annotation)]

@@ -1,0 +1,106 @@
+"""The run folder: what train.py leaves behind and predict.py starts from.
+
+In: a network, its settings and its history. Out: `config.json`, `history.csv`, `best.keras` and
+`last.keras`, each complete or absent.
+"""
+
+import json
+from pathlib import Path
+
+import keras
+
+from brats.errors import InputError
+from brats.files import read_table, replacing, write_table
+
+RECORD = "config.json"
+HISTORY = "history.csv"
+BEST = "best.keras"
+LAST = "last.keras"
+
+
+def write_record(run_dir, record):
+    """Writes the settings of a run, a dict that JSON can hold, to `config.json`."""
+    with replacing(Path(run_dir) / RECORD) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def read_record(run_dir):
+    """Reads the settings of a run.
+
+    Raises:
+        FileNotFoundError: If the folder has no `config.json`.
+        InputError: If that file is not JSON.
+    """
+    path = Path(run_dir) / RECORD
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{run_dir} is not a run folder: it has no {RECORD}. Make one with train.py, or give "
+            "another with --run-dir."
+        )
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is not the record of a run: {error}") from error
+
+
+def write_epoch(run_dir, model, history):
+    """Writes the state of a run after an epoch, and the best network if this epoch gave it.
+
+    `last.keras` comes last: a run that is killed before goes on from the epoch before.
+
+    Args:
+        run_dir: Run folder.
+        model: The compiled network, saved with its optimizer.
+        history: List of one dict per epoch, the one just finished included.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    scores = [float(row["val_loss" if "val_loss" in row else "loss"]) for row in history]
+    if scores[-1] <= min(scores):
+        _save_network(model, Path(run_dir) / BEST)
+    write_table(Path(run_dir) / HISTORY, history)
+    _save_network(model, Path(run_dir) / LAST)
+
+
+def read_state(run_dir, steps_per_epoch):
+    """Reads the compiled network and the history of a run after its last finished epoch.
+
+    Args:
+        run_dir: Run folder.
+        steps_per_epoch: Optimizer steps in an epoch, int.
+
+    Returns:
+        `(model, history)`; one history row per finished epoch, its values as text.
+
+    Raises:
+        FileNotFoundError: If no epoch was finished.
+    """
+    path = Path(run_dir) / LAST
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{run_dir} has no {LAST}: no epoch was finished. Start again with --overwrite."
+        )
+    model = keras.saving.load_model(path)
+    finished = int(model.optimizer.iterations) // steps_per_epoch
+    return model, read_table(Path(run_dir) / HISTORY)[:finished]
+
+
+def best_network_path(run_dir):
+    """Returns the path of the best network of a run.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    path = Path(run_dir) / BEST
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{run_dir} has no {BEST}: no epoch was finished. Train with train.py, or give a "
+            "network with --weights."
+        )
+    return path
+
+
+def _save_network(model, path):
+    with replacing(path) as temporary:
+        model.save(temporary)

@@ -1,0 +1,138 @@
+"""Weights from files: ours (`.keras`, `.weights.h5`) and the original's (`.hdf5`, Keras 2).
+
+In: a network and a file. Out: the network with the weights of the file, or an error that says
+why they do not fit.
+"""
+
+from pathlib import Path
+
+import h5py
+import keras
+
+from brats.errors import InputError
+
+
+def load_network(path):
+    """Loads a whole network from a `.keras` file, without its optimizer.
+
+    Args:
+        path: Path of a file that `train.py` wrote.
+
+    Returns:
+        A Keras model, not compiled.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        InputError: If the file is not a Keras model of this project.
+    """
+    _check_exists(path)
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{path} is not a network that train.py wrote: {_first_line(error)}"
+        ) from error
+
+
+def load_weights(model, path):
+    """Copies weights from a file into a network of the same shape.
+
+    An original `.hdf5` file, whole model or weights only, is read by position, as its layer
+    names mean nothing here.
+
+    Args:
+        model: A built Keras model.
+        path: Path of a `.keras`, `.weights.h5` or original `.h5`/`.hdf5` file.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        InputError: If the file is of another kind, was written under Theano, or its weights do
+            not have the shapes of the network.
+    """
+    _check_exists(path)
+    if is_original(path):
+        read_original_shapes(path)
+    elif not str(path).endswith((".keras", ".weights.h5")):
+        raise InputError(
+            f"{path} is not a weight file; expected .keras, .weights.h5 or the original's .hdf5."
+        )
+    try:
+        model.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        raise InputError(
+            f"The weights in {path} do not fit a network of {model.count_params():,} parameters "
+            f"({_first_line(error)}). Check --base-filters and --depth."
+        ) from error
+
+
+def is_original(path):
+    """Returns whether a file name is that of a Keras 2 HDF5 file."""
+    name = str(path)
+    return name.endswith((".h5", ".hdf5")) and not name.endswith(".weights.h5")
+
+
+def read_original_shapes(path):
+    """Reads the settings of the network that an original `.hdf5` file holds.
+
+    Args:
+        path: Path of a Keras 2 HDF5 file, whole model or weights only.
+
+    Returns:
+        Dict with `base_filters`, `depth`, `num_classes` and `num_modalities`.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        InputError: If the file is not of that kind, or was written under Theano.
+
+    Reference:
+        Keras 2, `keras/engine/saving.py`: layers in the order of the attribute `layer_names`.
+    """
+    _check_exists(path)
+    try:
+        with h5py.File(path, "r") as file:
+            group = file["model_weights"] if "model_weights" in file else file
+            backend = _text(group.attrs["backend"])
+            kernels = [shape for shape in _weight_shapes(group) if len(shape) == 4]
+    except (OSError, KeyError) as error:
+        raise InputError(
+            f"{path} is not a Keras 2 weight file: {_first_line(error)}"
+        ) from error
+    if backend == "theano":
+        raise InputError(
+            f"{path} was written under Theano, whose convolutions flip their kernels and pad on "
+            "the other side: read here, it would give nonsense. Save it again under TensorFlow."
+        )
+    # A network of depth d has 4 + 7 d convolutions: stem, head and two in the bottom unit, and
+    # per level two in the encoder, three in the decoder, one down and one up.
+    depth, rest = divmod(len(kernels) - 4, 7)
+    if rest or depth < 1:
+        raise InputError(
+            f"{path} holds {len(kernels)} convolutions; the residual U-Net has 4 + 7 per level. "
+            "It is another network."
+        )
+    return {
+        "base_filters": kernels[0][3],
+        "depth": depth,
+        "num_classes": kernels[-1][3],
+        "num_modalities": kernels[0][2],
+    }
+
+
+def _weight_shapes(group):
+    for layer in group.attrs["layer_names"]:
+        layer_group = group[_text(layer)]
+        for weight in layer_group.attrs["weight_names"]:
+            yield layer_group[_text(weight)].shape
+
+
+def _text(value):
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _check_exists(path):
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"The weight file {path} does not exist.")
+
+
+def _first_line(error):
+    return str(error).strip().splitlines()[0]

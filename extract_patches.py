@@ -1,0 +1,150 @@
+"""Cuts 128x128 axial patches out of BraTS cases, into one HDF5 file.
+
+In: case folders under --data-root. Out: the patch file --output, complete or absent.
+
+    python extract_patches.py --data-root data/brats --output data/patches.h5
+"""
+
+import collections
+import os
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from brats.cases import CLASSES, MODALITIES, find_cases, split_cases
+from brats.errors import InputError, exit_code
+from brats.patches import (
+    PATCH_SIZE,
+    append_case,
+    creating_patch_file,
+    sample_case,
+    write_settings,
+)
+from brats.provenance import header, software_versions, source_commit
+from config import ExtractConfig, parse, to_dict
+
+# Shares that the original reports for BraTS 2017, in percent, in the order of CLASSES.
+PUBLISHED_SHARES = (98.0, 0.18, 1.1, 0.38)
+
+
+def main(argv=None):
+    """Runs the extraction with the given command line arguments."""
+    config = parse(ExtractConfig, argv, __doc__)
+    output = Path(config.output)
+    if output.exists() and not config.overwrite:
+        raise InputError(f"{output} exists. Add --overwrite, or give another --output.")
+    cases = find_cases(config.data_root, need_segmentation=True)
+    train, validation = split_cases(cases, config.validation_fraction, config.seed)
+    check_free_space(output, len(cases) * config.patches_per_case, config.dtype)
+    settings = file_settings(config, cases, train, validation)
+    print(
+        header(
+            "Extracting patches",
+            **to_dict(config),
+            cases=f"{len(cases)}: {len(train)} to train on, {len(validation)} to validate on",
+            versions=settings["versions"],
+            commit=settings["commit"],
+        )
+    )
+    with creating_patch_file(output, config.dtype) as file:
+        counts = write_cases(file, config, cases, {case.id for case in validation})
+        settings["class_shares"] = (counts / counts.sum()).tolist()
+        write_settings(file, settings)
+        num_patches = {split: len(file[split]["case"]) for split in ("train", "validation")}
+    print_class_shares(settings["class_shares"])
+    print(
+        f"Wrote {num_patches['train']} training and {num_patches['validation']} validation "
+        f"patches to {output}"
+    )
+
+
+def check_free_space(output, num_patches, dtype):
+    """Checks that the disk has room for the patches before any work is done.
+
+    Raises:
+        InputError: If it has not; gives both sizes.
+    """
+    folder = next(parent for parent in output.absolute().parents if parent.exists())
+    pixels = num_patches * PATCH_SIZE**2
+    needed = pixels * (len(MODALITIES) * np.dtype(dtype).itemsize + 1)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise InputError(
+            f"The patches need {needed / 1e9:.2f} GB, and {folder} has {free / 1e9:.2f} GB free. "
+            "Free some, or give another --output, fewer --patches-per-case or --dtype float16."
+        )
+
+
+def file_settings(config, cases, train, validation):
+    """Returns what the patch file says of its making, all but the class shares."""
+    return {
+        "label_schemes": {case.scheme.name: case.scheme.labels for case in cases},
+        "dtype": config.dtype,
+        "patches_per_case": config.patches_per_case,
+        "seed": config.seed,
+        "cases": [case.id for case in cases],
+        "split": {
+            "train": [case.id for case in train],
+            "validation": [case.id for case in validation],
+        },
+        "data_root": config.data_root,
+        "versions": software_versions("numpy", "h5py", "SimpleITK"),
+        "commit": source_commit(),
+    }
+
+
+def write_cases(file, config, cases, validation_ids):
+    """Writes the patches of every case, in order, and returns the voxels of each class."""
+
+    def sample(index):
+        # A generator of its own, so that a case's patches depend on no other case's.
+        rng = np.random.default_rng([config.seed, index])
+        return sample_case(cases[index], config.patches_per_case, rng)
+
+    counts = np.zeros(len(CLASSES), dtype=np.int64)
+    workers = config.workers or os.cpu_count()
+    progress = tqdm(in_order(sample, range(len(cases)), workers), "cases", len(cases), unit="case")
+    for index, patches in enumerate(progress):
+        case = cases[index]
+        split = "validation" if case.id in validation_ids else "train"
+        append_case(file[split], index, patches)
+        counts += patches.class_counts
+        if len(patches.centers) < config.patches_per_case:
+            progress.write(
+                f"{case.id} has {len(patches.centers)} admissible centers; took them all "
+                f"instead of {config.patches_per_case}."
+            )
+    return counts
+
+
+def in_order(function, items, workers):
+    """Yields `function(item)` for every item, in order, with `workers` threads at work ahead.
+
+    At most `workers` results wait, so memory does not grow with the number of items.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        pending = collections.deque()
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) > workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def print_class_shares(shares):
+    """Prints the share of each class beside the one that the original reports."""
+    print("Class shares of all voxels, in percent (original, BraTS 2017):")
+    for name, share, published in zip(CLASSES, shares, PUBLISHED_SHARES, strict=True):
+        print(f"  {name:<10} {100 * share:6.2f} ({published:g})")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

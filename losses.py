@@ -1,0 +1,151 @@
+"""The weighted class-imbalance loss and the soft Dice metrics.
+
+In: one-hot classes and softmax probabilities `(N, H, W, C)`. Out: one loss per example, or one
+overlap per region. All sums run over the whole batch and in float32, whatever the policy.
+
+Reference: Kermi, Mahmoudi, Khadir, BrainLes 2018, and its implementation; Sudre et al.,
+"Generalised Dice overlap as a deep learning loss function for highly unbalanced segmentations",
+DLMIA 2017.
+"""
+
+import keras
+from keras import ops
+
+EPSILON = 1e-7
+PUBLISHED_CLASS_WEIGHTS = (1.0, 5.0, 2.0, 4.0)  # normal, necrosis, edema, enhancing
+
+
+def weighted_cross_entropy(one_hot, probabilities, class_weights=PUBLISHED_CLASS_WEIGHTS):
+    """Returns the cross entropy of every example, each pixel weighted by its class.
+
+    Formula:
+
+        p'  = clip(p / sum_c p, eps, 1 - eps)
+        wce = mean over pixels of -sum_c w_c y_c log p'_c
+
+    Args:
+        one_hot: Reference, 0 or 1, shape `(N, H, W, C)`, any float dtype.
+        probabilities: Softmax output, shape `(N, H, W, C)`, any float dtype.
+        class_weights: One weight per class.
+
+    Returns:
+        float32 tensor `(N,)`.
+    """
+    one_hot, probabilities = _as_float32(one_hot, probabilities)
+    probabilities = probabilities / ops.sum(probabilities, axis=-1, keepdims=True)
+    probabilities = ops.clip(probabilities, EPSILON, 1.0 - EPSILON)
+    weights = ops.convert_to_tensor(class_weights, dtype="float32")
+    per_pixel = -ops.sum(weights * one_hot * ops.log(probabilities), axis=-1)  # (N, H, W)
+    return ops.mean(per_pixel, axis=(1, 2))
+
+
+def generalized_dice_loss(one_hot, probabilities, leave_out_absent=False):
+    """Returns one minus the generalized Dice overlap of the whole batch.
+
+    Formula:
+
+        v_c = 1 / ((sum y_c)^2 + eps)
+        gdl = 1 - 2 sum_c v_c sum(y_c p_c) / sum_c v_c (sum y_c + sum p_c)
+
+    A class that is absent from the batch gets v = 1e7, which drowns the others: the loss is then
+    1 for good and bad predictions alike. With `leave_out_absent`, v is 0 for such a class.
+
+    Args:
+        one_hot: Reference, 0 or 1, shape `(N, H, W, C)`, any float dtype.
+        probabilities: Softmax output, shape `(N, H, W, C)`, any float dtype.
+        leave_out_absent: Whether a class that is absent from the batch takes no part.
+
+    Returns:
+        float32 scalar tensor.
+    """
+    one_hot, probabilities = _as_float32(one_hot, probabilities)
+    size = ops.sum(one_hot, axis=(0, 1, 2))  # (C,)
+    weights = 1.0 / (size * size + EPSILON)
+    if leave_out_absent:
+        weights = ops.where(size > 0, weights, 0.0)
+    overlap = ops.sum(one_hot * probabilities, axis=(0, 1, 2))
+    total = size + ops.sum(probabilities, axis=(0, 1, 2))
+    return 1.0 - 2.0 * ops.sum(weights * overlap) / ops.sum(weights * total)
+
+
+@keras.saving.register_keras_serializable(package="brats")
+class ClassImbalanceLoss(keras.losses.Loss):
+    """Weighted cross entropy plus generalized Dice loss, from class indices.
+
+    One value per example is returned, so that averages over examples and over devices are
+    right; the Dice term, which belongs to the batch, is the same in each.
+
+    Args:
+        class_weights: One weight of the cross entropy per class.
+        leave_out_absent: Whether a class that is absent from the batch takes no part in the
+            Dice term; False is the published loss.
+        name: Name of the loss.
+        **kwargs: As for `keras.losses.Loss`.
+    """
+
+    def __init__(
+        self,
+        class_weights=PUBLISHED_CLASS_WEIGHTS,
+        leave_out_absent=False,
+        name="class_imbalance",
+        **kwargs,
+    ):
+        super().__init__(name=name, **kwargs)
+        self.class_weights = tuple(class_weights)
+        self.leave_out_absent = leave_out_absent
+
+    def call(self, y_true, y_pred):
+        """Classes `(N, H, W)` and probabilities `(N, H, W, C)` to losses `(N,)`."""
+        one_hot = ops.one_hot(ops.cast(y_true, "int32"), len(self.class_weights))
+        return weighted_cross_entropy(one_hot, y_pred, self.class_weights) + generalized_dice_loss(
+            one_hot, y_pred, self.leave_out_absent
+        )
+
+    def get_config(self):
+        """Returns the arguments of the constructor."""
+        return super().get_config() | {
+            "class_weights": self.class_weights,
+            "leave_out_absent": self.leave_out_absent,
+        }
+
+
+@keras.saving.register_keras_serializable(package="brats")
+class SoftDice(keras.metrics.Metric):
+    """Soft Dice overlap of a region, over everything seen since the last reset.
+
+    Formula, with `y` and `p` summed over the classes of the region:
+
+        dice = (2 sum(y p) + eps) / (sum y + sum p + eps)
+
+    Args:
+        classes: Class indices that make up the region, such as `(1, 3)`.
+        name: Name of the metric.
+        **kwargs: As for `keras.metrics.Metric`.
+    """
+
+    def __init__(self, classes, name, **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.classes = tuple(classes)
+        self.overlap = self.add_weight(name="overlap", initializer="zeros", dtype="float32")
+        self.total = self.add_weight(name="total", initializer="zeros", dtype="float32")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Adds a batch: classes `(N, H, W)`, probabilities `(N, H, W, C)`."""
+        y_true = ops.cast(y_true, "int32")
+        y_pred = ops.cast(y_pred, "float32")
+        reference = sum(ops.cast(ops.equal(y_true, c), "float32") for c in self.classes)
+        predicted = sum(y_pred[..., c] for c in self.classes)
+        self.overlap.assign_add(ops.sum(reference * predicted))
+        self.total.assign_add(ops.sum(reference) + ops.sum(predicted))
+
+    def result(self):
+        """Returns the overlap, a float32 scalar; 1 if the region never occurred."""
+        return (2.0 * self.overlap + EPSILON) / (self.total + EPSILON)
+
+    def get_config(self):
+        """Returns the arguments of the constructor."""
+        return super().get_config() | {"classes": self.classes}
+
+
+def _as_float32(*tensors):
+    return [ops.cast(tensor, "float32") for tensor in tensors]

@@ -1,0 +1,142 @@
+"""The residual U-Net: a batch of patches in, a class distribution per pixel out.
+
+In: images `(N, H, W, 4)`, normalized, H and W multiples of `2**depth`. Out: softmax
+probabilities `(N, H, W, 4)`. Build it with `build_resunet`; `docs/method.md` has the figure.
+
+Reference: Kermi, Mahmoudi, Khadir, "Deep Convolutional Neural Networks Using U-Net for Automatic
+Brain Tumor Segmentation in Multimodal MRI Volumes", BrainLes 2018.
+"""
+
+import keras
+from keras import layers
+
+NOISE_DEVIATION = 0.01  # Of the Gaussian noise added to the input in training.
+
+
+def build_resunet(input_shape=(128, 128, 4), num_classes=4, base_filters=64, depth=3):
+    """Builds the residual U-Net with pre-activation units.
+
+    Args:
+        input_shape: `(H, W, num_modalities)`; H and W are multiples of `2**depth`, or None for
+            any such size.
+        num_classes: Number of output channels, the background included.
+        base_filters: Filters of the first level; each level below has twice as many.
+        depth: Number of times that the resolution is halved.
+
+    Returns:
+        A `ResUNet`: float images `(N, H, W, num_modalities)` to float32 probabilities
+        `(N, H, W, num_classes)`.
+
+    Raises:
+        ValueError: If H or W is not a multiple of `2**depth`, here or when it is called.
+
+    Example:
+
+    >>> network = build_resunet((None, None, 4), base_filters=16)
+    >>> network.predict_on_batch(slices).shape  # slices: (155, 240, 240, 4)
+    (155, 240, 240, 4)
+    """
+    check_size(*input_shape[:2], depth)
+    inputs = keras.Input(input_shape, name="images")
+    x = layers.GaussianNoise(NOISE_DEVIATION, name="noise")(inputs)
+    x = _convolution(x, base_filters, 2, "stem")
+
+    skips = []
+    for level in range(1, depth + 1):
+        filters = base_filters * 2 ** (level - 1)
+        x = encoder_unit(x, filters, f"encoder{level}")
+        skips.append(x)
+        x = _convolution(x, 2 * filters, 2, f"down{level}", strides=2)
+
+    x = encoder_unit(x, base_filters * 2**depth, "bottom")
+
+    for level in range(depth, 0, -1):
+        filters = base_filters * 2 ** (level - 1)
+        x = layers.UpSampling2D(2, interpolation="nearest", name=f"up{level}_nearest")(x)
+        x = _convolution(x, filters, 2, f"up{level}")
+        x = layers.Concatenate(name=f"join{level}")([skips[level - 1], x])
+        x = decoder_unit(x, filters, f"decoder{level}")
+
+    x = _activate(x, "head_norm", "head_prelu")
+    x = _convolution(x, num_classes, 1, "head")
+    outputs = layers.Activation("softmax", dtype="float32", name="probabilities")(x)
+    settings = {
+        "input_shape": tuple(input_shape),
+        "num_classes": num_classes,
+        "base_filters": base_filters,
+        "depth": depth,
+    }
+    return ResUNet(inputs, outputs, settings)
+
+
+def encoder_unit(x, filters, name):
+    """Adds two activated 3x3 convolutions to their input: (N, H, W, filters) to the same."""
+    return layers.Add(name=f"{name}_add")([x, _two_convolutions(x, filters, name)])
+
+
+def decoder_unit(x, filters, name):
+    """Adds two activated 3x3 convolutions to a 1x1 one: (N, H, W, 2 filters) to half of it."""
+    convolved = _two_convolutions(x, filters, name)
+    shortcut = _convolution(x, filters, 1, f"{name}_shortcut", use_bias=False)
+    return layers.Add(name=f"{name}_add")([shortcut, convolved])
+
+
+def check_size(height, width, depth):
+    """Checks that slices can be halved `depth` times; a side of None passes.
+
+    Raises:
+        ValueError: If a side is not a multiple of `2**depth`; names the sides.
+    """
+    multiple = 2**depth
+    if any(side is not None and side % multiple for side in (height, width)):
+        raise ValueError(
+            f"Slices of {height} x {width} do not fit a network of depth {depth}; expected "
+            f"multiples of {multiple}. Pad them."
+        )
+
+
+@keras.saving.register_keras_serializable(package="brats")
+class ResUNet(keras.Model):
+    """The functional model of `build_resunet`, saved as the arguments it was built from.
+
+    Args:
+        inputs: Keras tensor of the images.
+        outputs: Keras tensor of the probabilities.
+        settings: Dict of the arguments of `build_resunet`.
+    """
+
+    def __init__(self, inputs, outputs, settings):
+        super().__init__(inputs, outputs, name="resunet")
+        self.settings = settings
+
+    def call(self, inputs, training=None, mask=None):
+        """Checks the size of the slices, where it is known, and runs the network."""
+        check_size(*inputs.shape[1:3], self.settings["depth"])
+        return super().call(inputs, training=training, mask=mask)
+
+    def get_config(self):
+        """Returns the arguments of `build_resunet`."""
+        return dict(self.settings)
+
+    @classmethod
+    def from_config(cls, config):
+        """Builds the network that `get_config` describes."""
+        return build_resunet(**config)
+
+
+def _two_convolutions(x, filters, name):
+    x = _activate(x, f"{name}_norm1", f"{name}_prelu1")
+    x = _convolution(x, filters, 3, f"{name}_conv1")
+    x = _activate(x, f"{name}_norm2", f"{name}_prelu2")
+    return _convolution(x, filters, 3, f"{name}_conv2")
+
+
+def _activate(x, norm_name, prelu_name):
+    x = layers.BatchNormalization(momentum=0.99, epsilon=1e-3, name=norm_name)(x)
+    return layers.PReLU(shared_axes=(1, 2), name=prelu_name)(x)
+
+
+def _convolution(x, filters, size, name, strides=1, use_bias=True):
+    return layers.Conv2D(
+        filters, size, strides=strides, padding="same", use_bias=use_bias, name=name
+    )(x)
