@@ -155,6 +155,7 @@ def run_epoch(model, readers, config, epoch, steps):
         epochs=epoch + 1,
         initial_epoch=epoch,
         steps_per_epoch=steps,
+        shuffle=False,
         callbacks=[StopOnDivergence(epoch)],
         verbose=1 if sys.stdout.isatty() else 0,
     ).history

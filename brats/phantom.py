@@ -22,10 +22,9 @@ from brats.volumes import PUBLISHED_SHAPE, Geometry, write_volume
 
 EXTENT_MM = PUBLISHED_SHAPE  # Voxels of 1 mm.
 GEOMETRY = Geometry((1.0, 1.0, 1.0), (0.0, -239.0, 0.0), tuple(np.eye(3).ravel().tolist()))
-CENTER_MM = (74.0, 124.0, 119.5)  # Of the brain: z, y, x from the first voxel's outer corner.
 
-# Typical intensity of each tissue in the order of MODALITIES, white matter being 1, and how
-# far it wanders within one brain. Ratios follow what BraTS cases show.
+# Typical intensity of each tissue in the order of MODALITIES, white matter being 1, and how far
+# it wanders within a brain, after what BraTS cases show. The last three in the order of classes.
 TISSUES = {
     "csf": ((0.30, 0.45, 0.45, 3.20), 0.10),
     "gray": ((1.22, 0.80, 0.86, 1.35), 0.10),
@@ -58,8 +57,7 @@ def synthesize(shape, rng, enhancing=True):
     tissue, hollow = _draw_anatomy(axes, depth, shape, rng)
     classes = _draw_tumor(axes, depth, brain & ~hollow, enhancing, rng)
     _draw_distractors(tissue, classes, brain & ~hollow, rng)
-    for index, name in enumerate(("necrosis", "edema", "enhancing"), start=1):
-        tissue[classes == index] = CODES[name]
+    tissue[classes > 0] = classes[classes > 0] - 1 + CODES["necrosis"]
     return _render(tissue, brain, rng), classes
 
 
@@ -82,10 +80,9 @@ def write_cohort(root, num_cases, seed, shape=PUBLISHED_SHAPE, naming="2017", re
     Raises:
         InputError: If `root` is a file or a folder that holds anything.
     """
-    root = Path(root)
+    root, folders = Path(root), []
     if root.is_file() or (root.is_dir() and any(root.iterdir())):
         raise InputError(f"{root} already holds files. Give a new or empty folder.")
-    folders = []
     for index in range(num_cases):
         folders.append(_write_case(root, index, seed, shape, SCHEMES[naming]))
         if report:
@@ -120,7 +117,7 @@ def _write_case(root, index, seed, shape, scheme):
 
 def _brain_axes(shape, rng):
     """Returns z, y, x of the voxels in mm from the brain's center, each shaped to broadcast."""
-    middle_mm = CENTER_MM + rng.uniform(-1, 1, 3) * (0.5, 3, 1)
+    middle_mm = (74, 124, 119.5) + rng.uniform(-1, 1, 3) * (0.5, 3, 1)
     head_size = rng.uniform(0.93, 1, 3)
     entries = zip(shape, EXTENT_MM, middle_mm, head_size, strict=True)
     axes = [((np.arange(n) + 0.5) * extent / n - mid) / size for n, extent, mid, size in entries]
@@ -179,18 +176,20 @@ def _draw_tumor(axes, depth, allowed, enhancing, rng):
     """Returns class indices: edema around a core, whose rim enhances around necrosis."""
     seat = rng.choice(np.argwhere(allowed & (depth > 16) & (np.abs(axes[0]) < 42)))
     center_mm = [axis.flat[index] for axis, index in zip(axes, seat, strict=True)]
-    volume_ml = np.clip(65 * np.exp(rng.normal(0, 0.6)), 12, 190)
-    radius_mm = 10 * (volume_ml * 0.75 / np.pi) ** (1 / 3)
+    volume_mm3 = 1000 * np.clip(65 * np.exp(rng.normal(0, 0.6)), 12, 190)
+    radius_mm = np.cbrt(volume_mm3 * 0.75 / np.pi)
     ragged = 0.5 * _smooth_noise(depth.shape, 0.8 * radius_mm, rng)
     ragged += 0.25 * _smooth_noise(depth.shape, 0.3 * radius_mm, rng)
     reach = _ellipsoid(axes, center_mm, radius_mm * rng.uniform(0.8, 1.25, 3)) + ragged
     reach += 0.3 * ((axes[2] * center_mm[2]) < 0)  # The falx holds most tumors on their side.
     inner_mm = center_mm + radius_mm * rng.uniform(-0.15, 0.15, 3)
     inner = _ellipsoid(axes, inner_mm, radius_mm * rng.uniform(0.85, 1.15, 3)) + 0.6 * ragged
-    num_voxels = volume_ml * 1000 * np.prod(np.divide(depth.shape, EXTENT_MM))
+    num_voxels = volume_mm3 * np.prod(np.divide(depth.shape, EXTENT_MM))
     whole = _lowest(reach, allowed, num_voxels)
     core = _lowest(inner, whole, num_voxels * rng.uniform(0.25, 0.55))
-    necrosis = _lowest(inner, core, core.sum() * rng.uniform(0.25, 0.55))
+    enclosed = ndimage.binary_erosion(core)  # A rim of one voxel at least, at the pia as well.
+    enclosed = enclosed if enclosed.any() else core
+    necrosis = _lowest(inner, enclosed, np.count_nonzero(core) * rng.uniform(0.25, 0.55))
     classes = 2 * whole.astype(np.uint8)
     classes[core], classes[necrosis] = 3 if enhancing else 1, 1
     return classes
@@ -225,7 +224,7 @@ def _render(tissue, brain, rng):
         image = typical.astype(np.float32)[tissue]
         image *= 1 + wander * _smooth_noise(shape, 9, rng)
         image = ndimage.gaussian_filter(image, 0.7, truncate=2)[brain]
-        image *= np.exp(0.25 * _smooth_noise(shape, 90, rng)[brain])
+        image *= np.exp(0.15 * _smooth_noise(shape, 90, rng)[brain])
         image += 0.05 * rng.standard_normal(image.shape, dtype=np.float32)
         image *= case_scale * rng.uniform(0.6, 1.6)
         images[modality] = np.zeros(shape, dtype=np.int16)

@@ -33,6 +33,11 @@ def best_threshold_dice(image, tumor):
 
 
 @pytest.fixture(scope="module")
+def full_size():
+    return draw([0, 0], (155, 240, 240))
+
+
+@pytest.fixture(scope="module")
 def cohorts(tmp_path_factory):
     """Five cases in each naming: `{naming: (root, folders)}`."""
     written = {}
@@ -68,9 +73,8 @@ def test_modalities_share_one_brain_and_are_zero_outside_it(seed):
     assert 0.08 < brain.mean() < 0.25  # Real brains: 1250 to 1730 ml of 8928, 0.14 to 0.19.
 
 
-def test_full_size_brain_lies_inside_the_published_crop_and_fills_most_of_it():
-    images, _ = draw(1, (155, 240, 240))
-    slices, rows, columns = np.nonzero(images["t1"])
+def test_full_size_brain_lies_inside_the_published_crop_and_fills_most_of_it(full_size):
+    slices, rows, columns = np.nonzero(full_size[0]["t1"])
     assert 1 <= slices.min() < 20 and 130 < slices.max() < 147
     assert 29 <= rows.min() < 50 and 200 < rows.max() < 221
     assert 42 <= columns.min() < 60 and 180 < columns.max() < 194
@@ -87,12 +91,13 @@ def test_brain_narrows_upwards_and_downwards_and_has_a_fissure_between_two_halve
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_enhancing_rim_lies_between_necrosis_and_edema(seed):
+def test_enhancing_rim_encloses_necrosis_and_edema_most_of_the_core(seed):
     _, classes = draw(seed, (52, 120, 120))
     assert set(np.unique(classes)) == {NORMAL, NECROSIS, EDEMA, ENHANCING}
-    around = ndimage.binary_dilation(classes == NECROSIS) & (classes != NECROSIS)
-    neighbors = np.bincount(classes[around], minlength=4) / around.sum()
-    assert neighbors[ENHANCING] > 0.8 and neighbors[NORMAL] < 0.05
+    necrosis, core = classes == NECROSIS, (classes == NECROSIS) | (classes == ENHANCING)
+    assert (classes[ndimage.binary_dilation(necrosis) & ~necrosis] == ENHANCING).all()
+    around = ndimage.binary_dilation(core, iterations=2) & ~core
+    assert np.mean(classes[around] == EDEMA) > 0.3
 
 
 def test_tumor_without_enhancing_part_has_only_necrosis_and_edema():
@@ -102,16 +107,15 @@ def test_tumor_without_enhancing_part_has_only_necrosis_and_edema():
 def test_tumor_volumes_span_the_range_of_real_ones():
     volumes_ml = [
         np.count_nonzero(draw(seed)[1]) / np.prod(SHAPE) * 155 * 240 * 240 / 1000
-        for seed in range(30)
+        for seed in range(24)
     ]
     assert 10 < min(volumes_ml) < 40
     assert 45 < np.median(volumes_ml) < 95
     assert 110 < max(volumes_ml) < 200
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_each_class_has_the_contrast_of_its_modality(seed):
-    images, classes = draw(seed, (52, 120, 120))
+def test_each_class_has_the_contrast_of_its_modality(full_size):
+    images, classes = full_size
     median = {
         (name, index): np.median(image[(image > 0) & (classes == index)])
         for name, image in images.items()
@@ -121,7 +125,7 @@ def test_each_class_has_the_contrast_of_its_modality(seed):
     assert median["flair", NECROSIS] < 0.9 * median["flair", EDEMA]
     assert median["t1", NECROSIS] < median["t1", EDEMA] < median["t1", NORMAL]
     assert median["t1ce", ENHANCING] > 1.4 * median["t1ce", NORMAL]
-    assert median["t1ce", NECROSIS] < 0.85 * median["t1ce", NORMAL]
+    assert median["t1ce", NECROSIS] < 0.9 * median["t1ce", NORMAL]
     assert median["t2", NECROSIS] > 1.5 * median["t2", NORMAL]
     assert median["t2", EDEMA] > 1.2 * median["t2", NORMAL]
 
@@ -136,13 +140,13 @@ def test_intensity_scales_differ_tenfold_between_cases_and_twofold_between_modal
 
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_no_threshold_on_one_modality_finds_the_tumor(modality):
-    for seed in range(8):
+    for seed in range(5):
         images, classes = draw(seed, (31, 120, 96))
         assert best_threshold_dice(images[modality], classes > 0) < 0.8
 
 
-def test_no_threshold_on_full_size_flair_finds_the_tumor():
-    images, classes = draw([0, 0], (155, 240, 240))
+def test_no_threshold_on_full_size_flair_finds_the_tumor(full_size):
+    images, classes = full_size
     assert 0.1 < best_threshold_dice(images["flair"], classes > 0) < 0.8
 
 
@@ -155,7 +159,7 @@ def test_what_is_bright_in_flair_alone_is_as_large_as_the_tumor_and_dark_in_t2()
 
 
 def test_same_seed_gives_the_same_bytes_whatever_the_number_of_cases(tmp_path, cohorts):
-    root, folders = cohorts["2017"]
+    _, folders = cohorts["2017"]
     again = phantom.write_cohort(tmp_path / "again", 2, 3, SHAPE)
     other = phantom.write_cohort(tmp_path / "other", 1, 4, SHAPE)
     assert [file_bytes(folder) for folder in again] == [file_bytes(f) for f in folders[:2]]
@@ -167,14 +171,15 @@ def test_files_of_2017_lie_in_grade_folders_one_case_in_four_of_low_grade(cohort
     names = [f"Brats17_PHANTOM_{index:04d}_1" for index in range(5)]
     grades = ["HGG", "HGG", "HGG", "LGG", "HGG"]
     assert folders == [root / grade / name for grade, name in zip(grades, names, strict=True)]
-    expected = {f"{names[3]}_{suffix}.nii.gz" for suffix in "flair t1 t1ce t2 seg".split()}
+    expected = {f"{names[3]}_{end}.nii.gz" for end in ("flair", "t1", "t1ce", "t2", "seg")}
     assert {path.name for path in folders[3].iterdir()} == expected
 
 
 def test_files_of_2023_have_hyphens_and_no_grade_folders(cohorts):
     root, folders = cohorts["2023"]
     assert folders == [root / f"BraTS-GLI-9000{index}-000" for index in range(5)]
-    expected = {f"BraTS-GLI-90004-000-{end}.nii.gz" for end in "t2f t1n t1c t2w seg".split()}
+    ends = ("t2f", "t1n", "t1c", "t2w", "seg")
+    expected = {f"BraTS-GLI-90004-000-{end}.nii.gz" for end in ends}
     assert {path.name for path in folders[4].iterdir()} == expected
 
 
@@ -226,8 +231,8 @@ def test_used_folder_is_refused_and_left_as_it_is(tmp_path, capsys):
 
 def test_command_line_prints_a_line_per_case_and_names_the_folder_last(tmp_path, capsys):
     root = tmp_path / "cohort"
-    settings = "--cases 2 --seed 7 --shape 16 32 24 --naming 2023".split()
-    assert phantom.main([str(root), *settings]) == 0
+    flags = "--cases 2 --seed 7 --shape 16 32 24 --naming 2023"
+    assert phantom.main([str(root), *flags.split()]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert "BraTS-GLI-90000-000" in lines[0] and "BraTS-GLI-90001-000" in lines[1]

@@ -1,0 +1,154 @@
+"""Segments cases with a trained network, slice by slice, back into NIfTI volumes.
+
+In: the run folder --run-dir (or --weights) and case folders under --data-root. Out, in --output:
+<case>.nii.gz in the geometry and label values of the input, figures/<case>-<slice>.png, and,
+where there is ground truth, scores.csv and summary.csv.
+
+    python predict.py --run-dir runs/default --data-root data/brats --output predictions
+"""
+
+import sys
+from pathlib import Path
+
+import keras
+from tqdm import tqdm
+
+from brats.cases import CLASSES, MODALITIES, classes_to_labels, find_cases, select_cases
+from brats.errors import InputError, exit_code
+from brats.figures import largest_tumor_slice, write_overlays
+from brats.files import write_table
+from brats.metrics import METRICS, REGIONS, score_case, summarize
+from brats.patches import PATCH_SIZE, check_agreement
+from brats.provenance import header, software_versions, source_commit
+from brats.volumes import crop_window, normalize_case, read_case, write_volume
+from config import PredictConfig, parse, to_dict
+from engine.devices import describe_device
+from engine.inference import predict_volume
+from engine.runs import best_network_path, read_record
+from engine.weights import is_original, load_network, load_weights, read_original_shapes
+from model import build_resunet
+
+
+def main(argv=None):
+    """Runs the prediction with the given command line arguments."""
+    config = parse(PredictConfig, argv, __doc__)
+    source, trained_on = network_source(config)
+    cases = find_cases(config.data_root, need_segmentation=False)
+    cases = cases_to_predict(config, cases, trained_on)
+    check_outputs(config, cases)
+    model = read_network(source)
+    print(
+        header(
+            "Segmenting cases",
+            **to_dict(config) | {"cases": f"{len(cases)}, from {cases[0].id} to {cases[-1].id}"},
+            network=f"{source}, {model.count_params():,} parameters",
+            device=describe_device(),
+            versions=software_versions("keras", keras.backend.backend(), "numpy", "SimpleITK"),
+            commit=source_commit(),
+        ),
+        flush=True,
+    )
+    rows = []
+    for case in tqdm(cases, "cases", unit="case"):
+        segmentation, picture, case_rows = predict_case(model, case, config)
+        rows += case_rows
+        if rows:
+            write_table(Path(config.output) / "scores.csv", rows)
+    if rows:
+        summary = summarize(rows)
+        write_table(Path(config.output) / "summary.csv", summary)
+        print_summary(summary)
+    print(f"Wrote {len(cases)} segmentations, such as {segmentation}, and pictures such as {picture}")
+
+
+def network_source(config):
+    """Returns the path of the network and the ids of the cases that it was trained on.
+
+    Raises:
+        FileNotFoundError: If there is no such run, or it has no network yet.
+        InputError: If the run's patches were made in another way than by this version.
+    """
+    if config.weights:
+        return Path(config.weights), ()
+    record = read_record(config.run_dir)
+    extraction = record.get("extraction", {})
+    check_agreement(extraction, Path(config.run_dir) / "config.json")
+    return best_network_path(config.run_dir), extraction["split"]["train"]
+
+
+def cases_to_predict(config, cases, trained_on):
+    """Returns the cases asked for: by id, or all that the network was not trained on."""
+    if config.cases:
+        return select_cases(cases, config.cases)
+    unseen = [case for case in cases if case.id not in set(trained_on)]
+    if not unseen:
+        raise InputError(
+            f"The network was trained on all {len(cases)} cases in {config.data_root}. Name the "
+            "ones to segment with --cases, or give another --data-root."
+        )
+    return unseen
+
+
+def check_outputs(config, cases):
+    """Raises `InputError` if a segmentation exists that nobody asked to replace."""
+    existing = [path for path in map(segmentation_path(config), cases) if path.exists()]
+    if existing and not config.overwrite:
+        raise InputError(
+            f"{existing[0]} exists, one of {len(existing)}. Add --overwrite, or give another "
+            "--output."
+        )
+
+
+def segmentation_path(config):
+    """Returns the function from a case to the path of its segmentation."""
+    return lambda case: Path(config.output) / f"{case.id}.nii.gz"
+
+
+def read_network(path):
+    """Reads a whole network, or the original's weights into a network of their shape."""
+    if not is_original(path):
+        return load_network(path)
+    shapes = read_original_shapes(path)
+    if (shapes["num_modalities"], shapes["num_classes"]) != (len(MODALITIES), len(CLASSES)):
+        raise InputError(
+            f"{path} is for {shapes['num_modalities']} modalities and {shapes['num_classes']} "
+            f"classes; expected {len(MODALITIES)} and {len(CLASSES)}."
+        )
+    model = build_resunet(
+        (None, None, len(MODALITIES)), len(CLASSES), shapes["base_filters"], shapes["depth"]
+    )
+    load_weights(model, path)
+    return model
+
+
+def predict_case(model, case, config):
+    """Segments one case and writes its volume and picture.
+
+    Returns:
+        `(segmentation, picture, rows)`: two paths, and the scores, none without ground truth.
+    """
+    raw = read_case(case)
+    channels = normalize_case(raw.volumes, crop_window(raw.volumes, PATCH_SIZE))
+    multiple = 2 ** model.settings["depth"]
+    classes = predict_volume(model.predict_on_batch, channels, config.batch_size, multiple)
+    segmentation = segmentation_path(config)(case)
+    write_volume(segmentation, classes_to_labels(classes, case.scheme), raw.geometry)
+    index = largest_tumor_slice(classes)
+    picture = Path(config.output) / "figures" / f"{case.id}-{index}.png"
+    reference = raw.classes[index] if raw.classes is not None else None
+    title = f"{case.id}, slice {index}"
+    write_overlays(picture, title, raw.volumes[0][index], classes[index], reference)
+    rows = score_case(case.id, classes, raw.classes) if raw.classes is not None else []
+    return segmentation, picture, rows
+
+
+def print_summary(summary):
+    """Prints the mean of every metric per region."""
+    print(f"Mean over {summary[0]['cases']} cases" + "".join(f"{name:>13}" for name in METRICS))
+    for region in REGIONS:
+        means = [row["mean"] for row in summary if row["region"] == region]
+        print(f"  {region:<18}" + "".join(f"{mean:13.3f}" for mean in means))
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))
