@@ -39,7 +39,9 @@ class Settings:
             value = getattr(self, item.name)
             expectation, is_valid = item.metadata["check"]
             if not _has_type(value, item.type):
-                raise ValueError(f"{flag(item.name)} is {value!r}; expected {_describe(item.type)}.")
+                raise ValueError(
+                    f"{flag(item.name)} is {value!r}; expected {_describe(item.type)}."
+                )
             if value is not None and not is_valid(value):
                 raise ValueError(f"{flag(item.name)} is {value!r}; expected {expectation}.")
 
@@ -52,9 +54,7 @@ class ExtractConfig(Settings):
     output: str = setting("data/patches.h5", "patch file to write")
     # 146 slices times 3, as published.
     patches_per_case: int = setting(438, "patches to draw from each case", COUNT)
-    validation_fraction: float = setting(
-        0.2, "share of the patients kept for validation", FRACTION
-    )
+    validation_fraction: float = setting(0.2, "share of the patients kept for validation", FRACTION)
     # float16 halves the file and rounds by at most 0.002.
     dtype: str = setting("float32", "type of the stored images", one_of("float32", "float16"))
     workers: int | None = setting(None, "cases prepared at once (default: one per core)", COUNT)
@@ -70,9 +70,7 @@ class TrainConfig(Settings):
     run_dir: str = setting("runs/default", "folder to write the run to")
     epochs: int = setting(3, "passes over the training patches", COUNT)
     batch_size: int = setting(4, "patches in a batch", COUNT)
-    steps_per_epoch: int | None = setting(
-        None, "batches in an epoch (default: all patches)", COUNT
-    )
+    steps_per_epoch: int | None = setting(None, "batches in an epoch (default: all patches)", COUNT)
     base_filters: int = setting(64, "filters of the first level", COUNT)
     depth: int = setting(3, "times that the resolution is halved", COUNT)
     # The published schedule divides it by 10 before the first step.
@@ -98,9 +96,7 @@ class PredictConfig(Settings):
     """What predict.py does."""
 
     run_dir: str = setting("runs/default", "folder of the run whose network to use")
-    weights: str | None = setting(
-        None, "network to use instead: .keras, or the original's .hdf5"
-    )
+    weights: str | None = setting(None, "network to use instead: .keras, or the original's .hdf5")
     data_root: str = setting("data/brats", "folder of the cases, directly or in HGG and LGG")
     output: str = setting("predictions", "folder to write to")
     cases: tuple[str, ...] = setting(
@@ -184,9 +180,11 @@ def _argument(item):
     if item.type is bool:
         return {"action": "store_true", "help": help_text}
     if item.default not in (None, ()):
-        shown = " ".join(f"{value:g}" for value in item.default) if (
-            isinstance(item.default, tuple)
-        ) else item.default
+        shown = (
+            " ".join(f"{value:g}" for value in item.default)
+            if (isinstance(item.default, tuple))
+            else item.default
+        )
         help_text = f"{help_text} (default: {shown})"
     arguments = {"default": item.default, "help": help_text, "type": _scalar_type(item.type)}
     if typing.get_origin(item.type) is tuple:

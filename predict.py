@@ -58,7 +58,9 @@ def main(argv=None):
         summary = summarize(rows)
         write_table(Path(config.output) / "summary.csv", summary)
         print_summary(summary)
-    print(f"Wrote {len(cases)} segmentations, such as {segmentation}, and pictures such as {picture}")
+    print(
+        f"Wrote {len(cases)} segmentations, such as {segmentation}, and pictures such as {picture}"
+    )
 
 
 def network_source(config):

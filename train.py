@@ -6,13 +6,10 @@ best.keras (lowest validation loss) and last.keras.
     python train.py --patches data/patches.h5 --run-dir runs/default
 """
 
-import math
 import sys
-import time
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from brats.cases import CLASSES, MODALITIES
 from brats.errors import InputError, exit_code
@@ -20,10 +17,11 @@ from brats.metrics import REGIONS
 from brats.patches import PatchReader, read_settings
 from brats.provenance import header, software_versions, source_commit
 from config import TrainConfig, differences, from_dict, parse, to_dict
-from engine.dataset import num_batches, training_batches, validation_batches
+from engine.dataset import num_batches
 from engine.devices import describe_device, mixed_precision_policy, training_compilation
-from engine.runs import BEST, RECORD, read_record, read_state, write_epoch, write_record
+from engine.runs import BEST, check_absent, read_record, read_state, write_epoch, write_record
 from engine.schedules import build_schedule
+from engine.training import train_epoch, validate
 from engine.weights import load_weights
 from losses import ClassImbalanceLoss, SoftDice
 from model import build_resunet
@@ -42,7 +40,8 @@ def main(argv=None):
         check_same_run(config, extraction)
         model, history = read_state(config.run_dir, steps)
     else:
-        check_new_run(config)
+        if not config.overwrite:
+            check_absent(config.run_dir)
         model, history = build_compiled(config, steps), []
     record = {
         "settings": to_dict(config),
@@ -54,10 +53,16 @@ def main(argv=None):
     }
     print_header(record, readers, steps, len(history))
     write_record(config.run_dir, record)
+    verbose = 1 if sys.stdout.isatty() else 0
     for epoch in range(len(history), config.epochs):
-        history.append(run_epoch(model, readers, config, epoch, steps))
+        row = {"epoch": epoch + 1}
+        row |= train_epoch(
+            model, readers["train"], config.batch_size, steps, config.seed, epoch, verbose
+        )
+        row |= validate(model, readers["validation"], config.batch_size)
+        history.append(row)
         write_epoch(config.run_dir, model, history)
-        print_epoch(history[-1], config.epochs)
+        print_epoch(row, config.epochs)
     print(f"Wrote the network to {Path(config.run_dir) / BEST}")
 
 
@@ -99,15 +104,6 @@ def build_compiled(config, steps):
     return model
 
 
-def check_new_run(config):
-    """Raises `InputError` if the run folder holds a run that nobody asked to replace."""
-    if (Path(config.run_dir) / RECORD).exists() and not config.overwrite:
-        raise InputError(
-            f"{config.run_dir} holds a run. Continue it with --resume, replace it with "
-            "--overwrite, or give another --run-dir."
-        )
-
-
 def check_same_run(config, extraction):
     """Raises `InputError` if a run to be resumed had other settings or other patches."""
     record = read_record(config.run_dir)
@@ -126,53 +122,6 @@ def check_same_run(config, extraction):
             f"{config.run_dir} was started with other settings: {'; '.join(changes)}. Resume "
             "with the same ones, or start another run."
         )
-
-
-class StopOnDivergence(keras.callbacks.Callback):
-    """Ends training with an error as soon as the loss is not finite."""
-
-    def __init__(self, epoch):
-        super().__init__()
-        self.epoch = epoch
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Checks the running mean of the loss."""
-        if not math.isfinite(logs["loss"]):
-            raise InputError(
-                f"The loss is {logs['loss']} in epoch {self.epoch + 1}, batch {batch + 1}: "
-                "training diverged, and the run folder holds the last finished epoch. Lower "
-                "--learning-rate."
-            )
-
-
-def run_epoch(model, readers, config, epoch, steps):
-    """Trains for one epoch, validates on everything, and returns the history row."""
-    start = time.perf_counter()
-    # A generator per epoch, so that a resumed run sees the patches it would have seen.
-    rng = np.random.default_rng([config.seed, epoch])
-    results = model.fit(
-        training_batches(readers["train"], config.batch_size, steps, rng),
-        epochs=epoch + 1,
-        initial_epoch=epoch,
-        steps_per_epoch=steps,
-        shuffle=False,
-        callbacks=[StopOnDivergence(epoch)],
-        verbose=1 if sys.stdout.isatty() else 0,
-    ).history
-    row = {"epoch": epoch + 1, **{name: values[0] for name, values in results.items()}}
-    row["learning_rate"] = float(model.optimizer.learning_rate)
-    row["train_s"] = round(time.perf_counter() - start, 3)
-    start = time.perf_counter()
-    if len(readers["validation"]):
-        scores = model.evaluate(
-            validation_batches(readers["validation"], config.batch_size),
-            steps=num_batches(len(readers["validation"]), config.batch_size),
-            return_dict=True,
-            verbose=0,
-        )
-        row |= {f"val_{name}": value for name, value in scores.items()}
-    row["validation_s"] = round(time.perf_counter() - start, 3)
-    return row
 
 
 def print_header(record, readers, steps, num_finished):
@@ -194,8 +143,9 @@ def print_header(record, readers, steps, num_finished):
 
 
 def print_epoch(row, num_epochs):
-    """Prints one line with the losses and the soft Dice of the regions, in percent."""
-    cells = [f"epoch {row['epoch']}/{num_epochs}", f"{row['train_s'] + row['validation_s']:.0f} s"]
+    """Prints one line with the losses and the soft Dice of the regions."""
+    elapsed_s = row["train_s"] + row.get("validation_s", 0)
+    cells = [f"epoch {row['epoch']}/{num_epochs}", f"{elapsed_s:.0f} s"]
     for prefix, name in (("", "train"), ("val_", "validation")):
         if f"{prefix}loss" in row:
             scores = [f"{region} {row[f'{prefix}dice_{region}']:.3f}" for region in REGIONS]

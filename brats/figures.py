@@ -64,9 +64,7 @@ def write_overlays(path, title, flair, predicted, reference=None):
     figure = Figure((PANEL_INCHES * len(panels), PANEL_INCHES + 0.6), dpi=PIXELS_PER_INCH)
     figure.set_layout_engine("constrained")
     figure.suptitle(title)
-    for axes, (name, picture) in zip(
-        figure.subplots(1, len(panels)), panels.items(), strict=True
-    ):
+    for axes, (name, picture) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
         axes.imshow(picture, interpolation="nearest")
         axes.set_title(name)
         axes.set_axis_off()

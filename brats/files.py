@@ -30,7 +30,7 @@ def replacing(path):
     temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

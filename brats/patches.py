@@ -160,7 +160,11 @@ def creating_patch_file(path, dtype):
                         # One patch is one chunk, so that a random read touches nothing else.
                         chunk = (1, *shape) if len(shape) > 1 else (4096, *shape)
                         file.create_dataset(
-                            f"{split}/{name}", (0, *shape), kind, chunks=chunk, maxshape=(None, *shape)
+                            f"{split}/{name}",
+                            (0, *shape),
+                            kind,
+                            chunks=chunk,
+                            maxshape=(None, *shape),
                         )
                 yield file
         except (OSError, RuntimeError) as error:

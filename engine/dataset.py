@@ -4,8 +4,6 @@ In: an object that reads patches by index, such as `brats.patches.PatchReader`. 
 of `(images, classes)`, float32 `(N, H, W, M)` and uint8 `(N, H, W)`.
 """
 
-import numpy as np
-
 
 def num_batches(num_patches, batch_size):
     """Returns how many batches hold all patches, the last one perhaps short."""

@@ -24,6 +24,19 @@ def write_record(run_dir, record):
         temporary.write_text(json.dumps(record, indent=2) + "\n")
 
 
+def check_absent(run_dir):
+    """Checks that a folder holds no run.
+
+    Raises:
+        InputError: If it does.
+    """
+    if (Path(run_dir) / RECORD).exists():
+        raise InputError(
+            f"{run_dir} holds a run. Continue it with --resume, replace it with --overwrite, or "
+            "give another --run-dir."
+        )
+
+
 def read_record(run_dir):
     """Reads the settings of a run.
 

@@ -90,13 +90,11 @@ def read_original_shapes(path):
     _check_exists(path)
     try:
         with h5py.File(path, "r") as file:
-            group = file["model_weights"] if "model_weights" in file else file
+            group = file.get("model_weights", file)
             backend = _text(group.attrs["backend"])
             kernels = [shape for shape in _weight_shapes(group) if len(shape) == 4]
     except (OSError, KeyError) as error:
-        raise InputError(
-            f"{path} is not a Keras 2 weight file: {_first_line(error)}"
-        ) from error
+        raise InputError(f"{path} is not a Keras 2 weight file: {_first_line(error)}") from error
     if backend == "theano":
         raise InputError(
             f"{path} was written under Theano, whose convolutions flip their kernels and pad on "
