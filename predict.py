@@ -49,11 +49,14 @@ def main(argv=None):
         flush=True,
     )
     rows = []
-    for case in tqdm(cases, "cases", unit="case"):
+    progress = tqdm(cases, "cases", unit="case")
+    for case in progress:
         segmentation, picture, case_rows = predict_case(model, case, config)
-        rows += case_rows
-        if rows:
+        if case_rows:
+            rows += case_rows
             write_table(Path(config.output) / "scores.csv", rows)
+            dice = "".join(f"  {row['region']} {row['dice']:.3f}" for row in case_rows)
+            progress.write(f"{case.id}  Dice{dice}")
     if rows:
         summary = summarize(rows)
         write_table(Path(config.output) / "summary.csv", summary)

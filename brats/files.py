@@ -23,7 +23,7 @@ def replacing(path):
         A `Path` in the same folder, with the same suffixes as `path`.
 
     Raises:
-        OSError: If the folder cannot be made or written to; names the folder.
+        OSError: If the folder cannot be made, or the system refuses to write; names the path.
     """
     path = Path(path)
     _make_writable_folder(path.parent)
@@ -31,6 +31,10 @@ def replacing(path):
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.errno is None:  # One of ours, with a sentence of its own.
+            raise
+        raise OSError(f"Cannot write {path}: {os.strerror(error.errno)}.") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -6,6 +6,7 @@ from it. The layout of the file is in `docs/data.md`.
 
 import contextlib
 import json
+import os
 from dataclasses import dataclass
 
 import h5py
@@ -152,25 +153,21 @@ def creating_patch_file(path, dtype):
         "case": ((), "int32"),
         "center": ((3,), "int32"),
     }
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
         try:
-            with h5py.File(temporary, "w") as file:
-                for split in SPLITS:
-                    for name, (shape, kind) in shapes.items():
-                        # One patch is one chunk, so that a random read touches nothing else.
-                        chunk = (1, *shape) if len(shape) > 1 else (4096, *shape)
-                        file.create_dataset(
-                            f"{split}/{name}",
-                            (0, *shape),
-                            kind,
-                            chunks=chunk,
-                            maxshape=(None, *shape),
-                        )
-                yield file
-        except (OSError, RuntimeError) as error:
-            if isinstance(error, OSError) and error.filename:
-                raise
-            raise OSError(f"Cannot write {path}; is the disk full? {error}") from error
+            for split in SPLITS:
+                for name, (shape, kind) in shapes.items():
+                    # One patch is one chunk, so that a random read touches nothing else.
+                    chunk = (1, *shape) if len(shape) > 1 else (4096, *shape)
+                    file.create_dataset(
+                        f"{split}/{name}", (0, *shape), kind, chunks=chunk, maxshape=(None, *shape)
+                    )
+            yield file
+            file.flush()
+        except BaseException:
+            # HDF5 flushes on closing, and crashes the process if the disk is full: make room.
+            os.truncate(temporary, 0)
+            raise
 
 
 def append_case(group, case_index, patches):
@@ -185,9 +182,13 @@ def append_case(group, case_index, patches):
     stop = start + len(patches.centers)
     for name in ("images", "labels", "case", "center"):
         group[name].resize(stop, axis=0)
-    for index, center in enumerate(patches.centers, start):
-        group["images"][index] = cut_patch(patches.channels, center)
-        group["labels"][index] = cut_patch(patches.classes, center)
+    for name, volume in (("images", patches.channels), ("labels", patches.classes)):
+        dataset = group[name]
+        for index, center in enumerate(patches.centers, start):
+            patch = cut_patch(volume, center).astype(dataset.dtype, order="C", copy=False)
+            chunk = (index,) + (0,) * patch.ndim
+            # Past HDF5's cache of chunks, so that a full disk raises here and not on closing.
+            dataset.id.write_direct_chunk(chunk, np.ascontiguousarray(patch))
     group["case"][start:stop] = case_index
     group["center"][start:stop] = patches.centers + patches.origin
 

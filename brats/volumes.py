@@ -228,9 +228,9 @@ def write_volume(path, volume, geometry):
             SimpleITK.WriteImage(image, str(temporary), useCompression=True)
             written, written_geometry = read_volume(temporary)
         except (RuntimeError, InputError) as error:
-            raise OSError(f"Cannot write {path}; is the disk full? {_last_line(error)}") from error
+            raise OSError(f"Cannot write {path}. Is the disk full?") from error
         if not (np.array_equal(written, volume) and written_geometry.is_close_to(geometry)):
-            raise OSError(f"{path} does not read back as written; is the disk full?")
+            raise OSError(f"{path} does not read back as written. Is the disk full?")
 
 
 def _widen(first, last, least, size):

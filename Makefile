@@ -1,0 +1,54 @@
+# make demo    a segmented volume and its picture, from nothing, in minutes
+# make test    the test suite, on TensorFlow and the network's part on JAX
+# make check   the tests, the format and the lint
+# make bench   what docs/results.md reports of speed, on the cases in DATA
+
+PYTHON ?= python3
+DATA ?= data/brats
+BIN := .venv/bin
+
+# Keeps TensorFlow from listing the machine's processor features before every command.
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+# Small enough for two cores: 8 filters, 1,200 patches, 4 epochs.
+DEMO_TRAINING := --base-filters 8 --epochs 4 --schedule cosine --learning-rate 0.05 \
+	--loss present-classes
+
+.PHONY: demo test check format bench clean
+
+demo: .venv/runtime
+	rm -rf demo
+	$(BIN)/python -m brats.phantom demo/cases --cases 8 --seed 0
+	$(BIN)/python extract_patches.py --data-root demo/cases --output demo/patches.h5 \
+		--patches-per-case 200 --validation-fraction 0.25
+	$(BIN)/python train.py --patches demo/patches.h5 --run-dir demo/run $(DEMO_TRAINING)
+	$(BIN)/python predict.py --data-root demo/cases --run-dir demo/run --output demo/predictions
+
+test: .venv/development
+	$(BIN)/python -m pytest
+	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/test_model.py tests/test_losses.py \
+		tests/test_weights.py
+
+check: .venv/development
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(MAKE) test
+
+format: .venv/development
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/runtime
+	$(BIN)/python benchmarks/training_step.py --patches data/patches.h5
+
+clean:
+	rm -rf .venv demo
+
+.venv/runtime: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+.venv/development: requirements-dev.txt .venv/runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
