@@ -22,7 +22,7 @@ from brats.patches import PATCH_SIZE, check_agreement
 from brats.provenance import header, software_versions, source_commit
 from brats.volumes import crop_window, normalize_case, read_case, write_volume
 from config import PredictConfig, parse, to_dict
-from engine.devices import describe_device
+from engine.devices import describe_device, keep_freed_memory
 from engine.inference import predict_volume
 from engine.runs import best_network_path, read_record
 from engine.weights import is_original, load_network, load_weights, read_original_shapes
@@ -36,6 +36,7 @@ def main(argv=None):
     cases = find_cases(config.data_root, need_segmentation=False)
     cases = cases_to_predict(config, cases, trained_on)
     check_outputs(config, cases)
+    keep_freed_memory()
     model = read_network(source)
     print(
         header(

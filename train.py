@@ -18,7 +18,12 @@ from brats.patches import PatchReader, read_settings
 from brats.provenance import header, software_versions, source_commit
 from config import TrainConfig, differences, from_dict, parse, to_dict
 from engine.dataset import num_batches
-from engine.devices import describe_device, mixed_precision_policy, training_compilation
+from engine.devices import (
+    describe_device,
+    keep_freed_memory,
+    mixed_precision_policy,
+    training_compilation,
+)
 from engine.runs import BEST, check_absent, read_record, read_state, write_epoch, write_record
 from engine.schedules import build_schedule
 from engine.training import train_epoch, validate
@@ -33,6 +38,7 @@ def main(argv=None):
     extraction = read_settings(config.patches)
     readers = {split: PatchReader(config.patches, split) for split in ("train", "validation")}
     steps = steps_per_epoch(config, len(readers["train"]))
+    keep_freed_memory()
     keras.utils.set_random_seed(config.seed)
     if config.mixed_precision:
         keras.config.set_dtype_policy(mixed_precision_policy())
