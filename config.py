@@ -57,7 +57,7 @@ class ExtractConfig(Settings):
     validation_fraction: float = setting(0.2, "share of the patients kept for validation", FRACTION)
     # float16 halves the file and rounds by at most 0.002.
     dtype: str = setting("float32", "type of the stored images", one_of("float32", "float16"))
-    workers: int | None = setting(None, "cases prepared at once (default: one per core)", COUNT)
+    workers: int | None = setting(None, "cases prepared at once; default: one per core", COUNT)
     seed: int = setting(0, "seed of the split and of the patches' places", NATURAL)
     overwrite: bool = setting(False, "replace an existing patch file")
 
@@ -70,7 +70,7 @@ class TrainConfig(Settings):
     run_dir: str = setting("runs/default", "folder to write the run to")
     epochs: int = setting(3, "passes over the training patches", COUNT)
     batch_size: int = setting(4, "patches in a batch", COUNT)
-    steps_per_epoch: int | None = setting(None, "batches in an epoch (default: all patches)", COUNT)
+    steps_per_epoch: int | None = setting(None, "batches in an epoch; default: all patches", COUNT)
     base_filters: int = setting(64, "filters of the first level", COUNT)
     depth: int = setting(3, "times that the resolution is halved", COUNT)
     # The published schedule divides it by 10 before the first step.
@@ -84,7 +84,7 @@ class TrainConfig(Settings):
     class_weights: tuple[float, ...] = setting(
         (1.0, 5.0, 2.0, 4.0), "cross entropy weight of each class", WEIGHTS
     )
-    weights: str | None = setting(None, "file of weights to start from (default: random)")
+    weights: str | None = setting(None, "file of weights to start from; default: random")
     resume: bool = setting(False, "continue the run after its last finished epoch")
     overwrite: bool = setting(False, "replace an existing run")
     seed: int = setting(0, "seed of the weights, the order and the flips", NATURAL)
@@ -100,7 +100,7 @@ class PredictConfig(Settings):
     data_root: str = setting("data/brats", "folder of the cases, directly or in HGG and LGG")
     output: str = setting("predictions", "folder to write to")
     cases: tuple[str, ...] = setting(
-        (), "ids of the cases (default: all that the run was not trained on)"
+        (), "ids of the cases; default: all that the run was not trained on"
     )
     batch_size: int = setting(2, "slices in a batch", COUNT)
     overwrite: bool = setting(False, "replace existing segmentations")
@@ -176,17 +176,18 @@ def _flags(names):
 
 def _argument(item):
     """Returns the keyword arguments of `add_argument` for a field."""
-    help_text = item.metadata["help"]
     if item.type is bool:
-        return {"action": "store_true", "help": help_text}
+        return {"action": "store_true", "help": item.metadata["help"]}
+    notes = [] if item.metadata["check"] is ANY else [item.metadata["check"][0]]
     if item.default not in (None, ()):
-        shown = (
-            " ".join(f"{value:g}" for value in item.default)
-            if (isinstance(item.default, tuple))
-            else item.default
-        )
-        help_text = f"{help_text} (default: {shown})"
-    arguments = {"default": item.default, "help": help_text, "type": _scalar_type(item.type)}
+        shown = item.default if isinstance(item.default, tuple) else (item.default,)
+        notes.append(f"default: {' '.join(map(str, shown))}")
+    notes = f" ({'; '.join(notes)})" if notes else ""
+    arguments = {
+        "default": item.default,
+        "help": item.metadata["help"] + notes,
+        "type": _scalar_type(item.type),
+    }
     if typing.get_origin(item.type) is tuple:
         arguments["nargs"] = "+"
     return arguments

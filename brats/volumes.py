@@ -12,6 +12,7 @@ import SimpleITK
 from brats.cases import MODALITIES, labels_to_classes
 from brats.errors import InputError
 from brats.files import replacing
+from brats.nifti import check_stored_voxels
 
 BACKGROUND = -9.0  # Normalized value of every pixel outside the brain.
 PERCENTILES = (1, 99)  # Between these, intensities are kept; beyond, clipped.
@@ -69,9 +70,10 @@ def read_volume(path):
         `(volume, geometry)`: an array `(Z, Y, X)` in the type of the file, and a `Geometry`.
 
     Raises:
-        InputError: If the file cannot be read, is not three-dimensional, or holds values that
-            are not finite; names the file.
+        InputError: If the file cannot be read, is cut short, is not three-dimensional, or holds
+            values that are not finite; names the file.
     """
+    check_stored_voxels(path)
     try:
         image = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:
@@ -82,11 +84,6 @@ def read_volume(path):
             "components; expected one scalar volume in three dimensions."
         )
     volume = SimpleITK.GetArrayFromImage(image)  # (Z, Y, X)
-    if volume.dtype.kind == "f" and not np.isfinite(volume).all():
-        raise InputError(
-            f"{path} holds {np.count_nonzero(~np.isfinite(volume))} voxels that are NaN or "
-            "infinite; expected finite intensities. Repair or remove the case."
-        )
     return volume, Geometry(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
 
 

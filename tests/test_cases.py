@@ -1,0 +1,258 @@
+"""Finding cases by their naming, what is wrong with them, the split, and the label values."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from brats.cases import (
+    MODALITIES,
+    SCHEMES,
+    Case,
+    classes_to_labels,
+    find_cases,
+    labels_to_classes,
+    select_cases,
+    split_cases,
+)
+from brats.errors import InputError
+
+OLD = ("_flair", "_t1", "_t1ce", "_t2", "_seg")
+NEW = ("-t2f", "-t1n", "-t1c", "-t2w", "-seg")
+
+
+def touch_case(folder, suffixes=OLD, extension=".nii.gz"):
+    """Makes the empty files of a case: whoever reads one fails."""
+    folder.mkdir(parents=True)
+    for suffix in suffixes:
+        (folder / f"{folder.name}{suffix}{extension}").touch()
+
+
+def make_case(case_id, grade=None, scheme="2017"):
+    return Case(case_id, Path(case_id), SCHEMES[scheme], {}, None, grade)
+
+
+def make_cases(num_high, num_low=0):
+    high = [make_case(f"high{index:02d}", "HGG") for index in range(num_high)]
+    return high + [make_case(f"low{index:02d}", "LGG") for index in range(num_low)]
+
+
+def ids(cases):
+    return [case.id for case in cases]
+
+
+@pytest.mark.parametrize("extension", [".nii.gz", ".nii"])
+@pytest.mark.parametrize(
+    ("folder", "suffixes", "scheme", "grade"),
+    [
+        ("HGG/Brats17_TCIA_121_1", OLD, "2017", "HGG"),
+        ("LGG/Brats18_2013_0_1", OLD, "2017", "LGG"),
+        ("HGG/BraTS19_CBICA_AAB_1", OLD, "2017", "HGG"),
+        ("BraTS20_Training_001", OLD, "2017", None),
+        ("BraTS2021_00000", OLD, "2017", None),
+        ("BraTS-GLI-00000-000", NEW, "2023", None),
+    ],
+)
+def test_every_edition_is_recognized_by_its_naming(
+    tmp_path, folder, suffixes, scheme, grade, extension
+):
+    touch_case(tmp_path / folder, suffixes, extension)
+    (case,) = find_cases(tmp_path, need_segmentation=True)
+    stem = tmp_path / folder / Path(folder).name
+    expected = [Path(f"{stem}{suffix}{extension}") for suffix in suffixes]
+    assert (case.scheme.name, case.grade, case.id) == (scheme, grade, stem.name)
+    assert case.folder == tmp_path / folder
+    assert tuple(case.images) == MODALITIES == ("flair", "t1", "t1ce", "t2")
+    assert [*case.images.values(), case.segmentation] == expected
+
+
+def test_case_folder_of_any_name_is_found_by_its_nifti_files(tmp_path):
+    touch_case(tmp_path / "patient_7")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "readme.txt").touch()
+    (tmp_path / "name_mapping.csv").touch()
+    assert ids(find_cases(tmp_path, need_segmentation=True)) == ["patient_7"]
+
+
+def test_t1ce_is_no_substitute_for_a_missing_t1(tmp_path):
+    touch_case(tmp_path / "BraTS2021_00000", ("_flair", "_t1ce", "_t2", "_seg"))
+    row = "yes     -       yes     yes     yes     BraTS2021_00000"
+    with pytest.raises(InputError, match=row):
+        find_cases(tmp_path, need_segmentation=True)
+
+
+def test_every_incomplete_case_has_a_row_and_complete_ones_have_none(tmp_path):
+    # The files are empty, so the message also shows that none of them was read before.
+    touch_case(tmp_path / "BraTS2021_00000")
+    touch_case(tmp_path / "BraTS2021_00001", ("_t1", "_t2"))
+    touch_case(tmp_path / "BraTS2021_00002", ())
+    with pytest.raises(InputError, match="2 of 3 cases") as error:
+        find_cases(tmp_path, need_segmentation=True)
+    assert str(error.value).splitlines()[1:] == [
+        "  flair   t1      t1ce    t2      seg     case",
+        "  -       yes     -       yes     -       BraTS2021_00001",
+        "  -       -       -       -       -       BraTS2021_00002",
+    ]
+
+
+def test_incomplete_case_in_a_grade_folder_is_told_with_the_grade(tmp_path):
+    touch_case(tmp_path / "LGG" / "Brats17_A_1", OLD[:4])
+    with pytest.raises(InputError, match=re.escape("yes     -       LGG/Brats17_A_1")):
+        find_cases(tmp_path, need_segmentation=True)
+
+
+def test_two_files_for_one_modality_are_refused(tmp_path):
+    folder = tmp_path / "BraTS2021_00000"
+    touch_case(folder)
+    (folder / "BraTS2021_00000_t1.nii").touch()
+    with pytest.raises(InputError, match="yes     two     yes     yes     yes     BraTS2021"):
+        find_cases(tmp_path, need_segmentation=True)
+
+
+def test_case_without_ground_truth_is_complete_where_none_is_needed(tmp_path):
+    touch_case(tmp_path / "BraTS-GLI-00001-000", NEW[:4])
+    (case,) = find_cases(tmp_path, need_segmentation=False)
+    assert case.segmentation is None
+    with pytest.raises(InputError, match="exactly one file each for flair, t1, t1ce, t2, seg"):
+        find_cases(tmp_path, need_segmentation=True)
+
+
+def test_folder_without_cases_is_refused_with_an_example(tmp_path):
+    (tmp_path / "HGG").mkdir()
+    with pytest.raises(InputError, match="No case found in .*BraTS2021_00000.*_t1ce.nii.gz"):
+        find_cases(tmp_path, need_segmentation=False)
+
+
+def test_wrong_root_is_told_with_the_flag(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist.*--data-root"):
+        find_cases(tmp_path / "nowhere", need_segmentation=False)
+
+
+def test_same_id_in_both_grades_is_refused(tmp_path):
+    touch_case(tmp_path / "HGG" / "Brats17_A_1")
+    touch_case(tmp_path / "LGG" / "Brats17_A_1")
+    with pytest.raises(InputError, match="Two cases are called Brats17_A_1: .*HGG.*LGG"):
+        find_cases(tmp_path, need_segmentation=True)
+
+
+def test_cases_are_sorted_by_id_whatever_their_folder_and_age(tmp_path):
+    for folder in ("HGG/Brats17_C_1", "LGG/Brats17_B_1", "HGG/Brats17_D_1", "HGG/Brats17_A_1"):
+        touch_case(tmp_path / folder)
+    found = ids(find_cases(tmp_path, need_segmentation=True))
+    assert found == ["Brats17_A_1", "Brats17_B_1", "Brats17_C_1", "Brats17_D_1"]
+
+
+def test_real_cases_are_found(real_cases):
+    cases = find_cases(real_cases, need_segmentation=True)
+    assert (len(cases), cases[0].id, cases[-1].id) == (16, "BraTS2021_00000", "BraTS2021_01482")
+    assert {case.scheme.name for case in cases} == {"2017"}
+
+
+def test_selected_cases_keep_the_order_of_the_cases():
+    assert ids(select_cases(make_cases(3), ["high02", "high00"])) == ["high00", "high02"]
+
+
+def test_selecting_an_unknown_case_names_it():
+    with pytest.raises(InputError, match="No case is called x, y. Found 3 .*high00 to high02"):
+        select_cases(make_cases(3), ["y", "high01", "x"])
+
+
+def test_visits_are_told_apart_from_patients_by_the_naming_of_2023_only():
+    assert make_case("BraTS-GLI-00005-101", scheme="2023").patient == "BraTS-GLI-00005"
+    assert make_case("Brats17-00005-101").patient == "Brats17-00005-101"
+
+
+def test_split_gives_each_grade_its_share():
+    train, validation = split_cases(make_cases(10, 5), 0.2, seed=0)
+    assert [case.grade for case in validation] == ["HGG", "HGG", "LGG"]  # 10 / 5 and 5 / 5
+    assert len(train) == 8 + 4
+
+
+def test_split_gives_what_rounding_leaves_to_the_largest_remainder():
+    # Two of ten patients. HGG: 0.2 * 7 = 1.4, one and 0.4 over. LGG: 0.2 * 3 = 0.6 over.
+    validation = split_cases(make_cases(7, 3), 0.2, seed=0)[1]
+    assert [case.grade for case in validation] == ["HGG", "LGG"]
+
+
+def test_split_follows_from_the_seed():
+    cases = make_cases(20)
+    drawn = {tuple(ids(split_cases(cases, 0.2, seed)[1])) for seed in range(5)}
+    assert len(drawn) > 1
+    assert split_cases(cases, 0.2, seed=3) == split_cases(cases, 0.2, seed=3)
+
+
+def test_split_does_not_depend_on_the_order_of_the_cases(rng):
+    cases = make_cases(12, 6)
+    shuffled = [cases[index] for index in rng.permutation(len(cases))]
+    assert split_cases(shuffled, 0.3, seed=1) == split_cases(cases, 0.3, seed=1)
+
+
+def test_small_fraction_still_validates_on_one_patient():
+    assert len(split_cases(make_cases(4), 0.01, seed=0)[1]) == 1
+
+
+def test_fraction_zero_trains_on_everything():
+    assert split_cases(make_cases(3), 0.0, seed=0) == (make_cases(3), [])
+
+
+def test_split_that_leaves_nobody_to_train_on_is_refused():
+    with pytest.raises(InputError, match="fraction of 0.2 leaves no patient to train on: found 1"):
+        split_cases(make_cases(1), 0.2, seed=0)
+
+
+@given(
+    visits=st.sets(st.tuples(st.integers(0, 9), st.integers(0, 2)), min_size=2),
+    fraction=st.floats(0, 0.5),
+    seed=st.integers(0, 1000),
+)
+def test_train_and_validation_partition_cases_and_patients(visits, fraction, seed):
+    cases = [
+        make_case(f"BraTS-GLI-{patient:05d}-{visit:03d}", ("HGG", "LGG")[patient % 2], "2023")
+        for patient, visit in sorted(visits)
+    ]
+    num_patients = len({patient for patient, _ in visits})
+    assume(num_patients > 1)
+    train, validation = split_cases(cases, fraction, seed)
+    assert sorted(ids(train) + ids(validation)) == ids(cases)
+    assert ids(train) == sorted(ids(train)) and ids(validation) == sorted(ids(validation))
+    held_out = {case.patient for case in validation}
+    assert not held_out & {case.patient for case in train}
+    assert len(held_out) == (max(round(fraction * num_patients), 1) if fraction else 0)
+
+
+@pytest.mark.parametrize(("scheme", "labels"), [("2017", [0, 1, 2, 4]), ("2023", [0, 1, 2, 3])])
+def test_classes_are_necrosis_edema_enhancing_in_both_schemes(scheme, labels):
+    assert classes_to_labels(np.arange(4), SCHEMES[scheme]).tolist() == labels
+    assert labels_to_classes(np.array(labels), SCHEMES[scheme]).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
+@given(classes=arrays(np.uint8, (2, 3, 4), elements=st.integers(0, 3)))
+def test_classes_to_labels_to_classes_is_the_identity(scheme, classes):
+    labels = classes_to_labels(classes, scheme)
+    assert labels.dtype == np.uint8
+    for dtype in (np.uint8, np.int16, np.float32):
+        back = labels_to_classes(labels.astype(dtype), scheme)
+        assert back.dtype == np.uint8
+        assert np.array_equal(back, classes)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "value", "shown"),
+    [
+        ("2017", 3, "3"),  # Enhancing tumor in 2023, nothing in 2017.
+        ("2023", 4, "4"),  # Enhancing tumor in 2017, a resection cavity in 2024.
+        ("2017", -1, "-1"),
+        ("2023", 1.5, "1.5"),
+        ("2017", 256, "256"),  # 0 in eight bits.
+    ],
+)
+def test_unknown_label_is_named_and_not_converted(scheme, value, shown):
+    labels = np.array([[0, 1, value]])
+    expected = re.escape(f"Unknown label values {shown}; expected only {SCHEMES[scheme].labels}")
+    with pytest.raises(InputError, match=expected):
+        labels_to_classes(labels, SCHEMES[scheme])

@@ -1,0 +1,249 @@
+"""The defaults, the flags made from the fields, their checks, and settings as JSON."""
+
+import json
+import re
+from dataclasses import FrozenInstanceError, fields
+
+import pytest
+
+from config import (
+    ExtractConfig,
+    PredictConfig,
+    TrainConfig,
+    differences,
+    flag,
+    from_dict,
+    parse,
+    to_dict,
+)
+
+CONFIGS = (ExtractConfig, TrainConfig, PredictConfig)
+
+
+def test_defaults_of_the_extraction_are_the_published_recipe():
+    config = ExtractConfig()
+    assert config.patches_per_case == 146 * 3
+    assert config.dtype == "float32"
+    assert config.validation_fraction == 0.2  # Ours: the original's split is missing.
+
+
+def test_defaults_of_the_training_are_the_published_recipe():
+    config = TrainConfig()
+    assert (config.base_filters, config.depth) == (64, 3)
+    assert (config.epochs, config.batch_size, config.steps_per_epoch) == (3, 4, None)
+    assert (config.learning_rate, config.momentum) == (0.08, 0.9)
+    assert (config.schedule, config.loss, config.class_weights) == (
+        "published",
+        "published",
+        (1, 5, 2, 4),
+    )
+    assert config.weights is None and not config.mixed_precision and not config.resume
+
+
+def test_defaults_of_the_prediction_are_the_published_recipe():
+    assert PredictConfig().batch_size == 2
+
+
+def test_scripts_follow_one_another_without_arguments():
+    assert ExtractConfig().output == TrainConfig().patches == "data/patches.h5"
+    assert TrainConfig().run_dir == PredictConfig().run_dir == "runs/default"
+    assert ExtractConfig().data_root == PredictConfig().data_root == "data/brats"
+
+
+@pytest.mark.parametrize("config_class", CONFIGS)
+def test_no_argument_gives_the_defaults(config_class):
+    assert parse(config_class, []) == config_class()
+
+
+@pytest.mark.parametrize("script", CONFIGS, ids=["extract_patches", "train", "predict"])
+def test_flags_that_other_tools_rely_on_exist(script):
+    promised = {
+        ExtractConfig: "data-root output patches-per-case validation-fraction dtype workers seed "
+        "overwrite",
+        TrainConfig: "patches run-dir epochs batch-size steps-per-epoch base-filters depth "
+        "learning-rate schedule loss weights resume seed mixed-precision",
+        PredictConfig: "run-dir weights data-root output cases batch-size overwrite",
+    }
+    assert {f"--{name}" for name in promised[script].split()} <= {
+        flag(item.name) for item in fields(script)
+    }
+
+
+@pytest.mark.parametrize("config_class", CONFIGS)
+def test_help_explains_every_flag_with_its_default(config_class, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # So that no explanation is broken at a hyphen.
+    with pytest.raises(SystemExit) as stopped:
+        parse(config_class, ["--help"], "What the script does.")
+    assert stopped.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "What the script does." in text
+    for item in fields(config_class):
+        value = "" if item.type is bool else rf" {item.name.upper()}( \[.*? \.\.\.\])?"
+        explanation = re.escape(item.metadata["help"])
+        if isinstance(item.default, str | int | float) and item.type is not bool:
+            explanation += r" \([^()]*" + re.escape(f"default: {item.default})")
+        assert re.search(f"{flag(item.name)}{value} {explanation}", text)
+
+
+@pytest.mark.parametrize(
+    ("config_class", "choices"),
+    [
+        (ExtractConfig, ("float32", "float16")),
+        (TrainConfig, ("constant", "cosine", "present-classes")),
+    ],
+)
+def test_help_names_what_can_be_chosen(config_class, choices, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        parse(config_class, ["--help"])
+    text = capsys.readouterr().out
+    assert [choice for choice in choices if choice not in text] == []
+
+
+def test_help_shows_defaults_as_they_are_typed(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        parse(TrainConfig, ["--help"])
+    text = capsys.readouterr().out
+    assert "cross entropy weight of each class (numbers above 0; default: 1.0 5.0 2.0 4.0)" in text
+    assert "learning rate at compile time (a number above 0; default: 0.08)" in text
+
+
+@pytest.mark.parametrize(
+    ("config_class", "arguments", "name", "value"),
+    [
+        (TrainConfig, ["--epochs", "7"], "epochs", 7),
+        (TrainConfig, ["--learning-rate", "1e-3"], "learning_rate", 0.001),
+        (TrainConfig, ["--learning-rate", "1"], "learning_rate", 1.0),
+        (TrainConfig, ["--resume"], "resume", True),
+        (TrainConfig, ["--steps-per-epoch", "5"], "steps_per_epoch", 5),
+        (TrainConfig, ["--weights", "a.keras"], "weights", "a.keras"),
+        (TrainConfig, ["--class-weights", "1", "2.5", "3", "4"], "class_weights", (1, 2.5, 3, 4)),
+        (PredictConfig, ["--cases", "b", "a"], "cases", ("b", "a")),
+        (ExtractConfig, ["--dtype", "float16"], "dtype", "float16"),
+    ],
+)
+def test_argument_sets_its_field_and_no_other(config_class, arguments, name, value):
+    config = parse(config_class, arguments)
+    assert getattr(config, name) == value
+    assert type(getattr(config, name)) is type(value)
+    assert to_dict(config) == to_dict(config_class()) | {name: value}
+
+
+WRONG = [
+    (ExtractConfig, "patches_per_case", 0, "a whole number of at least 1"),
+    (ExtractConfig, "patches_per_case", 2.5, "a whole number"),
+    (ExtractConfig, "validation_fraction", 1.0, "at least 0 and below 1"),
+    (ExtractConfig, "validation_fraction", -0.1, "at least 0 and below 1"),
+    (ExtractConfig, "validation_fraction", float("nan"), "at least 0 and below 1"),
+    (ExtractConfig, "dtype", "int8", "one of float32, float16"),
+    (ExtractConfig, "workers", 0, "a whole number of at least 1"),
+    (ExtractConfig, "seed", -1, "a whole number of at least 0"),
+    (TrainConfig, "learning_rate", 0.0, "a number above 0"),
+    (TrainConfig, "learning_rate", float("inf"), "a number above 0"),
+    (TrainConfig, "momentum", 1.0, "below 1"),
+    (TrainConfig, "schedule", "linear", "one of published, constant, cosine"),
+    (TrainConfig, "loss", "dice", "one of published, present-classes"),
+    (TrainConfig, "depth", 0, "a whole number of at least 1"),
+]
+
+
+@pytest.mark.parametrize(("config_class", "name", "value", "expected"), WRONG)
+def test_wrong_value_is_told_with_flag_value_and_expectation(config_class, name, value, expected):
+    with pytest.raises(ValueError, match=f"{flag(name)} is {value!r}; expected .*{expected}"):
+        config_class(**{name: value})
+
+
+@pytest.mark.parametrize(("config_class", "name", "value", "expected"), WRONG)
+def test_wrong_argument_ends_with_exit_code_2(config_class, name, value, expected, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse(config_class, [f"{flag(name)}={value}"])
+    assert stopped.value.code == 2
+    assert flag(name) in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("epochs", True, "a whole number"),  # In Python, True is an int.
+        ("epochs", 3.0, "a whole number"),
+        ("epochs", "3", "a whole number"),
+        ("epochs", None, "a whole number"),
+        ("learning_rate", False, "a number"),
+        ("resume", 1, "true or false"),
+        ("resume", "yes", "true or false"),
+        ("weights", 5, "text"),
+        ("patches", None, "text"),
+        ("class_weights", 1.0, "a number"),
+        ("class_weights", (1.0, "2"), "a number"),
+        ("class_weights", (1.0, 0.0), "numbers above 0"),
+    ],
+)
+def test_wrong_type_is_told_with_flag_and_expectation(name, value, expected):
+    with pytest.raises(ValueError, match=f"{flag(name)} is .*; expected {expected}"):
+        TrainConfig(**{name: value})
+
+
+def test_optional_fields_take_none_and_numbers_take_whole_numbers():
+    config = TrainConfig(steps_per_epoch=None, weights=None, learning_rate=1, momentum=0)
+    assert (config.steps_per_epoch, config.learning_rate) == (None, 1)
+
+
+@pytest.mark.parametrize("arguments", [["--epoch-count", "3"], ["--cases"], ["--batch-size"]])
+def test_unknown_flag_or_missing_value_ends_with_exit_code_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse(PredictConfig, arguments)
+    assert stopped.value.code == 2
+    assert arguments[0] in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_settings_cannot_be_changed_afterwards():
+    with pytest.raises(FrozenInstanceError):
+        TrainConfig().epochs = 5
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ExtractConfig(workers=2, validation_fraction=0.25, overwrite=True),
+        TrainConfig(class_weights=(1.0, 2.0, 3.0, 4.5), steps_per_epoch=9, weights="w.hdf5"),
+        PredictConfig(cases=("b", "a")),
+        PredictConfig(),
+    ],
+)
+def test_settings_survive_json(config):
+    assert from_dict(type(config), json.loads(json.dumps(to_dict(config)))) == config
+
+
+def test_unknown_and_missing_settings_are_named():
+    values = to_dict(TrainConfig())
+    del values["batch_size"], values["momentum"]
+    values["dropout"] = 0.5
+    message = "--dropout too many and lack --batch-size, --momentum"
+    with pytest.raises(ValueError, match=message):
+        from_dict(TrainConfig, values)
+
+
+def test_missing_setting_alone_is_refused_although_it_has_a_default():
+    values = to_dict(TrainConfig())
+    del values["seed"]
+    with pytest.raises(ValueError, match="none too many and lack --seed"):
+        from_dict(TrainConfig, values)
+
+
+def test_unknown_setting_alone_is_refused():
+    with pytest.raises(ValueError, match="--dropout too many and lack none"):
+        from_dict(TrainConfig, to_dict(TrainConfig()) | {"dropout": 0.5})
+
+
+def test_differences_are_one_line_per_setting_with_both_values():
+    config, other = TrainConfig(epochs=5, loss="present-classes", seed=1), TrainConfig()
+    assert differences(config, other) == [
+        "--epochs is 5, was 3",
+        "--loss is 'present-classes', was 'published'",
+        "--seed is 1, was 0",
+    ]
+    assert differences(config, other, ignore={"epochs", "seed"}) == [
+        "--loss is 'present-classes', was 'published'"
+    ]
+    assert differences(other, TrainConfig()) == []

@@ -1,0 +1,342 @@
+"""The three scripts in a row on phantom cases: the files they leave, what is in them, misuse."""
+
+import csv
+import json
+import shutil
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import SimpleITK
+
+import extract_patches
+import predict
+import train
+from brats.cases import SCHEMES
+from brats.errors import exit_code
+from brats.phantom import write_cohort
+from engine.runs import read_record
+from model import build_resunet
+
+SHAPE = (24, 160, 144)
+NAMINGS = ("2017", "2023")
+REGIONS = ["whole", "core", "enhancing"]
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def names(folder, suffix):
+    return sorted(path.name for path in folder.iterdir() if path.name.endswith(suffix))
+
+
+def run_train(patches, run_dir, *more):
+    settings = "--base-filters 4 --depth 1 --steps-per-epoch 3".split()
+    train.main(["--patches", str(patches), "--run-dir", str(run_dir), *settings, *more])
+
+
+def run_predict(data_root, output, *more):
+    predict.main(["--data-root", str(data_root), "--output", str(output), *more])
+
+
+def case_files(root, case_id):
+    """Returns the files of a case, wherever its folder lies, by the end of their names."""
+    folder = next(root.rglob(case_id))
+    return {path.name.removeprefix(case_id): path for path in folder.iterdir()}
+
+
+def read_image(path):
+    image = SimpleITK.ReadImage(str(path))
+    geometry = image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection()
+    return SimpleITK.GetArrayFromImage(image), geometry, image.GetPixelIDTypeAsString()
+
+
+def save_constant_network(path, class_index):
+    """Saves a network that gives one class to every pixel."""
+    network = build_resunet((None, None, 4), base_filters=2, depth=1)
+    head = network.get_layer("head")
+    head.set_weights([np.zeros(head.kernel.shape), 9 * np.eye(4)[class_index]])
+    network.save(path)
+    return path
+
+
+def last_weights(run_dir):
+    return keras.saving.load_model(run_dir / "last.keras", compile=False).get_weights()
+
+
+@pytest.fixture(scope="module")
+def cohorts(tmp_path_factory):
+    """The folder of five phantom cases in each naming."""
+    folders = {naming: tmp_path_factory.mktemp(f"cases{naming}") for naming in NAMINGS}
+    for naming, folder in folders.items():
+        write_cohort(folder, num_cases=5, seed=0, shape=SHAPE, naming=naming)
+    return folders
+
+
+@pytest.fixture(scope="module")
+def patch_files(cohorts, tmp_path_factory):
+    """The patch file of each cohort: 12 patches per case, one case of five to validate on."""
+    files = {naming: tmp_path_factory.mktemp("data") / f"{naming}.h5" for naming in NAMINGS}
+    for naming, file in files.items():
+        paths = ["--data-root", str(cohorts[naming]), "--output", str(file)]
+        extract_patches.main([*paths, "--patches-per-case", "12"])
+    return files
+
+
+@pytest.fixture(scope="module")
+def run_dir(patch_files, tmp_path_factory):
+    """A finished run of two epochs."""
+    folder = tmp_path_factory.mktemp("runs") / "two"
+    run_train(patch_files["2017"], folder, "--epochs", "2")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def resumed_dir(patch_files, tmp_path_factory):
+    """A run of one epoch, resumed to a second."""
+    folder = tmp_path_factory.mktemp("runs") / "resumed"
+    run_train(patch_files["2017"], folder, "--epochs", "1")
+    run_train(patch_files["2017"], folder, "--epochs", "2", "--resume")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def predictions(run_dir, cohorts, tmp_path_factory):
+    """The output folder for each cohort; each run was trained on four of its five cases."""
+    outputs = {naming: tmp_path_factory.mktemp("predictions") / naming for naming in NAMINGS}
+    unseen = read_record(run_dir)["extraction"]["split"]["validation"]
+    run_predict(cohorts["2017"], outputs["2017"], "--run-dir", str(run_dir))
+    assert names(outputs["2017"], ".nii.gz") == [f"{case}.nii.gz" for case in unseen]
+    run_predict(cohorts["2023"], outputs["2023"], "--run-dir", str(run_dir))
+    return outputs
+
+
+@pytest.mark.parametrize("naming", NAMINGS)
+def test_extraction_writes_12_patches_per_case_and_how_they_were_made(naming, patch_files):
+    with h5py.File(patch_files[naming]) as file:
+        assert file["train/images"].shape == (4 * 12, 128, 128, 4)
+        assert file["validation/labels"].shape == (12, 128, 128)
+        assert set(np.unique(file["train/labels"])) == {0, 1, 2, 3}
+        settings = {name: json.loads(value) for name, value in file.attrs.items()}
+    split = settings["split"]
+    assert (len(split["train"]), len(split["validation"])) == (4, 1)
+    assert sorted(split["train"] + split["validation"]) == settings["cases"]
+    assert settings["label_schemes"] == {naming: list(SCHEMES[naming].labels)}
+    assert names(patch_files[naming].parent, "") == [patch_files[naming].name]
+
+
+def test_training_writes_its_record_its_history_and_two_networks(run_dir, patch_files):
+    assert names(run_dir, "") == ["best.keras", "config.json", "history.csv", "last.keras"]
+    record = read_record(run_dir)
+    assert record["settings"]["base_filters"] == 4
+    assert record["settings"]["steps_per_epoch"] == 3
+    with h5py.File(patch_files["2017"]) as file:
+        for name, value in file.attrs.items():
+            assert record["extraction"][name] == json.loads(value)
+    last = keras.saving.load_model(run_dir / "last.keras")
+    assert record["num_parameters"] == last.count_params()
+    assert int(last.optimizer.iterations) == 2 * 3
+
+
+def test_the_history_has_a_row_per_epoch_with_the_published_rates(run_dir):
+    history = rows(run_dir / "history.csv")
+    assert [row["epoch"] for row in history] == ["1", "2"]
+    for row in history:
+        for region in REGIONS:
+            assert 0 <= float(row[f"dice_{region}"]) <= 1
+            assert 0 <= float(row[f"val_dice_{region}"]) <= 1
+        assert float(row["loss"]) > 0 and float(row["val_loss"]) > 0
+    # After 3 steps the rate is that of the next epoch's first step: 0.08 / 10^2, 0.08 / 10^3.
+    rates = [float(row["learning_rate"]) for row in history]
+    np.testing.assert_allclose(rates, [0.0008, 0.00008], rtol=0.05)
+
+
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(run_dir, resumed_dir):
+    for expected, weight in zip(last_weights(run_dir), last_weights(resumed_dir), strict=True):
+        np.testing.assert_array_equal(weight, expected)
+
+
+def test_a_resumed_run_has_the_history_of_an_uninterrupted_one(run_dir, resumed_dir):
+    histories = [rows(folder / "history.csv") for folder in (run_dir, resumed_dir)]
+    for row in histories[0] + histories[1]:
+        del row["train_s"], row["validation_s"]
+    assert histories[1] == histories[0]
+
+
+@pytest.mark.parametrize("naming", NAMINGS)
+def test_a_segmentation_lies_where_its_case_lies_and_has_its_label_values(
+    naming, predictions, cohorts
+):
+    for name in names(predictions[naming], ".nii.gz"):
+        files = case_files(cohorts[naming], name.removesuffix(".nii.gz"))
+        flair, geometry, _ = read_image(files[SCHEMES[naming].suffixes["flair"] + ".nii.gz"])
+        labels, own_geometry, pixel_type = read_image(predictions[naming] / name)
+        assert labels.shape == SHAPE
+        assert own_geometry == geometry
+        assert pixel_type == "8-bit unsigned integer"
+        assert set(np.unique(labels)) <= set(SCHEMES[naming].labels)
+        assert not labels[flair == 0].any()
+
+
+@pytest.mark.parametrize("naming", NAMINGS)
+def test_every_case_has_a_picture_and_a_score_per_region(naming, predictions):
+    # The run knows four of the five cases of 2017, and none of those of 2023.
+    output, num_cases = predictions[naming], {"2017": 1, "2023": 5}[naming]
+    cases = [name.removesuffix(".nii.gz") for name in names(output, ".nii.gz")]
+    assert len(cases) == num_cases
+    scores = rows(output / "scores.csv")
+    expected = [(case, region) for case in cases for region in REGIONS]
+    assert [(row["case"], row["region"]) for row in scores] == expected
+    pictures = names(output / "figures", ".png")
+    assert [picture.rpartition("-")[0] for picture in pictures] == cases
+    for picture in pictures:
+        assert (output / "figures" / picture).read_bytes().startswith(PNG_SIGNATURE)
+
+
+def test_the_summary_is_over_the_scores(predictions):
+    scores, summary = (rows(predictions["2023"] / f"{name}.csv") for name in ("scores", "summary"))
+    assert len(summary) == 3 * 3  # Regions and metrics.
+    for row in summary:
+        values = [float(s[row["metric"]]) for s in scores if s["region"] == row["region"]]
+        assert row["cases"] == "5"
+        assert float(row["mean"]) == pytest.approx(np.mean(values))
+        assert float(row["max"]) == pytest.approx(max(values))
+
+
+@pytest.mark.parametrize(("naming", "enhancing"), [("2017", 4), ("2023", 3)])
+def test_a_network_that_says_enhancing_gives_each_edition_its_value(
+    naming, enhancing, cohorts, tmp_path
+):
+    network = save_constant_network(tmp_path / "three.keras", class_index=3)
+    case_id = next(iter(sorted(cohorts[naming].rglob("*_0001_1"))), None)
+    case_id = case_id.name if case_id else "BraTS-GLI-90001-000"
+    output = tmp_path / "out"
+    run_predict(cohorts[naming], output, "--weights", str(network), "--cases", case_id)
+    assert names(output, ".nii.gz") == [f"{case_id}.nii.gz"]
+    labels, *_ = read_image(output / f"{case_id}.nii.gz")
+    scheme, files = SCHEMES[naming], case_files(cohorts[naming], case_id)
+    images = [read_image(files[f"{suffix}.nii.gz"])[0] for suffix in scheme.suffixes.values()]
+    # Slices with next to no brain are 0 after normalization, and left out.
+    assert set(np.unique(labels)) == {0, enhancing}
+    assert np.mean(np.any(images, axis=0) == (labels == enhancing)) > 0.99
+    truth = read_image(files[f"{scheme.segmentation}.nii.gz"])[0] == enhancing
+    found = labels == enhancing
+    dice = 2 * np.sum(truth & found) / (truth.sum() + found.sum())
+    scores = {row["region"]: row for row in rows(output / "scores.csv")}
+    assert float(scores["enhancing"]["dice"]) == pytest.approx(dice)
+
+
+def test_the_originals_weights_segment_a_case_without_ground_truth(cohorts, fixtures, tmp_path):
+    folder = next(cohorts["2017"].rglob("*_0000_1"))
+    images = shutil.ignore_patterns("*_seg.nii.gz")
+    shutil.copytree(folder, tmp_path / "cases" / folder.name, ignore=images)
+    weights = str(fixtures / "resunet_8_filters.hdf5")
+    run_predict(tmp_path / "cases", tmp_path / "out", "--weights", weights)
+    assert names(tmp_path / "out", "") == [f"{folder.name}.nii.gz", "figures"]
+    labels, *_ = read_image(tmp_path / "out" / f"{folder.name}.nii.gz")
+    assert labels.any()
+
+
+def test_training_goes_on_with_other_filters_only_in_another_run(run_dir, patch_files, capsys):
+    arguments = ["--epochs", "3", "--resume", "--base-filters", "6"]
+    assert exit_code(lambda: run_train(patch_files["2017"], run_dir, *arguments)) == 1
+    assert "--base-filters is 6, was 4" in only_line(capsys)
+
+
+def only_line(capsys):
+    """Returns the one line on stderr, which is a message and no traceback."""
+    error = capsys.readouterr().err
+    assert error.startswith("Error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+@pytest.fixture
+def misuse(cohorts, run_dir, patch_files, tmp_path):
+    """Paths that the wrong commands below are made from."""
+    empty, foreign = tmp_path / "empty", tmp_path / "foreign.h5"
+    unfinished = tmp_path / "unfinished"
+    for folder in (empty, unfinished):
+        folder.mkdir()
+    shutil.copyfile(run_dir / "config.json", unfinished / "config.json")
+    foreign.write_text("<html>404</html>")
+    return {
+        "cases": cohorts["2017"], "run": run_dir, "patches": patch_files["2017"], "empty": empty,
+        "unfinished": unfinished, "foreign": foreign, "out": tmp_path / "out",
+        "absent": tmp_path / "absent",
+    }  # fmt: skip
+
+
+WRONG = {
+    "an absent data folder": (
+        extract_patches, "--data-root {absent} --output {out}", "absent does not exist",
+    ),
+    "a data folder without cases": (
+        extract_patches, "--data-root {empty} --output {out}", "No case found in",
+    ),
+    "an existing patch file": (
+        extract_patches, "--data-root {cases} --output {patches}", "exists. Add --overwrite",
+    ),
+    "an absent patch file": (
+        train, "--patches {absent} --run-dir {out}", "does not exist. Make it with extract_patches",
+    ),
+    "a patch file of something else": (
+        train, "--patches {foreign} --run-dir {out}", "is not a patch file of extract_patches.py",
+    ),
+    "a folder with a run": (
+        train, "--patches {patches} --run-dir {run}", "holds a run. Continue it with --resume",
+    ),
+    "nothing to resume": (
+        train, "--patches {patches} --run-dir {empty} --resume", "it has no config.json",
+    ),
+    "more steps than patches": (
+        train, "--patches {patches} --run-dir {out} --steps-per-epoch 13", "12 batches of 4",
+    ),
+    "absent weights to start from": (
+        train, "--patches {patches} --run-dir {out} --weights {absent}", "absent does not exist",
+    ),
+    "a run without its record": (
+        predict, "--run-dir {empty} --data-root {cases} --output {out}", "it has no config.json",
+    ),
+    "a run without a network": (
+        predict, "--run-dir {unfinished} --data-root {cases} --output {out}", "has no best.keras",
+    ),
+    "an unknown case": (
+        predict,
+        "--run-dir {run} --data-root {cases} --output {out} --cases Brats17_X",
+        "No case is called Brats17_X. Found 5 cases, from Brats17_PHANTOM_0000_1",
+    ),
+    "absent weights": (
+        predict, "--weights {absent} --data-root {cases} --output {out}", "absent does not exist",
+    ),
+    "weights of another kind": (
+        predict, "--weights {foreign} --data-root {cases} --output {out}", "not a Keras 2 weight",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", WRONG)
+def test_a_mistake_is_told_in_one_line_and_leaves_nothing(mistake, misuse, capsys):
+    script, command, message = WRONG[mistake]
+    arguments = command.format(**misuse).split()
+    assert exit_code(lambda: script.main(arguments)) == 1
+    assert message in only_line(capsys)
+    assert not misuse["out"].exists()
+
+
+def test_an_existing_segmentation_is_replaced_only_if_asked(cohorts, tmp_path, capsys):
+    network = save_constant_network(tmp_path / "two.keras", class_index=2)
+    case_id = "Brats17_PHANTOM_0002_1"
+    existing = tmp_path / "out" / f"{case_id}.nii.gz"
+    existing.parent.mkdir()
+    existing.write_bytes(b"mine")
+    arguments = ["--weights", str(network), "--cases", case_id]
+    assert exit_code(lambda: run_predict(cohorts["2017"], existing.parent, *arguments)) == 1
+    assert f"{existing} exists, one of 1. Add --overwrite" in only_line(capsys)
+    assert existing.read_bytes() == b"mine"
+    run_predict(cohorts["2017"], existing.parent, *arguments, "--overwrite")
+    assert set(np.unique(read_image(existing)[0])) == {0, 2}

@@ -1,0 +1,183 @@
+"""The run folder: its record, its networks, and the state from which a run goes on."""
+
+import keras
+import numpy as np
+import pytest
+
+from brats.errors import InputError
+from brats.files import read_table
+from engine.runs import (
+    best_network_path,
+    check_absent,
+    read_record,
+    read_state,
+    write_epoch,
+    write_record,
+)
+
+STEPS = 3
+
+
+class FailingNetwork:
+    """A network whose file is cut short, as on a full disk."""
+
+    def save(self, path):
+        path.write_bytes(b"half a netw")
+        raise OSError("No space left on device")
+
+
+def dense_network():
+    keras.utils.set_random_seed(0)
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
+    network.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse", jit_compile=False)
+    return network
+
+
+def train_steps(network, num_steps, rng):
+    for _ in range(num_steps):
+        network.train_on_batch(rng.normal(size=(4, 3)), rng.normal(size=(4, 2)))
+
+
+def mark(network, number):
+    """Gives the network weights by which it is known again."""
+    network.set_weights([np.full(weight.shape, number) for weight in network.get_weights()])
+
+
+def marked_number(path):
+    return keras.saving.load_model(path, compile=False).get_weights()[0].flat[0]
+
+
+def write_losses(run_dir, losses, name="val_loss"):
+    """Writes one epoch after the other; the network of epoch n is marked with n."""
+    network, history = dense_network(), []
+    for epoch, loss in enumerate(losses, 1):
+        mark(network, epoch)
+        history.append({"epoch": epoch, "loss": 1 / epoch, name: loss})
+        write_epoch(run_dir, network, history)
+
+
+def file_contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_record_comes_back_as_written(tmp_path):
+    record = {"settings": {"epochs": 3, "weights": None, "class_weights": [1.0, 5.0]}, "é": "ü"}
+    write_record(tmp_path / "new" / "run", record)
+    assert read_record(tmp_path / "new" / "run") == record
+
+
+def test_a_folder_with_a_record_is_not_taken_for_a_new_run(tmp_path):
+    check_absent(tmp_path)
+    check_absent(tmp_path / "absent")
+    write_record(tmp_path, {})
+    with pytest.raises(InputError, match="holds a run.*--resume.*--overwrite.*--run-dir"):
+        check_absent(tmp_path)
+
+
+def test_a_folder_without_a_record_is_not_a_run(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"not a run folder: it has no config\.json"):
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"settings": {', b"\xff\xfe\x00"])
+def test_a_broken_record_is_refused_and_named(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"config\.json is not the record of a run"):
+        read_record(tmp_path)
+
+
+def test_the_best_network_is_of_the_lowest_validation_loss_and_the_last_of_the_last_epoch(
+    tmp_path,
+):
+    for num_epochs, best in ((1, 1), (2, 2), (3, 2), (4, 2)):
+        run_dir = tmp_path / str(num_epochs)
+        write_losses(run_dir, [0.5, 0.4, 0.6, 0.45][:num_epochs])
+        assert marked_number(best_network_path(run_dir)) == best
+        assert marked_number(run_dir / "last.keras") == num_epochs
+
+
+def test_losses_read_back_as_text_are_compared_as_numbers(tmp_path):
+    # As text, "1e-05" lies above "0.2".
+    history = [{"val_loss": "0.2"}, {"val_loss": "1e-05"}, {"val_loss": 0.1}]
+    network = dense_network()
+    write_epoch(tmp_path, network, history[:2])
+    before = file_contents(tmp_path)["best.keras"]
+    mark(network, 7)
+    write_epoch(tmp_path, network, history)
+    assert file_contents(tmp_path)["best.keras"] == before
+
+
+def test_without_validation_the_best_network_is_of_the_lowest_training_loss(tmp_path):
+    write_losses(tmp_path, [0.5, 0.2, 0.3], name="loss")
+    assert marked_number(best_network_path(tmp_path)) == 2
+
+
+def test_the_history_has_one_row_per_epoch(tmp_path):
+    write_losses(tmp_path, [0.5, 0.25])
+    assert read_table(tmp_path / "history.csv") == [
+        {"epoch": "1", "loss": "1.0", "val_loss": "0.5"},
+        {"epoch": "2", "loss": "0.5", "val_loss": "0.25"},
+    ]
+
+
+def test_a_run_goes_on_with_the_weights_and_the_optimizer_it_had(tmp_path, rng):
+    network = dense_network()
+    train_steps(network, 2 * STEPS, rng)
+    write_epoch(tmp_path, network, [{"loss": 0.5}, {"loss": 0.25}])
+    restored, history = read_state(tmp_path, STEPS)
+    assert history == [{"loss": "0.5"}, {"loss": "0.25"}]
+    assert int(restored.optimizer.iterations) == 2 * STEPS
+    for part in ("weights", "optimizer.variables"):
+        before, after = (
+            [keras.ops.convert_to_numpy(each) for each in variables(model, part)]
+            for model in (network, restored)
+        )
+        assert any(np.abs(each).max() > 1e-3 for each in before[-2:])  # Momentum has gathered.
+        for expected, each in zip(before, after, strict=True):
+            np.testing.assert_array_equal(each, expected)
+
+
+def variables(model, part):
+    return model.weights if part == "weights" else model.optimizer.variables
+
+
+def test_training_goes_on_as_if_it_had_not_stopped(tmp_path):
+    uninterrupted = dense_network()
+    train_steps(uninterrupted, STEPS, np.random.default_rng(1))
+    write_epoch(tmp_path, uninterrupted, [{"loss": 0.5}])
+    restored, _ = read_state(tmp_path, STEPS)
+    for network in (uninterrupted, restored):
+        train_steps(network, STEPS, np.random.default_rng(2))
+    for expected, each in zip(uninterrupted.get_weights(), restored.get_weights(), strict=True):
+        np.testing.assert_array_equal(each, expected)
+
+
+def test_a_row_whose_network_was_not_written_is_left_out(tmp_path, rng):
+    # Killed between history.csv, with epoch 2, and last.keras, still of epoch 1.
+    network = dense_network()
+    train_steps(network, STEPS, rng)
+    write_epoch(tmp_path, network, [{"loss": 0.5}])
+    with pytest.raises(OSError, match="No space left"):
+        write_epoch(tmp_path, FailingNetwork(), [{"loss": 0.5}, {"loss": 0.9}])
+    assert len(read_table(tmp_path / "history.csv")) == 2
+    restored, history = read_state(tmp_path, STEPS)
+    assert history == [{"loss": "0.5"}]
+    assert int(restored.optimizer.iterations) == STEPS
+
+
+def test_a_network_that_cannot_be_written_leaves_the_old_files(tmp_path):
+    write_losses(tmp_path, [0.5])
+    before = file_contents(tmp_path)
+    with pytest.raises(OSError, match="No space left"):
+        write_epoch(tmp_path, FailingNetwork(), [{"val_loss": 0.5}, {"val_loss": 0.4}])
+    after = file_contents(tmp_path)
+    assert set(after) == {"best.keras", "last.keras", "history.csv"}
+    assert after["best.keras"] == before["best.keras"]
+    assert after["last.keras"] == before["last.keras"]
+
+
+def test_a_run_without_a_finished_epoch_has_no_state_and_no_best_network(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no last\.keras: .*--overwrite"):
+        read_state(tmp_path, STEPS)
+    with pytest.raises(FileNotFoundError, match=r"no best\.keras: .*--weights"):
+        best_network_path(tmp_path)

@@ -1,0 +1,382 @@
+"""Normalization and crop by hand and against the original, and volumes on disk."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+import SimpleITK
+
+from brats.cases import MODALITIES, SCHEMES, find_cases
+from brats.errors import InputError
+from brats.volumes import (
+    BACKGROUND,
+    PUBLISHED_SHAPE,
+    Geometry,
+    brain_mask,
+    crop_window,
+    normalize,
+    normalize_case,
+    read_case,
+    read_volume,
+    write_volume,
+)
+
+SHAPE = (5, 6, 7)
+STRAIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+FLIPPED = (-1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0)  # x reversed, y and z exchanged.
+TURNED = (0.8, -0.6, 0.0, 0.6, 0.8, 0.0, 0.0, 0.0, 1.0)  # By 37 degrees around z.
+GEOMETRY = Geometry((3.0, 2.0, 1.0), (-7.5, 20.0, 4.0), STRAIGHT)
+
+# 101 pixels, so that the 1st and 99th percentile are the second smallest and second largest.
+# Clipped to 0 and 20, the brain is 25 pixels of 10 and 25 of 20: mean 15, deviation 5.
+ROW = np.array([0] * 51 + [10] * 25 + [20] * 24 + [1000])
+STANDARDIZED_ROW = np.array([BACKGROUND] * 51 + [-1.0] * 25 + [1.0] * 25)
+
+
+def brain_slices(num_slices, rng, shape=(24, 20)):
+    """Returns int16 slices with a brain of two thirds of the rows, each of another intensity."""
+    volume = rng.integers(1, 500, (num_slices, *shape), dtype=np.int16)
+    volume *= np.arange(1, num_slices + 1, dtype=np.int16)[:, np.newaxis, np.newaxis]
+    volume[:, : shape[0] // 3] = 0
+    return volume
+
+
+def count_up(dtype):
+    return np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(dtype)
+
+
+def write_case(root, volumes=None, geometries=None, segmentation=None):
+    """Writes a case of constant images, or of those given by modality, and finds it again."""
+    folder = root / "BraTS2021_00000"
+    files = dict.fromkeys(MODALITIES, np.ones(SHAPE, dtype=np.int16)) | (volumes or {})
+    if segmentation is not None:
+        files["seg"] = segmentation
+    for name, volume in files.items():
+        geometry = (geometries or {}).get(name, GEOMETRY)
+        write_volume(folder / f"{folder.name}_{name}.nii.gz", volume, geometry)
+    return find_cases(root, need_segmentation=False)[0]
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_normalization_is_that_of_the_original(real_cases, dtype):
+    # Slices of a real case, which may not be passed on with the repository.
+    with np.load(real_cases.parent / "reference" / "normalization.npz") as reference:
+        raw, expected = reference["raw"], reference["expected"]
+    for volume, slices in zip(raw, expected, strict=True):
+        normalized = normalize(volume.astype(dtype))
+        assert normalized.dtype == np.float32
+        np.testing.assert_allclose(normalized, slices, rtol=0, atol=1e-5)
+
+
+def test_normalized_slice_by_hand():
+    assert np.array_equal(normalize(ROW.reshape(1, 1, 101))[0, 0], STANDARDIZED_ROW)
+
+
+def test_statistics_come_from_the_window_and_apply_to_the_whole_slice():
+    # The window is the first row, or column. Outside it 5 is (5 - 15) / 5, and 30 is clipped.
+    volume = np.stack([ROW, [0, 5, 30] + [10] * 98])[np.newaxis]
+    expected = np.stack([STANDARDIZED_ROW, [BACKGROUND, -2.0, 1.0] + [-1.0] * 98])
+    assert np.array_equal(normalize(volume, rows=slice(0, 1))[0], expected)
+    transposed = volume.transpose(0, 2, 1)
+    assert np.array_equal(normalize(transposed, columns=slice(0, 1))[0], expected.T)
+
+
+def test_pixels_outside_the_window_change_nothing_inside(rng):
+    volume = brain_slices(3, rng)
+    window = slice(2, 20), slice(5, 18)
+    other = volume.copy()
+    other[:, 20:] = 32000
+    other[:, :, :5] = 0
+    inside = (slice(None), *window)
+    assert np.array_equal(normalize(other, *window)[inside], normalize(volume, *window)[inside])
+
+
+def test_normalizing_a_crop_equals_cropping_the_normalized_slices(rng):
+    # Extraction does the one and prediction the other.
+    volume = brain_slices(3, rng)
+    rows, columns = slice(2, 20), slice(5, 18)
+    whole = normalize(volume, rows, columns)[:, rows, columns]
+    np.testing.assert_allclose(normalize(volume[:, rows, columns]), whole, rtol=0, atol=1e-6)
+
+
+def test_slices_do_not_depend_on_those_normalized_with_them(rng):
+    volume = brain_slices(37, rng)  # More than two blocks of 16, the last one short.
+    volume[20] = 0
+    one_by_one = np.concatenate([normalize(part[np.newaxis]) for part in volume])
+    np.testing.assert_allclose(normalize(volume), one_by_one, rtol=0, atol=1e-6)
+    assert np.array_equal(normalize(volume) == BACKGROUND, one_by_one == BACKGROUND)
+
+
+def test_empty_slice_stays_zero():
+    assert not normalize(np.zeros((2, 5, 7), dtype=np.int16)).any()
+
+
+def test_slice_with_less_than_one_percent_brain_becomes_zero():
+    # Of 400 pixels, the 99th percentile lies at sorted position 0.99 * 399 = 395.01. With three
+    # pixels of brain the zeros fill positions 0 to 396; with five only 0 to 394.
+    volume = np.zeros((2, 16, 25), dtype=np.int16)
+    volume[0, 3, :3] = 100, 200, 300
+    volume[1, 3, :5] = 100, 200, 300, 400, 500
+    normalized = normalize(volume)
+    assert not normalized[0].any()
+    assert np.count_nonzero(normalized[1] == BACKGROUND) == 395
+
+
+def test_brain_outside_an_empty_window_becomes_zero():
+    volume = np.zeros((1, 5, 7), dtype=np.int16)
+    volume[0, 4] = 50
+    assert not normalize(volume, rows=slice(0, 3)).any()
+
+
+def test_brain_without_background_is_not_marked_as_background():
+    # Departure: the original marks every pixel at the minimum, here the pixels 1 and 2, which are
+    # clipped to 2. Clipped, 1 to 101 is symmetric about 51.
+    normalized = normalize(np.arange(1, 102).reshape(1, 1, 101))[0, 0]
+    assert normalized.min() > BACKGROUND
+    assert normalized[50] == pytest.approx(0, abs=1e-6)
+    assert normalized[0] == normalized[1] == pytest.approx(-normalized[100])
+
+
+@pytest.mark.parametrize("value", [1, 7, 0.1])
+def test_slice_of_constant_brain_stays_as_it_is(value):
+    volume = np.zeros((1, 4, 5))
+    volume[0, :2] = value
+    assert np.array_equal(normalize(volume), volume.astype(np.float32))
+
+
+def test_all_modalities_are_normalized_in_order_with_one_window(rng):
+    volumes = [brain_slices(2, rng) for _ in MODALITIES]
+    window = slice(0, 1), slice(2, 20), slice(5, 18)
+    channels = normalize_case(volumes, window)
+    assert (channels.shape, channels.dtype.name) == ((2, 24, 20, 4), "float32")
+    for index, volume in enumerate(volumes):
+        assert np.array_equal(channels[..., index], normalize(volume, *window[1:]))
+
+
+def test_brain_is_where_any_channel_is_neither_zero_nor_background():
+    channels = np.array([[[[0, 0], [-9, -9], [-9, 0], [-9, 0.5], [1, 0]]]])
+    assert brain_mask(channels).tolist() == [[[False, False, False, True, True]]]
+
+
+def drawn(*rows, num_slices=3):
+    """Returns a volume of a drawing in its middle slice, `(Z, Y, X)`: # is brain."""
+    volume = np.zeros((num_slices, len(rows), len(rows[0].split())), dtype=np.int16)
+    volume[num_slices // 2] = [[letter == "#" for letter in row.split()] for row in rows]
+    return volume
+
+
+def test_volumes_of_the_published_shape_get_the_published_window():
+    volumes = [np.zeros(PUBLISHED_SHAPE, dtype=np.uint8)]
+    expected = slice(1, 147), slice(29, 221), slice(42, 194)  # 146 x 192 x 152.
+    assert crop_window(volumes, min_size=128) == expected
+
+
+def test_axes_of_the_published_shape_are_not_exchangeable():
+    volumes = [np.ones((240, 155, 240), dtype=np.uint8)]
+    assert crop_window(volumes, min_size=128) == (slice(0, 240), slice(0, 155), slice(0, 240))
+
+
+def test_other_shapes_get_the_box_of_the_brain():
+    volume = drawn(". . . . .", ". # . . .", ". . . # .", ". . # # .")
+    assert crop_window([volume], min_size=1) == (slice(1, 2), slice(1, 4), slice(1, 4))
+
+
+def test_window_holds_the_brain_of_every_modality():
+    first = drawn("# . . .", ". . . .", ". . . .")
+    second = drawn(". . . .", ". # . .", ". . . .", num_slices=3)
+    second[2, 1, 2] = -5
+    assert crop_window([first, second], min_size=1) == (slice(1, 3), slice(0, 2), slice(0, 3))
+
+
+def test_window_is_widened_evenly_to_the_least_size_in_the_plane_only():
+    # Row 3 of 7 grows to rows 1 to 5. Columns 3 and 4 of 9 miss three: two before, one after.
+    volume = np.zeros((5, 7, 9), dtype=np.int16)
+    volume[2, 3, 3:5] = 1
+    assert crop_window([volume], min_size=5) == (slice(2, 3), slice(1, 6), slice(1, 6))
+
+
+def test_window_at_the_border_is_moved_inside_and_cut_to_the_slice():
+    volume = np.zeros((2, 4, 9), dtype=np.int16)
+    volume[0, 0, 8] = 1
+    assert crop_window([volume], min_size=5) == (slice(0, 1), slice(0, 4), slice(4, 9))
+
+
+def test_window_of_a_volume_without_brain_is_the_volume():
+    volume = np.zeros(SHAPE, dtype=np.int16)
+    assert crop_window([volume], min_size=2) == (slice(0, 5), slice(0, 6), slice(0, 7))
+
+
+@pytest.mark.parametrize("direction", [STRAIGHT, FLIPPED, TURNED])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+def test_volume_reads_back_as_written(tmp_path, dtype, direction):
+    geometry = Geometry(GEOMETRY.spacing_mm, GEOMETRY.origin_mm, direction)
+    write_volume(tmp_path / "volume.nii.gz", count_up(dtype), geometry)
+    volume, read = read_volume(tmp_path / "volume.nii.gz")
+    assert (volume.dtype.name, volume.shape) == (dtype, SHAPE)
+    assert np.array_equal(volume, count_up(dtype))
+    assert read.spacing_mm == pytest.approx((3, 2, 1), abs=1e-5)
+    assert read.origin_mm == pytest.approx((-7.5, 20, 4), abs=1e-5)
+    assert read.direction == pytest.approx(direction, abs=1e-5)
+
+
+def test_volume_lies_in_the_file_where_other_programs_look_for_it(tmp_path):
+    write_volume(tmp_path / "volume.nii.gz", count_up("int16"), GEOMETRY)
+    image = SimpleITK.ReadImage(str(tmp_path / "volume.nii.gz"))
+    x, y, z = 6, 5, 1
+    assert image.GetSize() == SHAPE[::-1]
+    assert image.GetPixel(x, y, z) == (z * 6 + y) * 7 + x
+    assert image.TransformIndexToPhysicalPoint((x, y, z)) == (-7.5 + 3 * x, 20 + 2 * y, 4 + z)
+
+
+def test_same_volume_is_written_as_the_same_bytes(tmp_path):
+    for name in ("first.nii.gz", "second.nii.gz"):
+        write_volume(tmp_path / name, count_up("uint8"), GEOMETRY)
+    first, second = (tmp_path / name for name in ("first.nii.gz", "second.nii.gz"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def write_half(image, path, useCompression):  # noqa: N803, the name that SimpleITK gives it.
+    with open(path, "wb") as file:
+        file.write(b"half")
+
+
+def write_and_fail(image, path, useCompression):  # noqa: N803
+    write_half(image, path, useCompression)
+    raise RuntimeError("No space left on device")
+
+
+def write_all_but_the_end(image, path, useCompression, write=SimpleITK.WriteImage):  # noqa: N803
+    """Cuts off the last slices, which are empty: what is missing, ITK reads as 0."""
+    write(image, path, useCompression=useCompression)
+    with open(path, "rb+") as file:
+        file.truncate(file.seek(0, 2) - 12)
+
+
+def write_other_voxels(image, path, useCompression, write=SimpleITK.WriteImage):  # noqa: N803
+    write(image + 1, path, useCompression=useCompression)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (write_and_fail, "Cannot write .*volume.nii.gz. Is the disk full"),
+        (write_half, "Cannot write .*volume.nii.gz. Is the disk full"),
+        (write_all_but_the_end, "volume.nii.gz"),
+        (write_other_voxels, "volume.nii.gz does not read back as written"),
+    ],
+)
+def test_failing_write_keeps_the_old_file_and_leaves_nothing_else(
+    tmp_path, monkeypatch, rng, broken, message
+):
+    labels = rng.integers(0, 4, (40, 50, 60), dtype=np.uint8)
+    labels[20:] = 0
+    path = tmp_path / "volume.nii.gz"
+    write_volume(path, count_up("uint8"), GEOMETRY)
+    before = path.read_bytes()
+    monkeypatch.setattr(SimpleITK, "WriteImage", broken)
+    with pytest.raises(OSError, match=message):
+        write_volume(path, labels, GEOMETRY)
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("values", [[np.nan], [np.inf, -np.inf]])
+def test_values_that_are_not_finite_are_counted_with_the_file(tmp_path, values):
+    # The NIfTI reader of ITK replaces them by 0, which is background, without a word.
+    volume = count_up("float32")
+    volume.flat[: len(values)] = values
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(volume), str(tmp_path / "t1.nii.gz"))
+    with pytest.raises(InputError, match=f"t1.nii.gz holds {len(values)} voxels that are NaN or"):
+        read_volume(tmp_path / "t1.nii.gz")
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 6, 7), (6, 7)])
+def test_image_that_is_not_three_dimensional_is_refused_with_its_size(tmp_path, shape):
+    image = SimpleITK.GetImageFromArray(np.zeros(shape, dtype=np.int16), isVector=False)
+    SimpleITK.WriteImage(image, str(tmp_path / "t1.nii.gz"))
+    size = re.escape(str(shape[::-1]))
+    with pytest.raises(InputError, match=f"t1.nii.gz has size {size} and 1 components; expected"):
+        read_volume(tmp_path / "t1.nii.gz")
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\x1f\x8b\x08 nor this"])
+def test_file_that_is_not_nifti_is_named(tmp_path, content):
+    (tmp_path / "t1.nii.gz").write_bytes(content)
+    with pytest.raises(InputError, match="Cannot read .*t1.nii.gz as a NIfTI image"):
+        read_volume(tmp_path / "t1.nii.gz")
+
+
+@pytest.mark.parametrize("name", ["t1.nii.gz", "t1.nii"])
+def test_truncated_file_is_refused(tmp_path, rng, name):
+    # ITK fills what is missing with 0, which is background, without a word.
+    write_volume(tmp_path / name, rng.integers(0, 999, (20, 30, 40), dtype=np.int16), GEOMETRY)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-5000])
+    with pytest.raises(InputError, match=name):
+        read_volume(tmp_path / name)
+
+
+def test_case_is_read_in_the_order_of_the_modalities(tmp_path):
+    volumes = {
+        name: np.full(SHAPE, value, np.int16) for value, name in enumerate(MODALITIES, start=5)
+    }
+    segmentation = np.array([0, 1, 2, 4] * 52 + [0, 1], dtype=np.uint8).reshape(SHAPE)
+    raw = read_case(write_case(tmp_path, volumes, segmentation=segmentation))
+    assert [volume.flat[0] for volume in raw.volumes] == [5, 6, 7, 8]
+    assert raw.classes.dtype == np.uint8
+    assert raw.classes.ravel()[:5].tolist() == [0, 1, 2, 3, 0]
+    assert raw.geometry.is_close_to(GEOMETRY)
+
+
+def test_case_without_ground_truth_has_no_classes(tmp_path):
+    raw = read_case(write_case(tmp_path))
+    assert raw.classes is None and len(raw.volumes) == 4
+
+
+@pytest.mark.parametrize(
+    ("geometry", "told"),
+    [
+        (Geometry((3.0, 2.0, 1.01), (-7.5, 20.0, 4.0), STRAIGHT), "spacing (3, 2, 1.01) mm"),
+        (Geometry((3.0, 2.0, 1.0), (-7.5, 20.0, 4.01), STRAIGHT), "origin (-7.5, 20, 4.01)"),
+        (Geometry((3.0, 2.0, 1.0), (-7.5, 20.0, 4.0), FLIPPED), "direction (-1, 0, 0, "),
+    ],
+)
+@pytest.mark.parametrize("name", ["t1ce", "seg"])
+def test_geometry_that_differs_names_the_case_and_both_files(tmp_path, name, geometry, told):
+    case = write_case(
+        tmp_path, geometries={name: geometry}, segmentation=np.zeros(SHAPE, dtype=np.uint8)
+    )
+    with pytest.raises(InputError, match=re.escape(told)) as error:
+        read_case(case)
+    assert "case BraTS2021_00000 do not lie on one grid" in str(error.value)
+    assert f"_{name}.nii.gz has" in str(error.value) and "_flair.nii.gz has" in str(error.value)
+
+
+def test_size_that_differs_is_told_as_x_y_z(tmp_path):
+    case = write_case(tmp_path, {"t2": np.ones((5, 7, 6), dtype=np.int16)})
+    with pytest.raises(InputError, match=r"_t2.nii.gz has size \(6, 7, 5\).*size \(7, 6, 5\)"):
+        read_case(case)
+
+
+@pytest.mark.parametrize("label", [3, 5])
+def test_unknown_label_names_the_case_and_the_file(tmp_path, label):
+    segmentation = np.full(SHAPE, label, dtype=np.uint8)
+    message = f"Case BraTS2021_00000, .*_seg.nii.gz: Unknown label values {label}; expected"
+    with pytest.raises(InputError, match=message):
+        read_case(write_case(tmp_path, segmentation=segmentation))
+
+
+def test_label_3_is_enhancing_in_the_naming_of_2023(tmp_path):
+    folder = tmp_path / "BraTS-GLI-00000-000"
+    segmentation = np.full(SHAPE, 3, dtype=np.uint8)
+    for suffix in (*SCHEMES["2023"].suffixes.values(), "-seg"):
+        write_volume(folder / f"{folder.name}{suffix}.nii.gz", segmentation, GEOMETRY)
+    (case,) = find_cases(tmp_path, need_segmentation=True)
+    assert (read_case(case).classes == 3).all()
+
+
+def test_missing_file_is_told_when_it_vanishes_after_the_search(tmp_path):
+    case = write_case(tmp_path)
+    shutil.rmtree(case.folder)
+    with pytest.raises(FileNotFoundError, match="_flair.nii.gz"):
+        read_case(case)
