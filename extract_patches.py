@@ -147,4 +147,4 @@ def print_class_shares(shares):
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(exit_code(main, "No patch file was written: start again."))

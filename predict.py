@@ -16,7 +16,7 @@ from tqdm import tqdm
 from brats.cases import CLASSES, MODALITIES, classes_to_labels, find_cases, select_cases
 from brats.errors import InputError, exit_code
 from brats.figures import largest_tumor_slice, write_overlays
-from brats.files import write_table
+from brats.files import make_writable_folder, write_table
 from brats.metrics import METRICS, REGIONS, score_case, summarize
 from brats.patches import PATCH_SIZE, check_agreement
 from brats.provenance import header, software_versions, source_commit
@@ -96,7 +96,8 @@ def cases_to_predict(config, cases, trained_on):
 
 
 def check_outputs(config, cases):
-    """Raises `InputError` if a segmentation exists that nobody asked to replace."""
+    """Checks the output folder: writable, and no segmentation that nobody asked to replace."""
+    make_writable_folder(Path(config.output))
     existing = [path for path in map(segmentation_path(config), cases) if path.exists()]
     if existing and not config.overwrite:
         raise InputError(
@@ -157,4 +158,7 @@ def print_summary(summary):
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    advice = (
+        "Finished cases are kept: name the others with --cases, or start again with --overwrite."
+    )
+    sys.exit(exit_code(main, advice))

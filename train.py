@@ -160,4 +160,5 @@ def print_epoch(row, num_epochs):
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    advice = "The run folder holds the last finished epoch, if any: continue with --resume."
+    sys.exit(exit_code(main, advice))

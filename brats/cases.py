@@ -104,6 +104,8 @@ def find_cases(root, need_segmentation):
             "folders with --data-root."
         )
     found = [_match_files(folder, grade) for folder, grade in _find_case_folders(root)]
+    if not found and _nifti_files(root):
+        raise InputError(f"{root} is a case itself; give the folder that holds it, {root.parent}.")
     if not found:
         raise InputError(
             f"No case found in {root}. Expected case folders such as {root}/BraTS2021_00000, or "

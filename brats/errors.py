@@ -13,7 +13,7 @@ class InputError(ValueError):
     """
 
 
-def exit_code(main):
+def exit_code(main, advice="Start it again."):
     """Runs a script's `main` and returns the exit code that tells how it ended.
 
     An `InputError` or an `OSError` becomes one message on stderr; any other exception is a
@@ -21,6 +21,7 @@ def exit_code(main):
 
     Args:
         main: Callable without arguments.
+        advice: How to go on after an interruption.
 
     Returns:
         0 if `main` returned, 1 after an error of the data or the machine, 130 after Ctrl-C.
@@ -31,6 +32,6 @@ def exit_code(main):
         print(f"Error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Interrupted: nothing half-written was left under a final name.", file=sys.stderr)
+        print(f"Interrupted. {advice}", file=sys.stderr)
         return 130
     return 0

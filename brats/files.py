@@ -26,7 +26,7 @@ def replacing(path):
         OSError: If the folder cannot be made, or the system refuses to write; names the path.
     """
     path = Path(path)
-    _make_writable_folder(path.parent)
+    make_writable_folder(path.parent)
     temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         yield temporary
@@ -39,7 +39,15 @@ def replacing(path):
         temporary.unlink(missing_ok=True)
 
 
-def _make_writable_folder(folder):
+def make_writable_folder(folder):
+    """Makes a folder where there is none.
+
+    Args:
+        folder: A `Path`.
+
+    Raises:
+        OSError: If it cannot be made, or written to; names the folder.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
