@@ -7,10 +7,9 @@ In: a network, its settings and its history. Out: `config.json`, `history.csv`, 
 import json
 from pathlib import Path
 
-import keras
-
 from brats.errors import InputError
 from brats.files import read_table, replacing, write_table
+from engine.weights import load_network
 
 RECORD = "config.json"
 HISTORY = "history.csv"
@@ -88,13 +87,14 @@ def read_state(run_dir, steps_per_epoch):
 
     Raises:
         FileNotFoundError: If no epoch was finished.
+        InputError: If the network is damaged.
     """
     path = Path(run_dir) / LAST
     if not path.is_file():
         raise FileNotFoundError(
             f"{run_dir} has no {LAST}: no epoch was finished. Start again with --overwrite."
         )
-    model = keras.saving.load_model(path)
+    model = load_network(path, compiled=True)
     finished = int(model.optimizer.iterations) // steps_per_epoch
     return model, read_table(Path(run_dir) / HISTORY)[:finished]
 

@@ -4,6 +4,7 @@ In: a network and a file. Out: the network with the weights of the file, or an e
 why they do not fit.
 """
 
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -12,14 +13,15 @@ import keras
 from brats.errors import InputError
 
 
-def load_network(path):
-    """Loads a whole network from a `.keras` file, without its optimizer.
+def load_network(path, compiled=False):
+    """Loads a whole network from a `.keras` file.
 
     Args:
         path: Path of a file that `train.py` wrote.
+        compiled: Whether to load its loss, its metrics and its optimizer as well.
 
     Returns:
-        A Keras model, not compiled.
+        A Keras model.
 
     Raises:
         FileNotFoundError: If the file does not exist.
@@ -27,8 +29,8 @@ def load_network(path):
     """
     _check_exists(path)
     try:
-        return keras.saving.load_model(path, compile=False)
-    except (ValueError, TypeError, KeyError) as error:
+        return keras.saving.load_model(path, compile=compiled)
+    except (ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{path} is not a network that train.py wrote: {_first_line(error)}"
         ) from error

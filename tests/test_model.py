@@ -109,7 +109,7 @@ def test_the_default_network_has_71_layers_of_the_published_kinds(published):
     [{"base_filters": 6}, {"depth": 1}, {"depth": 4}, {"num_classes": 5}, {"num_modalities": 3}],
 )
 def test_other_settings_have_the_derived_parameters(change):
-    settings = PUBLISHED | {"base_filters": 8} | change
+    settings = PUBLISHED | {"base_filters": 2, "depth": 2} | change
     shape = (None, None, settings["num_modalities"])
     arguments = {name: settings[name] for name in ("num_classes", "base_filters", "depth")}
     assert counts(build_resunet(shape, **arguments)) == derived_counts(**settings)
@@ -188,8 +188,10 @@ def test_convolutions_start_glorot_uniform_without_offset():
         height, width, inputs, outputs = layer.kernel.shape
         limit = math.sqrt(6 / (height * width * (inputs + outputs)))
         kernel = ops.convert_to_numpy(layer.kernel)
-        assert 0.8 * limit < kernel.max() <= limit, layer.name
-        assert -limit <= kernel.min() < -0.8 * limit, layer.name
+        # The largest of 32 values or more falls below 0.8 of the limit once in 1,300 kernels.
+        assert 0.8 * limit < np.abs(kernel).max() <= limit, layer.name
+        assert kernel.min() < -0.5 * limit, layer.name
+        assert kernel.max() > 0.5 * limit, layer.name
         assert not layer.use_bias or not ops.convert_to_numpy(layer.bias).any()
 
 

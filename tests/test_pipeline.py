@@ -35,7 +35,7 @@ def names(folder, suffix):
 
 
 def run_train(patches, run_dir, *more):
-    settings = "--base-filters 4 --depth 1 --steps-per-epoch 3".split()
+    settings = ["--base-filters", "4", "--depth", "1", "--steps-per-epoch", "3"]
     train.main(["--patches", str(patches), "--run-dir", str(run_dir), *settings, *more])
 
 

@@ -1,0 +1,83 @@
+"""Files that ITK reads wrong without a word are refused, and no others."""
+
+import gzip
+
+import numpy as np
+import pytest
+import SimpleITK
+
+from brats.errors import InputError
+from brats.nifti import check_stored_voxels
+
+SHAPE = (5, 6, 7)
+
+
+def write(path, volume):
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(volume), str(path))
+    return path
+
+
+@pytest.mark.parametrize("name", ["t1.nii", "t1.nii.gz"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
+def test_whole_files_pass(tmp_path, rng, name, dtype):
+    check_stored_voxels(write(tmp_path / name, rng.integers(0, 200, SHAPE).astype(dtype)))
+
+
+def test_one_byte_less_than_the_header_promises_is_told_with_both_sizes(tmp_path):
+    # 352 bytes of header, 5 * 6 * 7 voxels of 2 bytes: 772.
+    path = write(tmp_path / "t1.nii", np.ones(SHAPE, dtype=np.int16))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError, match="t1.nii holds 771 bytes, but its header promises 772"):
+        check_stored_voxels(path)
+
+
+def test_compressed_file_without_its_end_is_refused(tmp_path, rng):
+    path = write(tmp_path / "t1.nii.gz", rng.integers(0, 999, SHAPE, dtype=np.int16))
+    path.write_bytes(path.read_bytes()[:-12])
+    with pytest.raises(InputError, match="Cannot read .*t1.nii.gz"):
+        check_stored_voxels(path)
+
+
+def test_compressed_file_with_too_few_voxels_is_refused(tmp_path):
+    plain = write(tmp_path / "t1.nii", np.ones(SHAPE, dtype=np.int16))
+    path = tmp_path / "t1.nii.gz"
+    path.write_bytes(gzip.compress(plain.read_bytes()[:-2]))
+    with pytest.raises(InputError, match="holds 770 bytes, but its header promises 772"):
+        check_stored_voxels(path)
+
+
+def test_compressed_file_of_several_parts_passes(tmp_path):
+    # Block compression writes such files; their last four bytes tell the last part's size only.
+    stored = write(tmp_path / "t1.nii", np.ones(SHAPE, dtype=np.int16)).read_bytes()
+    path = tmp_path / "t1.nii.gz"
+    path.write_bytes(gzip.compress(stored[:500]) + gzip.compress(stored[500:]))
+    check_stored_voxels(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["t1.nii", "t1.nii.gz"])
+def test_values_that_are_not_finite_are_counted(tmp_path, name, value):
+    volume = np.ones(SHAPE, dtype=np.float32)
+    volume[4, 5, 6] = volume[0, 0, 0] = value
+    with pytest.raises(InputError, match=f"{name} holds 2 voxels that are NaN or infinite"):
+        check_stored_voxels(write(tmp_path / name, volume))
+
+
+def test_not_finite_values_are_found_in_either_byte_order(tmp_path):
+    volume = np.ones(SHAPE, dtype=np.float32)
+    volume[0, 0, 0] = np.nan
+    stored = write(tmp_path / "t1.nii", volume).read_bytes()
+    header = bytearray(stored[:352])
+    for offset, count, kind in ((0, 1, "i4"), (40, 8, "i2"), (70, 2, "i2"), (108, 1, "f4")):
+        values = np.frombuffer(stored, "<" + kind, count, offset)
+        swapped = values.astype(">" + kind).tobytes()
+        header[offset : offset + len(swapped)] = swapped
+    voxels = np.frombuffer(stored[352:], "<f4").astype(">f4").tobytes()
+    (tmp_path / "t1.nii").write_bytes(bytes(header) + voxels)
+    with pytest.raises(InputError, match="holds 1 voxels that are NaN"):
+        check_stored_voxels(tmp_path / "t1.nii")
+
+
+def test_files_of_another_kind_are_left_to_itk(tmp_path):
+    (tmp_path / "t1.nii").write_bytes(b"not an image" * 100)
+    check_stored_voxels(tmp_path / "t1.nii")

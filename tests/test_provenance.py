@@ -1,0 +1,50 @@
+"""Versions, commit and header of a run."""
+
+import platform
+import subprocess
+
+import numpy as np
+
+from brats import provenance
+from brats.provenance import header, software_versions, source_commit
+
+
+def test_versions_name_python_and_the_packages():
+    assert software_versions("numpy") == {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+
+
+def test_commit_is_that_of_the_checkout(monkeypatch):
+    def describe(command, **_):
+        return subprocess.CompletedProcess(command, 0, stdout="0123456789ab-dirty\n")
+
+    monkeypatch.setattr(provenance.subprocess, "run", describe)
+    assert source_commit() == "0123456789ab-dirty"
+
+
+def test_commit_is_unknown_outside_a_checkout(monkeypatch):
+    def fail(*_, **__):
+        raise subprocess.CalledProcessError(128, "git")
+
+    monkeypatch.setattr(provenance.subprocess, "run", fail)
+    assert source_commit() == "unknown"
+
+
+def test_commit_is_unknown_without_git(monkeypatch):
+    def fail(*_, **__):
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(provenance.subprocess, "run", fail)
+    assert source_commit() == "unknown"
+
+
+def test_header_aligns_facts_and_spells_dicts_out():
+    text = header("Title", seed=1, data_root="data", versions={"a": "1", "b": "2"})
+    assert text.splitlines() == [
+        "Title",
+        "  seed       1",
+        "  data root  data",
+        "  versions   a 1, b 2",
+    ]
