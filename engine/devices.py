@@ -20,9 +20,9 @@ MALLOC_SETTINGS = {
 def keep_freed_memory():
     """Makes the C library keep the memory that is freed, for the next allocation.
 
-    By default it returns every large tensor to the system and asks for fresh pages at the next
-    step: half of the processor time of a training run went into clearing them. Does nothing
-    where the C library is not glibc.
+    TensorFlow's generator data sets set the trim threshold to 128 kB, and glibc then maps every
+    larger tensor anew at every step: half of the processor time of a training run went into
+    clearing fresh pages. Does nothing where the C library is not glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     for parameter, value in MALLOC_SETTINGS.items() if mallopt else ():
