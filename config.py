@@ -73,9 +73,10 @@ class TrainConfig(Settings):
     steps_per_epoch: int | None = setting(None, "batches in an epoch; default: all patches", COUNT)
     base_filters: int = setting(64, "filters of the first level", COUNT)
     depth: int = setting(3, "times that the resolution is halved", COUNT)
+    optimizer: str = setting("sgd", "gradient descent, plain or Adam", one_of("sgd", "adam"))
     # The published schedule divides it by 10 before the first step.
     learning_rate: float = setting(0.08, "learning rate at compile time", POSITIVE)
-    momentum: float = setting(0.9, "momentum of the gradient descent", FRACTION)
+    momentum: float = setting(0.9, "momentum of the gradient (Adam: beta 1)", FRACTION)
     schedule: str = setting(
         "published", "learning rate over time", one_of("published", "constant", "cosine")
     )

@@ -102,12 +102,19 @@ def build_compiled(config, steps):
         load_weights(model, config.weights)
     schedule = build_schedule(config.schedule, config.learning_rate, config.epochs, steps)
     model.compile(
-        optimizer=keras.optimizers.SGD(schedule, momentum=config.momentum),
+        optimizer=build_optimizer(config, schedule),
         loss=ClassImbalanceLoss(config.class_weights, config.loss == "present-classes"),
         metrics=[SoftDice(classes, f"dice_{region}") for region, classes in REGIONS.items()],
         jit_compile=training_compilation(),
     )
     return model
+
+
+def build_optimizer(config, schedule):
+    """Builds the optimizer of the settings, with the given learning rate."""
+    if config.optimizer == "adam":
+        return keras.optimizers.Adam(schedule, beta_1=config.momentum)
+    return keras.optimizers.SGD(schedule, momentum=config.momentum)
 
 
 def check_same_run(config, extraction):
