@@ -157,15 +157,6 @@ def from_dict(config_class, values):
     return config_class(**values)
 
 
-def differences(config, other, ignore=()):
-    """Returns one line per setting that differs, with both values."""
-    return [
-        f"{flag(item.name)} is {getattr(config, item.name)!r}, was {getattr(other, item.name)!r}"
-        for item in fields(config)
-        if item.name not in ignore and getattr(config, item.name) != getattr(other, item.name)
-    ]
-
-
 def flag(name):
     """Returns the flag of a field: `base_filters` to `--base-filters`."""
     return "--" + name.replace("_", "-")

@@ -16,7 +16,7 @@ from brats.errors import InputError, exit_code
 from brats.metrics import REGIONS
 from brats.patches import PatchReader, read_settings
 from brats.provenance import header, software_versions, source_commit
-from config import TrainConfig, differences, from_dict, parse, to_dict
+from config import TrainConfig, parse, to_dict
 from engine.dataset import num_batches
 from engine.devices import (
     describe_device,
@@ -24,12 +24,15 @@ from engine.devices import (
     mixed_precision_policy,
     training_compilation,
 )
-from engine.runs import BEST, check_absent, read_record, read_state, write_epoch, write_record
+from engine.runs import BEST, check_absent, check_same, read_state, write_epoch, write_record
 from engine.schedules import build_schedule
 from engine.training import train_epoch, validate
 from engine.weights import load_weights
 from losses import ClassImbalanceLoss, SoftDice
 from model import build_resunet
+
+# Settings that a resumed run may change.
+CHANGEABLE = {"patches", "run_dir", "epochs", "weights", "resume", "overwrite"}
 
 
 def main(argv=None):
@@ -43,7 +46,9 @@ def main(argv=None):
     if config.mixed_precision:
         keras.config.set_dtype_policy(mixed_precision_policy())
     if config.resume:
-        check_same_run(config, extraction)
+        # The rates of the cosine depend on the number of epochs.
+        ignored = CHANGEABLE - {"epochs"} if config.schedule == "cosine" else CHANGEABLE
+        check_same(config.run_dir, to_dict(config), extraction, ignored)
         model, history = read_state(config.run_dir, steps)
     else:
         if not config.overwrite:
@@ -115,26 +120,6 @@ def build_optimizer(config, schedule):
     if config.optimizer == "adam":
         return keras.optimizers.Adam(schedule, beta_1=config.momentum)
     return keras.optimizers.SGD(schedule, momentum=config.momentum)
-
-
-def check_same_run(config, extraction):
-    """Raises `InputError` if a run to be resumed had other settings or other patches."""
-    record = read_record(config.run_dir)
-    try:
-        before = from_dict(TrainConfig, record["settings"])
-    except (KeyError, ValueError) as error:
-        raise InputError(f"{config.run_dir} cannot be resumed: {error}") from error
-    ignored = {"patches", "run_dir", "weights", "resume", "overwrite"}
-    if config.schedule != "cosine":  # Its rates depend on the number of epochs.
-        ignored.add("epochs")
-    changes = differences(config, before, ignored)
-    if record["extraction"] != extraction:
-        changes.append(f"the patches in {config.patches} are others than it was trained on")
-    if changes:
-        raise InputError(
-            f"{config.run_dir} was started with other settings: {'; '.join(changes)}. Resume "
-            "with the same ones, or start another run."
-        )
 
 
 def print_header(record, readers, steps, num_finished):

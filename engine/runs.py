@@ -55,6 +55,35 @@ def read_record(run_dir):
         raise InputError(f"{path} is not the record of a run: {error}") from error
 
 
+def check_same(run_dir, settings, extraction, ignored):
+    """Checks that a run to be resumed had the same settings and the same patches.
+
+    Args:
+        run_dir: Run folder.
+        settings: Dict of the settings now.
+        extraction: Attributes of the patch file now.
+        ignored: Names of the settings that may differ.
+
+    Raises:
+        FileNotFoundError: If the folder holds no run.
+        InputError: If a setting differs; names the flags and both values.
+    """
+    record = read_record(run_dir)
+    before = record.get("settings", {})
+    changes = [
+        f"--{name.replace('_', '-')} is {value}, was {before.get(name, 'missing')}"
+        for name, value in json.loads(json.dumps(settings)).items()
+        if name not in ignored and value != before.get(name, "missing")
+    ]
+    if record.get("extraction") != extraction:
+        changes.append("the patch file is another than it was trained on")
+    if changes:
+        raise InputError(
+            f"{run_dir} was started with other settings: {'; '.join(changes)}. Resume with the "
+            "same ones, or start another run."
+        )
+
+
 def write_epoch(run_dir, model, history):
     """Writes the state of a run after an epoch, and the best network if this epoch gave it.
 

@@ -10,7 +10,6 @@ from config import (
     ExtractConfig,
     PredictConfig,
     TrainConfig,
-    differences,
     flag,
     from_dict,
     parse,
@@ -234,16 +233,3 @@ def test_missing_setting_alone_is_refused_although_it_has_a_default():
 def test_unknown_setting_alone_is_refused():
     with pytest.raises(ValueError, match="--dropout too many and lack none"):
         from_dict(TrainConfig, to_dict(TrainConfig()) | {"dropout": 0.5})
-
-
-def test_differences_are_one_line_per_setting_with_both_values():
-    config, other = TrainConfig(epochs=5, loss="present-classes", seed=1), TrainConfig()
-    assert differences(config, other) == [
-        "--epochs is 5, was 3",
-        "--loss is 'present-classes', was 'published'",
-        "--seed is 1, was 0",
-    ]
-    assert differences(config, other, ignore={"epochs", "seed"}) == [
-        "--loss is 'present-classes', was 'published'"
-    ]
-    assert differences(other, TrainConfig()) == []

@@ -9,6 +9,7 @@ from brats.files import read_table
 from engine.runs import (
     best_network_path,
     check_absent,
+    check_same,
     read_record,
     read_state,
     write_epoch,
@@ -181,3 +182,37 @@ def test_a_run_without_a_finished_epoch_has_no_state_and_no_best_network(tmp_pat
         read_state(tmp_path, STEPS)
     with pytest.raises(FileNotFoundError, match=r"no best\.keras: .*--weights"):
         best_network_path(tmp_path)
+
+
+SETTINGS = {"base_filters": 8, "class_weights": (1.0, 5.0), "epochs": 3}
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    write_record(tmp_path, {"settings": SETTINGS, "extraction": {"seed": 0}})
+    return tmp_path
+
+
+def test_a_run_with_the_same_settings_and_patches_may_go_on(recorded):
+    check_same(recorded, SETTINGS, {"seed": 0}, ignored=())
+
+
+def test_a_changed_setting_is_told_with_its_flag_and_both_values(recorded):
+    changed = SETTINGS | {"base_filters": 16, "class_weights": (1.0, 4.0)}
+    message = r"--base-filters is 16, was 8; --class-weights is \[1.0, 4.0\], was \[1.0, 5.0\]"
+    with pytest.raises(InputError, match=message):
+        check_same(recorded, changed, {"seed": 0}, ignored=())
+
+
+def test_ignored_settings_may_change(recorded):
+    check_same(recorded, SETTINGS | {"epochs": 9}, {"seed": 0}, ignored={"epochs"})
+
+
+def test_a_setting_that_the_record_lacks_is_told(recorded):
+    with pytest.raises(InputError, match="--depth is 3, was missing"):
+        check_same(recorded, SETTINGS | {"depth": 3}, {"seed": 0}, ignored=())
+
+
+def test_other_patches_are_told(recorded):
+    with pytest.raises(InputError, match="the patch file is another"):
+        check_same(recorded, SETTINGS, {"seed": 1}, ignored=())

@@ -166,7 +166,7 @@ def test_a_file_of_another_kind_is_refused_with_the_kinds_that_are_read(tmp_path
 @pytest.mark.parametrize("name", ["ours.keras", "ours.weights.h5"])
 def test_our_own_weights_give_the_same_probabilities(name, tmp_path, reference):
     keras.utils.set_random_seed(2)
-    saved, other = network_of(4, depth=2), network_of(4, depth=2)
+    saved, other = network_of(4, depth=1), network_of(4, depth=1)
     save = saved.save_weights if name.endswith(".weights.h5") else saved.save
     save(tmp_path / name)
     expected = saved.predict_on_batch(reference["images"])
@@ -183,7 +183,7 @@ def test_our_own_weights_do_not_fit_a_network_of_other_filters(tmp_path):
 
 
 def test_a_whole_network_is_loaded_without_its_optimizer(tmp_path, reference):
-    saved = network_of(4, depth=2)
+    saved = network_of(4, depth=1)
     saved.compile(optimizer="sgd", loss="mse")
     saved.save(tmp_path / "best.keras")
     loaded = load_network(tmp_path / "best.keras")
@@ -194,7 +194,7 @@ def test_a_whole_network_is_loaded_without_its_optimizer(tmp_path, reference):
     assert loaded.settings["base_filters"] == 4
 
 
-@pytest.mark.parametrize("load", [load_network, lambda path: load_weights(network_of(4), path)])
+@pytest.mark.parametrize("load", [load_network, lambda path: load_weights(network_of(4, 1), path)])
 def test_a_keras_file_that_is_not_one_is_refused(tmp_path, load):
     path = tmp_path / "page.keras"
     path.write_text("<html>404</html>")
