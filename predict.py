@@ -26,7 +26,7 @@ from engine.devices import describe_device, keep_freed_memory
 from engine.inference import predict_volume
 from engine.runs import best_network_path, read_record
 from engine.weights import is_original, load_network, load_weights, read_original_shapes
-from model import build_resunet
+from model import ResUNet, build_resunet
 
 
 def main(argv=None):
@@ -35,9 +35,9 @@ def main(argv=None):
     source, trained_on = network_source(config)
     cases = find_cases(config.data_root, need_segmentation=False)
     cases = cases_to_predict(config, cases, trained_on)
-    check_outputs(config, cases)
     keep_freed_memory()
     model = read_network(source)
+    check_outputs(config, cases)
     print(
         header(
             "Segmenting cases",
@@ -114,7 +114,10 @@ def segmentation_path(config):
 def read_network(path):
     """Reads a whole network, or the original's weights into a network of their shape."""
     if not is_original(path):
-        return load_network(path)
+        model = load_network(path)
+        if not isinstance(model, ResUNet):
+            raise InputError(f"{path} is a Keras model, but not a residual U-Net of train.py.")
+        return model
     shapes = read_original_shapes(path)
     if (shapes["num_modalities"], shapes["num_classes"]) != (len(MODALITIES), len(CLASSES)):
         raise InputError(

@@ -37,8 +37,8 @@ class StopOnDivergence(keras.callbacks.Callback):
 def train_epoch(model, reader, batch_size, num_steps, seed, epoch, verbose=0):
     """Trains for one epoch.
 
-    The order of the patches and the flips follow from the seed and the epoch alone, so that a
-    resumed run sees what it would have seen.
+    The order of the patches, the flips and the noise follow from the seed and the epoch alone,
+    so that a resumed run sees what it would have seen.
 
     Args:
         model: Compiled network.
@@ -58,6 +58,7 @@ def train_epoch(model, reader, batch_size, num_steps, seed, epoch, verbose=0):
     """
     start = time.perf_counter()
     rng = np.random.default_rng([seed, epoch])
+    _seed_noise(model, seed, epoch)
     history = model.fit(
         training_batches(reader, batch_size, num_steps, rng),
         initial_epoch=epoch,
@@ -99,3 +100,10 @@ def validate(model, reader, batch_size):
         **{f"val_{name}": value for name, value in scores.items()},
         "validation_s": round(time.perf_counter() - start, 3),
     }
+
+
+def _seed_noise(model, seed, epoch):
+    """Sets the state of every random layer, which a `.keras` file does not hold."""
+    for layer in model.layers:
+        if hasattr(layer, "seed_generator"):
+            layer.seed_generator.state.assign([seed % 2**31, epoch])

@@ -25,15 +25,13 @@ def load_network(path, compiled=False):
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        InputError: If the file is not a Keras model of this project.
+        InputError: If the file is not a Keras model, or one with layers unknown here.
     """
     _check_exists(path)
     try:
         return keras.saving.load_model(path, compile=compiled)
     except (ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path} is not a network that train.py wrote: {_first_line(error)}"
-        ) from error
+        raise InputError(f"{path} is not a network of train.py: {_first_line(error)}") from error
 
 
 def load_weights(model, path):
@@ -60,7 +58,7 @@ def load_weights(model, path):
         )
     try:
         model.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(
             f"The weights in {path} do not fit a network of {model.count_params():,} parameters "
             f"({_first_line(error)}). Check --base-filters and --depth."

@@ -264,10 +264,12 @@ def misuse(cohorts, run_dir, patch_files, tmp_path):
         folder.mkdir()
     shutil.copyfile(run_dir / "config.json", unfinished / "config.json")
     foreign.write_text("<html>404</html>")
+    dense = tmp_path / "dense.keras"
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(dense)
     return {
         "cases": cohorts["2017"], "run": run_dir, "patches": patch_files["2017"], "empty": empty,
         "unfinished": unfinished, "foreign": foreign, "out": tmp_path / "out",
-        "absent": tmp_path / "absent",
+        "absent": tmp_path / "absent", "dense": dense,
     }  # fmt: skip
 
 
@@ -305,6 +307,11 @@ WRONG = {
     "a run without a network": (
         predict, "--run-dir {unfinished} --data-root {cases} --output {out}", "has no best.keras",
     ),
+    "a network of another kind": (
+        predict,
+        "--weights {dense} --data-root {cases} --output {out}",
+        "dense.keras is a Keras model, but not a residual U-Net",
+    ),
     "an unknown case": (
         predict,
         "--run-dir {run} --data-root {cases} --output {out} --cases Brats17_X",
@@ -325,7 +332,7 @@ def test_a_mistake_is_told_in_one_line_and_leaves_no_file(mistake, misuse, capsy
     arguments = command.format(**misuse).split()
     assert exit_code(lambda: script.main(arguments)) == 1
     assert message in only_line(capsys)
-    assert not list(misuse["out"].parent.glob("out/*"))
+    assert not misuse["out"].exists()
 
 
 def test_an_existing_segmentation_is_replaced_only_if_asked(cohorts, tmp_path, capsys):

@@ -200,10 +200,3 @@ def test_a_keras_file_that_is_not_one_is_refused(tmp_path, load):
     path.write_text("<html>404</html>")
     with pytest.raises(InputError, match=r"page\.keras"):
         load(path)
-
-
-def test_a_keras_model_that_is_not_a_residual_u_net_is_refused(tmp_path):
-    path = tmp_path / "dense.keras"
-    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(path)
-    with pytest.raises(InputError, match=r"dense\.keras is not a network that train\.py wrote"):
-        load_network(path)
