@@ -11,10 +11,13 @@ from dataclasses import asdict, dataclass, field, fields
 
 ANY = ("any value", lambda value: True)
 COUNT = ("a whole number of at least 1", lambda value: value >= 1)
-NATURAL = ("a whole number of at least 0", lambda value: value >= 0)
 POSITIVE = ("a number above 0", lambda value: 0 < value < float("inf"))
 FRACTION = ("a number of at least 0 and below 1", lambda value: 0 <= value < 1)
-WEIGHTS = ("numbers above 0", lambda value: all(0 < item < float("inf") for item in value))
+SEED = ("a whole number of at least 0 and below 2**32", lambda value: 0 <= value < 2**32)
+CLASS_WEIGHTS = (
+    "four numbers above 0",
+    lambda value: len(value) == 4 and all(0 < item < float("inf") for item in value),
+)
 
 
 def one_of(*names):
@@ -57,8 +60,10 @@ class ExtractConfig(Settings):
     validation_fraction: float = setting(0.2, "share of the patients kept for validation", FRACTION)
     # float16 halves the file and rounds by at most 0.002.
     dtype: str = setting("float32", "type of the stored images", one_of("float32", "float16"))
-    workers: int | None = setting(None, "cases prepared at once; default: one per core", COUNT)
-    seed: int = setting(0, "seed of the split and of the patches' places", NATURAL)
+    workers: int | None = setting(
+        None, "cases prepared at once, 0.3 GB each; default: one per core", COUNT
+    )
+    seed: int = setting(0, "seed of the split and of the patches' places", SEED)
     overwrite: bool = setting(False, "replace an existing patch file")
 
 
@@ -73,7 +78,9 @@ class TrainConfig(Settings):
     steps_per_epoch: int | None = setting(None, "batches in an epoch; default: all patches", COUNT)
     base_filters: int = setting(64, "filters of the first level", COUNT)
     depth: int = setting(3, "times that the resolution is halved", COUNT)
-    optimizer: str = setting("sgd", "gradient descent, plain or Adam", one_of("sgd", "adam"))
+    optimizer: str = setting(
+        "sgd", "gradient descent with momentum, or Adam", one_of("sgd", "adam")
+    )
     # The published schedule divides it by 10 before the first step.
     learning_rate: float = setting(0.08, "learning rate at compile time", POSITIVE)
     momentum: float = setting(0.9, "momentum of the gradient (Adam: beta 1)", FRACTION)
@@ -83,13 +90,22 @@ class TrainConfig(Settings):
     # In present-classes, a class that is absent from a batch takes no part in the Dice term.
     loss: str = setting("published", "loss", one_of("published", "present-classes"))
     class_weights: tuple[float, ...] = setting(
-        (1.0, 5.0, 2.0, 4.0), "cross entropy weight of each class", WEIGHTS
+        (1.0, 5.0, 2.0, 4.0), "cross entropy weight of each class", CLASS_WEIGHTS
     )
     weights: str | None = setting(None, "file of weights to start from; default: random")
     resume: bool = setting(False, "continue the run after its last finished epoch")
     overwrite: bool = setting(False, "replace an existing run")
-    seed: int = setting(0, "seed of the weights, the order and the flips", NATURAL)
+    seed: int = setting(0, "seed of the weights, the order and the flips", SEED)
     mixed_precision: bool = setting(False, "compute in 16 bits where the device gains by it")
+
+    def __post_init__(self):
+        """Checks every field, and that nothing asked for would be ignored."""
+        super().__post_init__()
+        for name in ("weights", "overwrite"):
+            if self.resume and getattr(self, name):
+                raise ValueError(
+                    f"--resume continues a run as it is; it does not go with {flag(name)}."
+                )
 
 
 @dataclass(frozen=True)
@@ -101,7 +117,7 @@ class PredictConfig(Settings):
     data_root: str = setting("data/brats", "folder of the cases, directly or in HGG and LGG")
     output: str = setting("predictions", "folder to write to")
     cases: tuple[str, ...] = setting(
-        (), "ids of the cases; default: all that the run was not trained on"
+        (), "ids of the cases; default: all that the run was not trained on, or all with --weights"
     )
     batch_size: int = setting(2, "slices in a batch", COUNT)
     overwrite: bool = setting(False, "replace existing segmentations")

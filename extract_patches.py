@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from brats.cases import CLASSES, MODALITIES, find_cases, split_cases
+from brats.cases import CLASSES, MODALITIES, find_cases
 from brats.errors import InputError, exit_code
+from brats.files import make_writable_folder
 from brats.patches import (
     PATCH_SIZE,
     append_case,
@@ -25,6 +26,7 @@ from brats.patches import (
     write_settings,
 )
 from brats.provenance import header, software_versions, source_commit
+from brats.splits import split_cases
 from config import ExtractConfig, parse, to_dict
 
 # Shares that the original reports for BraTS 2017, in percent, in the order of CLASSES.
@@ -35,8 +37,7 @@ def main(argv=None):
     """Runs the extraction with the given command line arguments."""
     config = parse(ExtractConfig, argv, __doc__)
     output = Path(config.output)
-    if output.exists() and not config.overwrite:
-        raise InputError(f"{output} exists. Add --overwrite, or give another --output.")
+    check_output(output, config.overwrite)
     cases = find_cases(config.data_root, need_segmentation=True)
     train, validation = split_cases(cases, config.validation_fraction, config.seed)
     check_free_space(output, len(cases) * config.patches_per_case, config.dtype)
@@ -62,19 +63,33 @@ def main(argv=None):
     )
 
 
+def check_output(output, overwrite):
+    """Checks, before any work is done, that the patch file can and may be written.
+
+    Raises:
+        OSError: If its folder cannot be made or written to.
+        InputError: If it is a folder, or exists and may not be replaced.
+    """
+    make_writable_folder(output.parent)
+    if output.is_dir():
+        raise InputError(f"{output} is a folder. Give the path of a file with --output.")
+    if output.exists() and not overwrite:
+        raise InputError(f"{output} exists. Add --overwrite, or give another --output.")
+
+
 def check_free_space(output, num_patches, dtype):
     """Checks that the disk has room for the patches before any work is done.
 
     Raises:
         InputError: If it has not; gives both sizes.
     """
-    folder = next(parent for parent in output.absolute().parents if parent.exists())
+    folder = output.absolute().parent
     pixels = num_patches * PATCH_SIZE**2
     needed = pixels * (len(MODALITIES) * np.dtype(dtype).itemsize + 1)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise InputError(
-            f"The patches need {needed / 1e9:.2f} GB, and {folder} has {free / 1e9:.2f} GB free. "
+            f"The patches need {needed / 1e9:.3g} GB, and {folder} has {free / 1e9:.3g} GB free. "
             "Free some, or give another --output, fewer --patches-per-case or --dtype float16."
         )
 

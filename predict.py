@@ -15,17 +15,17 @@ from tqdm import tqdm
 
 from brats.cases import CLASSES, MODALITIES, classes_to_labels, find_cases, select_cases
 from brats.errors import InputError, exit_code
-from brats.figures import largest_tumor_slice, write_overlays
-from brats.files import make_writable_folder, write_table
-from brats.metrics import METRICS, REGIONS, score_case, summarize
+from brats.figures import largest_tumor_slice, remove_pictures, write_overlays
+from brats.files import make_writable_folder
+from brats.metrics import METRICS, REGIONS, score_case, summarize, write_scores
 from brats.patches import PATCH_SIZE, check_agreement
 from brats.provenance import header, software_versions, source_commit
 from brats.volumes import crop_window, normalize_case, read_case, write_volume
 from config import PredictConfig, parse, to_dict
 from engine.devices import describe_device, keep_freed_memory
 from engine.inference import predict_volume
-from engine.runs import best_network_path, read_record
-from engine.weights import is_original, load_network, load_weights, read_original_shapes
+from engine.runs import RECORD, best_network_path, read_record
+from engine.weights import is_original, load_network, load_weights, read_original_settings
 from model import ResUNet, build_resunet
 
 
@@ -55,13 +55,11 @@ def main(argv=None):
         segmentation, picture, case_rows = predict_case(model, case, config)
         if case_rows:
             rows += case_rows
-            write_table(Path(config.output) / "scores.csv", rows)
+            write_scores(Path(config.output), case_rows)
             dice = "".join(f"  {row['region']} {row['dice']:.3f}" for row in case_rows)
             progress.write(f"{case.id}  Dice{dice}")
     if rows:
-        summary = summarize(rows)
-        write_table(Path(config.output) / "summary.csv", summary)
-        print_summary(summary)
+        print_summary(summarize(rows))
     print(
         f"Wrote {len(cases)} segmentations, such as {segmentation}, and pictures such as {picture}"
     )
@@ -76,9 +74,8 @@ def network_source(config):
     """
     if config.weights:
         return Path(config.weights), ()
-    record = read_record(config.run_dir)
-    extraction = record.get("extraction", {})
-    check_agreement(extraction, Path(config.run_dir) / "config.json")
+    extraction = read_record(config.run_dir)["extraction"]
+    check_agreement(extraction, Path(config.run_dir) / RECORD)
     return best_network_path(config.run_dir), extraction["split"]["train"]
 
 
@@ -98,7 +95,8 @@ def cases_to_predict(config, cases, trained_on):
 def check_outputs(config, cases):
     """Checks the output folder: writable, and no segmentation that nobody asked to replace."""
     make_writable_folder(Path(config.output))
-    existing = [path for path in map(segmentation_path(config), cases) if path.exists()]
+    paths = [segmentation_path(config.output, case) for case in cases]
+    existing = [path for path in paths if path.exists()]
     if existing and not config.overwrite:
         raise InputError(
             f"{existing[0]} exists, one of {len(existing)}. Add --overwrite, or give another "
@@ -106,28 +104,26 @@ def check_outputs(config, cases):
         )
 
 
-def segmentation_path(config):
-    """Returns the function from a case to the path of its segmentation."""
-    return lambda case: Path(config.output) / f"{case.id}.nii.gz"
+def segmentation_path(output, case):
+    """Returns the path of the segmentation of a case."""
+    return Path(output) / f"{case.id}.nii.gz"
 
 
 def read_network(path):
-    """Reads a whole network, or the original's weights into a network of their shape."""
-    if not is_original(path):
+    """Reads a whole network, or the original's weights into a network of their settings."""
+    if is_original(path):
+        model = build_resunet(**read_original_settings(path))
+        load_weights(model, path)
+    else:
         model = load_network(path)
-        if not isinstance(model, ResUNet):
-            raise InputError(f"{path} is a Keras model, but not a residual U-Net of train.py.")
-        return model
-    shapes = read_original_shapes(path)
-    if (shapes["num_modalities"], shapes["num_classes"]) != (len(MODALITIES), len(CLASSES)):
+    if not isinstance(model, ResUNet):
+        raise InputError(f"{path} is a Keras model, but not a residual U-Net of train.py.")
+    num_modalities, num_classes = model.input_shape[-1], model.output_shape[-1]
+    if (num_modalities, num_classes) != (len(MODALITIES), len(CLASSES)):
         raise InputError(
-            f"{path} is for {shapes['num_modalities']} modalities and {shapes['num_classes']} "
-            f"classes; expected {len(MODALITIES)} and {len(CLASSES)}."
+            f"{path} is for {num_modalities} modalities and {num_classes} classes; expected "
+            f"{len(MODALITIES)} and {len(CLASSES)}."
         )
-    model = build_resunet(
-        (None, None, len(MODALITIES)), len(CLASSES), shapes["base_filters"], shapes["depth"]
-    )
-    load_weights(model, path)
     return model
 
 
@@ -141,10 +137,11 @@ def predict_case(model, case, config):
     channels = normalize_case(raw.volumes, crop_window(raw.volumes, PATCH_SIZE))
     multiple = 2 ** model.settings["depth"]
     classes = predict_volume(model.predict_on_batch, channels, config.batch_size, multiple)
-    segmentation = segmentation_path(config)(case)
+    segmentation = segmentation_path(config.output, case)
     write_volume(segmentation, classes_to_labels(classes, case.scheme), raw.geometry)
     index = largest_tumor_slice(classes)
     picture = Path(config.output) / "figures" / f"{case.id}-{index}.png"
+    remove_pictures(picture.parent, case.id)
     reference = raw.classes[index] if raw.classes is not None else None
     title = f"{case.id}, slice {index}"
     write_overlays(picture, title, raw.volumes[0][index], classes[index], reference)

@@ -14,7 +14,7 @@ import keras
 from brats.cases import CLASSES, MODALITIES
 from brats.errors import InputError, exit_code
 from brats.metrics import REGIONS
-from brats.patches import PatchReader, read_settings
+from brats.patches import PATCH_SIZE, PatchReader, read_settings
 from brats.provenance import header, software_versions, source_commit
 from config import TrainConfig, parse, to_dict
 from engine.dataset import num_batches
@@ -24,7 +24,7 @@ from engine.devices import (
     mixed_precision_policy,
     training_compilation,
 )
-from engine.runs import BEST, check_absent, check_same, read_state, write_epoch, write_record
+from engine.runs import BEST, check_absent, check_same, clear, read_state, write_epoch, write_record
 from engine.schedules import build_schedule
 from engine.training import train_epoch, validate
 from engine.weights import load_weights
@@ -46,10 +46,7 @@ def main(argv=None):
     if config.mixed_precision:
         keras.config.set_dtype_policy(mixed_precision_policy())
     if config.resume:
-        # The rates of the cosine depend on the number of epochs.
-        ignored = CHANGEABLE - {"epochs"} if config.schedule == "cosine" else CHANGEABLE
-        check_same(config.run_dir, to_dict(config), extraction, ignored)
-        model, history = read_state(config.run_dir, steps)
+        model, history = resume(config, extraction)
     else:
         if not config.overwrite:
             check_absent(config.run_dir)
@@ -63,7 +60,9 @@ def main(argv=None):
         "commit": source_commit(),
     }
     print_header(record, readers, steps, len(history))
-    write_record(config.run_dir, record)
+    if not config.resume:
+        clear(config.run_dir)
+        write_record(config.run_dir, record)
     verbose = 1 if sys.stdout.isatty() else 0
     for epoch in range(len(history), config.epochs):
         row = {"epoch": epoch + 1}
@@ -74,7 +73,7 @@ def main(argv=None):
         history.append(row)
         write_epoch(config.run_dir, model, history)
         print_epoch(row, config.epochs)
-    print(f"Wrote the network to {Path(config.run_dir) / BEST}")
+    print(f"Finished {len(history)} epochs; the best network is {Path(config.run_dir) / BEST}")
 
 
 def steps_per_epoch(config, num_patches):
@@ -93,12 +92,20 @@ def steps_per_epoch(config, num_patches):
     return config.steps_per_epoch or most
 
 
+def resume(config, extraction):
+    """Returns the network and the history of the run that the settings continue."""
+    # The rates of the cosine depend on the number of epochs.
+    ignored = CHANGEABLE - {"epochs"} if config.schedule == "cosine" else CHANGEABLE
+    check_same(config.run_dir, to_dict(config), extraction, ignored)
+    return read_state(config.run_dir)
+
+
 def build_compiled(config, steps):
     """Builds the network with its weights, loss, metrics and optimizer."""
-    if len(config.class_weights) != len(CLASSES):
+    if PATCH_SIZE % 2**config.depth:
         raise InputError(
-            f"--class-weights has {len(config.class_weights)} values; expected one each for "
-            f"{', '.join(CLASSES)}."
+            f"--depth {config.depth} halves patches of {PATCH_SIZE} pixels too often; expected "
+            f"at most {PATCH_SIZE.bit_length() - 1}."
         )
     model = build_resunet(
         (None, None, len(MODALITIES)), len(CLASSES), config.base_filters, config.depth

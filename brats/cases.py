@@ -1,7 +1,7 @@
-"""Cases on disk: finding them, their naming and label values, and the split by patient.
+"""Cases on disk: finding them, their naming and their label values.
 
 In: a folder of BraTS cases (directly, or inside `HGG` and `LGG`). Out: `Case` records that are
-complete, sorted, and divided into training and validation.
+complete and sorted.
 """
 
 import re
@@ -103,7 +103,10 @@ def find_cases(root, need_segmentation):
             f"The data folder {root} does not exist. Give the folder that holds the case "
             "folders with --data-root."
         )
-    found = [_match_files(folder, grade) for folder, grade in _find_case_folders(root)]
+    folders = list(_find_case_folders(root))
+    for folder, _ in folders:
+        _check_not_parent(folder)
+    found = [_match_files(*entry) for entry in folders]
     if not found and _nifti_files(root):
         raise InputError(f"{root} is a case itself; give the folder that holds it, {root.parent}.")
     if not found:
@@ -130,41 +133,6 @@ def select_cases(cases, ids):
             f"{cases[0].id} to {cases[-1].id}."
         )
     return [case for case in cases if case.id in set(ids)]
-
-
-def split_cases(cases, validation_fraction, seed):
-    """Divides cases into training and validation, by patient and stratified by grade.
-
-    Each grade gives the share of its patients that `validation_fraction` asks for, rounded so
-    that the total is right; validation gets at least one patient unless the fraction is 0.
-
-    Args:
-        cases: List of `Case`, in any order.
-        validation_fraction: Share of the patients to validate on, in [0, 1).
-        seed: Seed of the generator, int.
-
-    Returns:
-        `(train, validation)`, two lists of `Case` sorted by id.
-
-    Raises:
-        InputError: If no patient would be left to train on.
-    """
-    rng = np.random.default_rng(seed)
-    strata = {}
-    for case in sorted(cases, key=lambda case: case.id):
-        strata.setdefault(case.grade or "", {})[case.patient] = True
-    strata = [list(strata[grade]) for grade in sorted(strata)]
-    held_out = set()
-    for patients, count in zip(strata, _share_out(strata, validation_fraction), strict=True):
-        held_out.update(rng.permutation(patients)[:count].tolist())
-    if len(held_out) == sum(map(len, strata)):
-        raise InputError(
-            f"A validation fraction of {validation_fraction} leaves no patient to train on: "
-            f"found {len(held_out)}. Add cases, or set --validation-fraction 0."
-        )
-    ordered = sorted(cases, key=lambda case: case.id)
-    train = [case for case in ordered if case.patient not in held_out]
-    return train, [case for case in ordered if case.patient in held_out]
 
 
 def classes_to_labels(classes, scheme):
@@ -204,8 +172,20 @@ def _find_case_folders(root):
                 yield folder, grade
 
 
+def _check_not_parent(folder):
+    """Raises `InputError` if what is named as a case is a folder of cases."""
+    inner = [path for path in folder.iterdir() if path.is_dir() and _nifti_files(path)]
+    if inner and not _nifti_files(folder):
+        raise InputError(
+            f"{folder} is no case, but holds cases such as {inner[0].name}. Give --data-root "
+            f"{folder}."
+        )
+
+
 def _nifti_files(folder):
-    return sorted(path for path in folder.iterdir() if path.name.endswith(EXTENSIONS))
+    # Hidden files, such as those that macOS adds to archives, are no images.
+    names = sorted(path for path in folder.iterdir() if path.name.endswith(EXTENSIONS))
+    return [path for path in names if not path.name.startswith(".")]
 
 
 def _stem(path):
@@ -265,16 +245,3 @@ def _check_unique(found):
                 "Remove or rename one."
             )
         folders[folder.name] = folder
-
-
-def _share_out(strata, fraction):
-    """Returns how many patients of each stratum to hold out: largest remainders first."""
-    sizes = np.array([len(patients) for patients in strata])
-    total = round(fraction * sizes.sum())
-    if fraction > 0:
-        total = max(total, 1)
-    counts = np.floor(fraction * sizes).astype(int)
-    remainders = fraction * sizes - counts
-    for index in np.argsort(-remainders, kind="stable")[: max(total - counts.sum(), 0)]:
-        counts[index] += 1
-    return counts

@@ -4,6 +4,8 @@ In: one axial slice of a case. Out: a PNG file in the look of the original: FLAI
 ground truth, FLAIR with prediction; necrosis red, edema green, enhancing tumor yellow.
 """
 
+import re
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -70,3 +72,10 @@ def write_overlays(path, title, flair, predicted, reference=None):
         axes.set_axis_off()
     with replacing(path) as temporary:
         figure.savefig(temporary, metadata={"Software": None})
+
+
+def remove_pictures(folder, case_id):
+    """Removes the pictures of a case that an earlier prediction left, perhaps of other slices."""
+    for path in folder.glob("*.png"):
+        if re.fullmatch(rf"{re.escape(case_id)}-\d+", path.stem):
+            path.unlink()

@@ -1,9 +1,11 @@
 """Scores of whole segmentations against ground truth, per region.
 
-In: class volumes `(Z, Y, X)`. Out: one row per region, and statistics over cases.
+In: class volumes `(Z, Y, X)`. Out: one row per region, statistics over cases, and both as CSV.
 """
 
 import numpy as np
+
+from brats.files import read_table, write_table
 
 # The regions of BraTS, by the class indices that make them up.
 REGIONS = {"whole": (1, 2, 3), "core": (1, 3), "enhancing": (3,)}
@@ -93,7 +95,7 @@ def summarize(rows):
     """Returns the statistics of every region and metric over the cases.
 
     Args:
-        rows: Rows of `score_case`, of one case or more.
+        rows: Rows of `score_case`, of one case or more; the scores may be text.
 
     Returns:
         List of dicts with "region", "metric", "cases", "mean", "std" (population), "median",
@@ -102,23 +104,42 @@ def summarize(rows):
     summary = []
     for region in REGIONS:
         for metric in METRICS:
-            values = np.array([row[metric] for row in rows if row["region"] == region])
+            values = [float(row[metric]) for row in rows if row["region"] == region]
             q25, median, q75 = np.percentile(values, (25, 50, 75))
             summary.append(
                 {
                     "region": region,
                     "metric": metric,
                     "cases": len(values),
-                    "mean": values.mean(),
-                    "std": values.std(),
+                    "mean": np.mean(values),
+                    "std": np.std(values),
                     "median": median,
                     "q25": q25,
                     "q75": q75,
-                    "max": values.max(),
-                    "min": values.min(),
+                    "max": max(values),
+                    "min": min(values),
                 }
             )
     return summary
+
+
+def write_scores(output, case_rows):
+    """Writes the scores of a case into the tables of the output folder.
+
+    Rows of other cases are kept, so that cases segmented one by one end in one table.
+
+    Args:
+        output: Folder of `scores.csv` and `summary.csv`, a `Path`.
+        case_rows: Rows of `score_case`.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    case_id = case_rows[0]["case"]
+    rows = [row for row in read_table(output / "scores.csv") if row["case"] != case_id]
+    rows = sorted(rows + case_rows, key=lambda row: row["case"])
+    write_table(output / "scores.csv", rows)
+    write_table(output / "summary.csv", summarize(rows))
 
 
 def _ratio(part, whole):

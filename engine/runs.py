@@ -36,12 +36,21 @@ def check_absent(run_dir):
         )
 
 
+def clear(run_dir):
+    """Removes the files of an earlier run, so that none is taken for the next one's."""
+    for name in (RECORD, HISTORY, BEST, LAST):
+        (Path(run_dir) / name).unlink(missing_ok=True)
+
+
 def read_record(run_dir):
     """Reads the settings of a run.
 
+    Returns:
+        The dict that `write_record` wrote, with "settings" and "extraction" at least.
+
     Raises:
         FileNotFoundError: If the folder has no `config.json`.
-        InputError: If that file is not JSON.
+        InputError: If that file is not the record of a run.
     """
     path = Path(run_dir) / RECORD
     if not path.is_file():
@@ -50,9 +59,15 @@ def read_record(run_dir):
             "another with --run-dir."
         )
     try:
-        return json.loads(path.read_text())
+        record = json.loads(path.read_text())
     except ValueError as error:
         raise InputError(f"{path} is not the record of a run: {error}") from error
+    parts = record if isinstance(record, dict) else {}
+    if not all(isinstance(parts.get(name), dict) for name in ("settings", "extraction")):
+        raise InputError(
+            f"{path} is not the record of a run: it has no settings or no extraction. Train again."
+        )
+    return record
 
 
 def check_same(run_dir, settings, extraction, ignored):
@@ -69,13 +84,13 @@ def check_same(run_dir, settings, extraction, ignored):
         InputError: If a setting differs; names the flags and both values.
     """
     record = read_record(run_dir)
-    before = record.get("settings", {})
+    before = record["settings"]
     changes = [
         f"--{name.replace('_', '-')} is {value}, was {before.get(name, 'missing')}"
         for name, value in json.loads(json.dumps(settings)).items()
         if name not in ignored and value != before.get(name, "missing")
     ]
-    if record.get("extraction") != extraction:
+    if record["extraction"] != extraction:
         changes.append("the patch file is another than it was trained on")
     if changes:
         raise InputError(
@@ -92,7 +107,8 @@ def write_epoch(run_dir, model, history):
     Args:
         run_dir: Run folder.
         model: The compiled network, saved with its optimizer.
-        history: List of one dict per epoch, the one just finished included.
+        history: List of one dict per epoch, the one just finished included; "iterations" are
+            the optimizer's steps so far.
 
     Raises:
         OSError: If a file cannot be written.
@@ -104,12 +120,11 @@ def write_epoch(run_dir, model, history):
     _save_network(model, Path(run_dir) / LAST)
 
 
-def read_state(run_dir, steps_per_epoch):
+def read_state(run_dir):
     """Reads the compiled network and the history of a run after its last finished epoch.
 
     Args:
         run_dir: Run folder.
-        steps_per_epoch: Optimizer steps in an epoch, int.
 
     Returns:
         `(model, history)`; one history row per finished epoch, its values as text.
@@ -124,8 +139,10 @@ def read_state(run_dir, steps_per_epoch):
             f"{run_dir} has no {LAST}: no epoch was finished. Start again with --overwrite."
         )
     model = load_network(path, compiled=True)
-    finished = int(model.optimizer.iterations) // steps_per_epoch
-    return model, read_table(Path(run_dir) / HISTORY)[:finished]
+    history = read_table(Path(run_dir) / HISTORY)
+    # The table is written first, so it may hold one epoch more than the network.
+    iterations = int(model.optimizer.iterations)
+    return model, [row for row in history if int(row["iterations"]) <= iterations]
 
 
 def best_network_path(run_dir):

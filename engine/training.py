@@ -50,8 +50,8 @@ def train_epoch(model, reader, batch_size, num_steps, seed, epoch, verbose=0):
         verbose: As for `keras.Model.fit`.
 
     Returns:
-        Dict of the mean loss, the metrics, the learning rate after the last step, and the
-        elapsed time as `train_s`.
+        Dict of the mean loss, the metrics, the learning rate of the first step, the optimizer's
+        steps so far as `iterations`, and the elapsed time as `train_s`.
 
     Raises:
         InputError: If the loss is not finite.
@@ -59,6 +59,7 @@ def train_epoch(model, reader, batch_size, num_steps, seed, epoch, verbose=0):
     start = time.perf_counter()
     rng = np.random.default_rng([seed, epoch])
     _seed_noise(model, seed, epoch)
+    learning_rate = float(model.optimizer.learning_rate)
     history = model.fit(
         training_batches(reader, batch_size, num_steps, rng),
         initial_epoch=epoch,
@@ -70,7 +71,8 @@ def train_epoch(model, reader, batch_size, num_steps, seed, epoch, verbose=0):
     ).history
     return {
         **{name: values[0] for name, values in history.items()},
-        "learning_rate": float(model.optimizer.learning_rate),
+        "learning_rate": learning_rate,
+        "iterations": int(model.optimizer.iterations),
         "train_s": round(time.perf_counter() - start, 3),
     }
 

@@ -28,9 +28,10 @@ def load_network(path, compiled=False):
         InputError: If the file is not a Keras model, or one with layers unknown here.
     """
     _check_exists(path)
+    _check_archive(path)
     try:
         return keras.saving.load_model(path, compile=compiled)
-    except (ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path} is not a network of train.py: {_first_line(error)}") from error
 
 
@@ -51,14 +52,14 @@ def load_weights(model, path):
     """
     _check_exists(path)
     if is_original(path):
-        read_original_shapes(path)
-    elif not str(path).endswith((".keras", ".weights.h5")):
-        raise InputError(
-            f"{path} is not a weight file; expected .keras, .weights.h5 or the original's .hdf5."
-        )
+        read_original_settings(path)
+    elif str(path).endswith(".weights.h5"):
+        _check_hdf5(path)
+    else:
+        _check_archive(path)
     try:
         model.load_weights(path)
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, KeyError) as error:
         raise InputError(
             f"The weights in {path} do not fit a network of {model.count_params():,} parameters "
             f"({_first_line(error)}). Check --base-filters and --depth."
@@ -71,14 +72,14 @@ def is_original(path):
     return name.endswith((".h5", ".hdf5")) and not name.endswith(".weights.h5")
 
 
-def read_original_shapes(path):
+def read_original_settings(path):
     """Reads the settings of the network that an original `.hdf5` file holds.
 
     Args:
         path: Path of a Keras 2 HDF5 file, whole model or weights only.
 
     Returns:
-        Dict with `base_filters`, `depth`, `num_classes` and `num_modalities`.
+        Dict with `input_shape`, `num_classes`, `base_filters` and `depth`.
 
     Raises:
         FileNotFoundError: If the file does not exist.
@@ -94,7 +95,10 @@ def read_original_shapes(path):
             backend = _text(group.attrs["backend"])
             kernels = [shape for shape in _weight_shapes(group) if len(shape) == 4]
     except (OSError, KeyError) as error:
-        raise InputError(f"{path} is not a Keras 2 weight file: {_first_line(error)}") from error
+        raise InputError(
+            f"{path} is not a Keras 2 weight file. Give a .keras file of train.py, or an .hdf5 "
+            "file of the original."
+        ) from error
     if backend == "theano":
         raise InputError(
             f"{path} was written under Theano, whose convolutions flip their kernels and pad on "
@@ -109,10 +113,10 @@ def read_original_shapes(path):
             "It is another network."
         )
     return {
+        "input_shape": (None, None, kernels[0][2]),
+        "num_classes": kernels[-1][3],
         "base_filters": kernels[0][3],
         "depth": depth,
-        "num_classes": kernels[-1][3],
-        "num_modalities": kernels[0][2],
     }
 
 
@@ -130,6 +134,19 @@ def _text(value):
 def _check_exists(path):
     if not Path(path).is_file():
         raise FileNotFoundError(f"The weight file {path} does not exist.")
+
+
+def _check_archive(path):
+    if not (str(path).endswith(".keras") and zipfile.is_zipfile(path)):
+        raise InputError(
+            f"{path} is not a network. Give a .keras file of train.py, or an .hdf5 file of the "
+            "original."
+        )
+
+
+def _check_hdf5(path):
+    if not h5py.is_hdf5(path):
+        raise InputError(f"{path} is not an HDF5 file. Give weights that Keras saved.")
 
 
 def _first_line(error):

@@ -104,7 +104,10 @@ def test_help_shows_defaults_as_they_are_typed(capsys, monkeypatch):
     with pytest.raises(SystemExit):
         parse(TrainConfig, ["--help"])
     text = capsys.readouterr().out
-    assert "cross entropy weight of each class (numbers above 0; default: 1.0 5.0 2.0 4.0)" in text
+    assert (
+        "cross entropy weight of each class (four numbers above 0; default: 1.0 5.0 2.0 4.0)"
+        in text
+    )
     assert "learning rate at compile time (a number above 0; default: 0.08)" in text
 
 
@@ -175,7 +178,9 @@ def test_wrong_argument_ends_with_exit_code_2(config_class, name, value, expecte
         ("patches", None, "text"),
         ("class_weights", 1.0, "a number"),
         ("class_weights", (1.0, "2"), "a number"),
-        ("class_weights", (1.0, 0.0), "numbers above 0"),
+        ("class_weights", (1.0, 2.0, 3.0, 0.0), "four numbers above 0"),
+        ("class_weights", (1.0, 2.0, 3.0), "four numbers above 0"),
+        ("seed", 2**32, "below 2**32"),
     ],
 )
 def test_wrong_type_is_told_with_flag_and_expectation(name, value, expected):
@@ -233,3 +238,9 @@ def test_missing_setting_alone_is_refused_although_it_has_a_default():
 def test_unknown_setting_alone_is_refused():
     with pytest.raises(ValueError, match="--dropout too many and lack none"):
         from_dict(TrainConfig, to_dict(TrainConfig()) | {"dropout": 0.5})
+
+
+@pytest.mark.parametrize("ignored", [{"weights": "w.keras"}, {"overwrite": True}])
+def test_nothing_asked_for_is_ignored_on_resume(ignored):
+    with pytest.raises(ValueError, match=f"--resume .* does not go with --{next(iter(ignored))}"):
+        TrainConfig(resume=True, **ignored)

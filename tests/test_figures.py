@@ -4,7 +4,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from brats.figures import largest_tumor_slice, overlay, write_overlays
+from brats.figures import largest_tumor_slice, overlay, remove_pictures, write_overlays
 
 RED, GREEN, BLUE = range(3)
 BLACK = np.zeros((8, 12))
@@ -101,3 +101,12 @@ def test_same_slice_is_drawn_as_the_same_bytes(tmp_path, rng):
     folder = tmp_path / "figures"
     assert (folder / "first.png").read_bytes() == (folder / "second.png").read_bytes()
     assert len(list(folder.iterdir())) == 2
+
+
+def test_older_pictures_of_a_case_are_removed_and_no_others(tmp_path):
+    kept = ["BraTS-1-000-9.png", "BraTS-2-7.png", "BraTS-1-x.png"]
+    for name in ["BraTS-1-82.png", "BraTS-1-7.png", *kept]:
+        (tmp_path / name).touch()
+    remove_pictures(tmp_path, "BraTS-1")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+    remove_pictures(tmp_path / "absent", "BraTS-1")

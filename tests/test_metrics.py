@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from brats.cases import find_cases
+from brats.files import read_table
 from brats.metrics import (
     METRICS,
     REGIONS,
@@ -18,6 +19,7 @@ from brats.metrics import (
     sensitivity,
     specificity,
     summarize,
+    write_scores,
 )
 from brats.volumes import read_case
 
@@ -160,3 +162,15 @@ def test_specificity_is_sensitivity_of_the_background(predicted, reference):
     outside = np.count_nonzero(~reference)
     kept = np.count_nonzero(~predicted & ~reference)
     assert specificity(predicted, reference) == (kept / outside if outside else 1)
+
+
+def test_scores_of_cases_written_one_by_one_end_in_one_table(tmp_path):
+    empty = np.zeros((2, 3, 4), dtype=np.uint8)
+    full = np.full((2, 3, 4), 3, dtype=np.uint8)
+    for case_id, predicted in (("b", empty), ("a", full), ("b", full)):
+        write_scores(tmp_path, score_case(case_id, predicted, full))
+    rows = read_table(tmp_path / "scores.csv")
+    assert [row["case"] for row in rows] == ["a"] * 3 + ["b"] * 3
+    assert {row["dice"] for row in rows} == {"1.0"}  # The first try at b is gone.
+    summary = read_table(tmp_path / "summary.csv")
+    assert {row["cases"] for row in summary} == {"2"}

@@ -150,9 +150,10 @@ def test_the_history_has_a_row_per_epoch_with_the_published_rates(run_dir):
             assert 0 <= float(row[f"dice_{region}"]) <= 1
             assert 0 <= float(row[f"val_dice_{region}"]) <= 1
         assert float(row["loss"]) > 0 and float(row["val_loss"]) > 0
-    # After 3 steps the rate is that of the next epoch's first step: 0.08 / 10^2, 0.08 / 10^3.
+    # At the first step of an epoch, steps 0 and 3: 0.08 / 10^e / (1 + 5e-6 * 10^e * step).
     rates = [float(row["learning_rate"]) for row in history]
-    np.testing.assert_allclose(rates, [0.0008, 0.00008], rtol=0.05)
+    np.testing.assert_allclose(rates, [0.008, 0.0008 / (1 + 5e-4 * 3)], rtol=1e-6)
+    assert [row["iterations"] for row in history] == ["3", "6"]
 
 
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(run_dir, resumed_dir):
@@ -264,12 +265,13 @@ def misuse(cohorts, run_dir, patch_files, tmp_path):
         folder.mkdir()
     shutil.copyfile(run_dir / "config.json", unfinished / "config.json")
     foreign.write_text("<html>404</html>")
-    dense = tmp_path / "dense.keras"
+    dense, page = tmp_path / "dense.keras", tmp_path / "page.keras"
+    page.write_text("<html>404</html>")
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(dense)
     return {
         "cases": cohorts["2017"], "run": run_dir, "patches": patch_files["2017"], "empty": empty,
         "unfinished": unfinished, "foreign": foreign, "out": tmp_path / "out",
-        "absent": tmp_path / "absent", "dense": dense,
+        "absent": tmp_path / "absent", "dense": dense, "page": page,
     }  # fmt: skip
 
 
@@ -297,6 +299,15 @@ WRONG = {
     ),
     "more steps than patches": (
         train, "--patches {patches} --run-dir {out} --steps-per-epoch 13", "12 batches of 4",
+    ),
+    "a network deeper than the patches": (
+        train, "--patches {patches} --run-dir {out} --depth 8", "expected at most 7",
+    ),
+    "a text as weights to start from": (
+        train, "--patches {patches} --run-dir {out} --weights {page}", "page.keras is not a network",
+    ),
+    "a folder as the patch file": (
+        extract_patches, "--data-root {cases} --output {empty} --overwrite", "is a folder",
     ),
     "absent weights to start from": (
         train, "--patches {patches} --run-dir {out} --weights {absent}", "absent does not exist",
@@ -333,6 +344,21 @@ def test_a_mistake_is_told_in_one_line_and_leaves_no_file(mistake, misuse, capsy
     assert exit_code(lambda: script.main(arguments)) == 1
     assert message in only_line(capsys)
     assert not misuse["out"].exists()
+
+
+def test_a_replaced_run_is_not_resumed_as_the_one_before(patch_files, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    run_train(patch_files["2017"], folder, "--epochs", "1")
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "train_epoch", interrupt)
+    changed = ["--epochs", "1", "--base-filters", "6"]
+    with pytest.raises(KeyboardInterrupt):
+        run_train(patch_files["2017"], folder, "--overwrite", *changed)
+    with pytest.raises(FileNotFoundError, match="no epoch was finished"):
+        run_train(patch_files["2017"], folder, "--resume", *changed)
 
 
 def test_an_existing_segmentation_is_replaced_only_if_asked(cohorts, tmp_path, capsys):

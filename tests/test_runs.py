@@ -10,6 +10,7 @@ from engine.runs import (
     best_network_path,
     check_absent,
     check_same,
+    clear,
     read_record,
     read_state,
     write_epoch,
@@ -57,12 +58,18 @@ def write_losses(run_dir, losses, name="val_loss"):
         write_epoch(run_dir, network, history)
 
 
+def history_of(*iterations):
+    """The rows of epochs after which the optimizer had done so many steps."""
+    return [{"loss": 1 / count, "iterations": count} for count in iterations]
+
+
 def file_contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_a_record_comes_back_as_written(tmp_path):
-    record = {"settings": {"epochs": 3, "weights": None, "class_weights": [1.0, 5.0]}, "é": "ü"}
+    settings = {"epochs": 3, "weights": None, "class_weights": [1.0, 5.0]}
+    record = {"settings": settings, "extraction": {"é": "ü"}}
     write_record(tmp_path / "new" / "run", record)
     assert read_record(tmp_path / "new" / "run") == record
 
@@ -80,7 +87,9 @@ def test_a_folder_without_a_record_is_not_a_run(tmp_path):
         read_record(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b'{"settings": {', b"\xff\xfe\x00"])
+@pytest.mark.parametrize(
+    "content", [b"", b'{"settings": {', b"\xff\xfe\x00", b"[]", b'{"settings": {}}']
+)
 def test_a_broken_record_is_refused_and_named(tmp_path, content):
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(InputError, match=r"config\.json is not the record of a run"):
@@ -124,9 +133,9 @@ def test_the_history_has_one_row_per_epoch(tmp_path):
 def test_a_run_goes_on_with_the_weights_and_the_optimizer_it_had(tmp_path, rng):
     network = dense_network()
     train_steps(network, 2 * STEPS, rng)
-    write_epoch(tmp_path, network, [{"loss": 0.5}, {"loss": 0.25}])
-    restored, history = read_state(tmp_path, STEPS)
-    assert history == [{"loss": "0.5"}, {"loss": "0.25"}]
+    write_epoch(tmp_path, network, history_of(STEPS, 2 * STEPS))
+    restored, history = read_state(tmp_path)
+    assert [row["iterations"] for row in history] == ["3", "6"]
     assert int(restored.optimizer.iterations) == 2 * STEPS
     for part in ("weights", "optimizer.variables"):
         before, after = (
@@ -145,8 +154,8 @@ def variables(model, part):
 def test_training_goes_on_as_if_it_had_not_stopped(tmp_path):
     uninterrupted = dense_network()
     train_steps(uninterrupted, STEPS, np.random.default_rng(1))
-    write_epoch(tmp_path, uninterrupted, [{"loss": 0.5}])
-    restored, _ = read_state(tmp_path, STEPS)
+    write_epoch(tmp_path, uninterrupted, history_of(STEPS))
+    restored, _ = read_state(tmp_path)
     for network in (uninterrupted, restored):
         train_steps(network, STEPS, np.random.default_rng(2))
     for expected, each in zip(uninterrupted.get_weights(), restored.get_weights(), strict=True):
@@ -157,13 +166,29 @@ def test_a_row_whose_network_was_not_written_is_left_out(tmp_path, rng):
     # Killed between history.csv, with epoch 2, and last.keras, still of epoch 1.
     network = dense_network()
     train_steps(network, STEPS, rng)
-    write_epoch(tmp_path, network, [{"loss": 0.5}])
+    write_epoch(tmp_path, network, history_of(STEPS))
     with pytest.raises(OSError, match="No space left"):
-        write_epoch(tmp_path, FailingNetwork(), [{"loss": 0.5}, {"loss": 0.9}])
+        write_epoch(tmp_path, FailingNetwork(), history_of(STEPS, 2 * STEPS))
     assert len(read_table(tmp_path / "history.csv")) == 2
-    restored, history = read_state(tmp_path, STEPS)
-    assert history == [{"loss": "0.5"}]
+    restored, history = read_state(tmp_path)
+    assert [row["iterations"] for row in history] == ["3"]
     assert int(restored.optimizer.iterations) == STEPS
+
+
+def test_an_epoch_in_which_the_optimizer_skipped_a_step_counts(tmp_path, rng):
+    # In float16 a step whose gradient overflows is skipped: 3 + 2 steps in two epochs of 3.
+    network = dense_network()
+    train_steps(network, 2 * STEPS - 1, rng)
+    write_epoch(tmp_path, network, history_of(STEPS, 2 * STEPS - 1))
+    assert len(read_state(tmp_path)[1]) == 2
+
+
+def test_a_cleared_folder_holds_nothing_of_the_run(tmp_path):
+    write_losses(tmp_path, [0.5])
+    write_record(tmp_path, {})
+    clear(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    clear(tmp_path / "absent")
 
 
 def test_a_network_that_cannot_be_written_leaves_the_old_files(tmp_path):
@@ -179,7 +204,7 @@ def test_a_network_that_cannot_be_written_leaves_the_old_files(tmp_path):
 
 def test_a_run_without_a_finished_epoch_has_no_state_and_no_best_network(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no last\.keras: .*--overwrite"):
-        read_state(tmp_path, STEPS)
+        read_state(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no best\.keras: .*--weights"):
         best_network_path(tmp_path)
 

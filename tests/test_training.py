@@ -90,7 +90,7 @@ def predictions(network):
 
 def test_an_epoch_gives_its_row_of_the_history_and_takes_its_steps(network):
     row = train_epoch(network, MemoryReader(10), BATCH_SIZE, num_steps=2, seed=0, epoch=4)
-    assert set(row) == METRICS | {"learning_rate", "train_s"}
+    assert set(row) == METRICS | {"learning_rate", "iterations", "train_s"}
     assert row["learning_rate"] == pytest.approx(0.025)
     assert row["train_s"] > 0
     assert int(network.optimizer.iterations) == 2

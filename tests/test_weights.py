@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from brats.errors import InputError
-from engine.weights import is_original, load_network, load_weights, read_original_shapes
+from engine.weights import is_original, load_network, load_weights, read_original_settings
 from model import build_resunet
 
 ORIGINALS = ("resunet_8_filters.hdf5", "resunet_8_filters_weights.hdf5")
@@ -63,9 +63,9 @@ def test_the_originals_weights_give_the_originals_probabilities(name, fixtures, 
 
 
 @pytest.mark.parametrize("name", ORIGINALS)
-def test_the_originals_file_tells_its_shapes(name, fixtures):
-    expected = {"base_filters": 8, "depth": 3, "num_classes": 4, "num_modalities": 4}
-    assert read_original_shapes(fixtures / name) == expected
+def test_the_originals_file_tells_its_settings(name, fixtures):
+    expected = {"input_shape": (None, None, 4), "num_classes": 4, "base_filters": 8, "depth": 3}
+    assert read_original_settings(fixtures / name) == expected
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_the_extension_tells_the_originals_files_from_ours(name, expected):
 def test_a_file_written_under_theano_is_refused_with_the_reason(copy_of_original, backend, network):
     with h5py.File(copy_of_original, "r+") as file:
         weights_group(file).attrs["backend"] = backend
-    for read in (read_original_shapes, lambda path: load_weights(network, path)):
+    for read in (read_original_settings, lambda path: load_weights(network, path)):
         with pytest.raises(InputError, match="written under Theano, .* flip their kernels"):
             read(copy_of_original)
 
@@ -125,23 +125,23 @@ def test_an_hdf5_file_of_something_else_is_refused(tmp_path):
     with h5py.File(path, "w") as file:
         file["images"] = np.zeros((2, 3))
     with pytest.raises(InputError, match=r"patches\.h5 is not a Keras 2 weight file"):
-        read_original_shapes(path)
+        read_original_settings(path)
 
 
 def test_the_weights_of_another_network_are_refused_by_their_number_of_convolutions(tmp_path):
     path = tmp_path / "other.hdf5"
     write_keras_2_file(path, [np.zeros((3, 3, 4, 5))] * 3)
     with pytest.raises(InputError, match="3 convolutions; .* 4 \\+ 7 per level"):
-        read_original_shapes(path)
+        read_original_settings(path)
 
 
-def test_shapes_are_those_of_the_first_and_the_last_of_4_plus_7_convolutions(tmp_path):
+def test_settings_are_those_of_the_first_and_the_last_of_4_plus_7_convolutions(tmp_path):
     # Depth 1, 6 filters, 3 modalities, 5 classes; what lies between does not count.
     path = tmp_path / "small.hdf5"
     between = [np.zeros((3, 3, 7, 9))] * 9
     write_keras_2_file(path, [np.zeros((2, 2, 3, 6)), *between, np.zeros((1, 1, 6, 5))])
-    expected = {"base_filters": 6, "depth": 1, "num_classes": 5, "num_modalities": 3}
-    assert read_original_shapes(path) == expected
+    expected = {"input_shape": (None, None, 3), "num_classes": 5, "base_filters": 6, "depth": 1}
+    assert read_original_settings(path) == expected
 
 
 @pytest.mark.parametrize("name", ["absent.hdf5", "absent.keras", "absent.weights.h5"])
@@ -150,7 +150,7 @@ def test_a_missing_file_is_named(tmp_path, name, network):
         load_weights(network, tmp_path / name)
 
 
-@pytest.mark.parametrize("read", [load_network, read_original_shapes])
+@pytest.mark.parametrize("read", [load_network, read_original_settings])
 def test_a_missing_network_is_named(tmp_path, read):
     with pytest.raises(FileNotFoundError, match=r"absent\.h5 does not exist"):
         read(tmp_path / "absent.h5")
@@ -159,7 +159,7 @@ def test_a_missing_network_is_named(tmp_path, read):
 def test_a_file_of_another_kind_is_refused_with_the_kinds_that_are_read(tmp_path, network):
     path = tmp_path / "weights.npy"
     path.write_bytes(b"")
-    with pytest.raises(InputError, match=r"expected \.keras, \.weights\.h5 or .*\.hdf5"):
+    with pytest.raises(InputError, match=r"Give a \.keras file of train\.py, or an \.hdf5"):
         load_weights(network, path)
 
 
