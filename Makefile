@@ -1,10 +1,10 @@
 # make demo    a segmented volume and its picture, from nothing, in minutes
 # make test    the test suite, on TensorFlow and the network's part on JAX
 # make check   the tests, the format and the lint
-# make bench   what docs/results.md reports of speed, on the cases in DATA
+# make bench   patches per second in training, full size, from PATCHES
 
 PYTHON ?= python3
-DATA ?= data/brats
+PATCHES ?= data/patches.h5
 BIN := .venv/bin
 
 # Keeps TensorFlow from listing the machine's processor features before every command.
@@ -39,7 +39,7 @@ format: .venv/development
 	$(BIN)/ruff check --fix .
 
 bench: .venv/runtime
-	$(BIN)/python benchmarks/training_step.py --patches data/patches.h5
+	$(BIN)/python benchmarks/training_step.py --patches $(PATCHES)
 
 clean:
 	rm -rf .venv demo

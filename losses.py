@@ -113,6 +113,8 @@ class ClassImbalanceLoss(keras.losses.Loss):
 class SoftDice(keras.metrics.Metric):
     """Soft Dice overlap of a region, over everything seen since the last reset.
 
+    Departure: the original averages the overlaps of batches; here the sums run over all of them.
+
     Formula, with `y` and `p` summed over the classes of the region:
 
         dice = (2 sum(y p) + eps) / (sum y + sum p + eps)
@@ -139,7 +141,7 @@ class SoftDice(keras.metrics.Metric):
         self.total.assign_add(ops.sum(reference) + ops.sum(predicted))
 
     def result(self):
-        """Returns the overlap, a float32 scalar; 1 if the region never occurred."""
+        """Returns the overlap, a float32 scalar; 1 if nothing was there and nothing predicted."""
         return (2.0 * self.overlap + EPSILON) / (self.total + EPSILON)
 
     def get_config(self):

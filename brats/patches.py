@@ -89,6 +89,7 @@ def sample_case(case, num_patches, rng):
         )
     everything = (slice(None),) * 3
     channels = normalize_case(cropped, everything)
+    # Departure: the original pools the centers of all cases, which then have to be in memory.
     return CasePatches(
         channels=channels,
         classes=raw.classes[window],
@@ -283,7 +284,7 @@ class PatchReader:
         images = np.empty((len(indices), *self._images.shape[1:]), dtype=np.float32)
         classes = np.empty((len(indices), *self._labels.shape[1:]), dtype=np.uint8)
         for position, index in enumerate(indices):
-            # Fancy indexing is 30 times slower than one read per patch.
+            # One read per patch: h5py's fancy indexing is far slower.
             self._images.read_direct(images, np.s_[index], np.s_[position])
             self._labels.read_direct(classes, np.s_[index], np.s_[position])
         return images, classes

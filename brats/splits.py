@@ -38,6 +38,7 @@ def split_cases(cases, validation_fraction, seed):
             f"A validation fraction of {validation_fraction} leaves no patient to train on: "
             f"found {len(held_out)}. Add cases, or set --validation-fraction 0."
         )
+    # Departure: the original splits by slices, so that a patient can be on both sides.
     ordered = sorted(cases, key=lambda case: case.id)
     train = [case for case in ordered if case.patient not in held_out]
     return train, [case for case in ordered if case.patient in held_out]

@@ -13,9 +13,6 @@ def num_batches(num_patches, batch_size):
 def training_batches(reader, batch_size, num_steps, rng):
     """Yields random batches without repeats, half of the patches flipped left to right.
 
-    A generator from a plain function: on TensorFlow it feeds `fit` 1.7 times as fast as a
-    `keras.utils.PyDataset` does.
-
     Args:
         reader: Object with `len` and `read(indices)`.
         batch_size: Patches in a batch, int.

@@ -21,8 +21,8 @@ def keep_freed_memory():
     """Makes the C library keep the memory that is freed, for the next allocation.
 
     TensorFlow's generator data sets set the trim threshold to 128 kB, and glibc then maps every
-    larger tensor anew at every step: half of the processor time of a training run went into
-    clearing fresh pages. Does nothing where the C library is not glibc.
+    larger tensor anew at every step, at the cost that `docs/results.md` shows. Does nothing where
+    the C library is not glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     for parameter, value in MALLOC_SETTINGS.items() if mallopt else ():

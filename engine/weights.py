@@ -99,6 +99,7 @@ def read_original_settings(path):
             f"{path} is not a Keras 2 weight file. Give a .keras file of train.py, or an .hdf5 "
             "file of the original."
         ) from error
+    # Departure: Keras 3 ignores this attribute and would read such a file without a word.
     if backend == "theano":
         raise InputError(
             f"{path} was written under Theano, whose convolutions flip their kernels and pad on "

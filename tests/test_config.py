@@ -180,7 +180,7 @@ def test_wrong_argument_ends_with_exit_code_2(config_class, name, value, expecte
         ("class_weights", (1.0, "2"), "a number"),
         ("class_weights", (1.0, 2.0, 3.0, 0.0), "four numbers above 0"),
         ("class_weights", (1.0, 2.0, 3.0), "four numbers above 0"),
-        ("seed", 2**32, "below 2**32"),
+        ("seed", 2**32, "a whole number of at least 0 and below"),
     ],
 )
 def test_wrong_type_is_told_with_flag_and_expectation(name, value, expected):

@@ -304,7 +304,7 @@ WRONG = {
         train, "--patches {patches} --run-dir {out} --depth 8", "expected at most 7",
     ),
     "a text as weights to start from": (
-        train, "--patches {patches} --run-dir {out} --weights {page}", "page.keras is not a network",
+        train, "--patches {patches} --run-dir {out} --weights {page}", "page.keras is not a net",
     ),
     "a folder as the patch file": (
         extract_patches, "--data-root {cases} --output {empty} --overwrite", "is a folder",
