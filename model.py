@@ -29,12 +29,6 @@ def build_resunet(input_shape=(128, 128, 4), num_classes=4, base_filters=64, dep
 
     Raises:
         ValueError: If H or W is not a multiple of `2**depth`, here or when it is called.
-
-    Example:
-
-    >>> network = build_resunet((None, None, 4), base_filters=16)
-    >>> network.predict_on_batch(slices).shape  # slices: (155, 240, 240, 4)
-    (155, 240, 240, 4)
     """
     check_size(*input_shape[:2], depth)
     inputs = keras.Input(input_shape, name="images")
