@@ -8,7 +8,7 @@ Brain Tumor Segmentation in Multimodal MRI Volumes", BrainLes 2018.
 """
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 NOISE_DEVIATION = 0.01  # Of the Gaussian noise added to the input in training.
 
@@ -89,6 +89,24 @@ def check_size(height, width, depth):
         )
 
 
+def mirror(images, classes, mirrored=None):
+    """Mirrors some patches left to right, together with their classes.
+
+    Args:
+        images: Tensor `(N, H, W, M)`.
+        classes: Tensor `(N, H, W)`.
+        mirrored: bool `(N,)`, which patches to mirror; None for none.
+
+    Returns:
+        `(images, classes)` in the same shapes and dtypes.
+    """
+    if mirrored is None:
+        return images, classes
+    which = ops.reshape(mirrored, (-1, 1, 1))
+    images = ops.where(which[..., None], ops.flip(images, axis=2), images)
+    return images, ops.where(which, ops.flip(classes, axis=2), classes)
+
+
 @keras.saving.register_keras_serializable(package="brats")
 class ResUNet(keras.Model):
     """The functional model of `build_resunet`, saved as the arguments it was built from.
@@ -107,6 +125,15 @@ class ResUNet(keras.Model):
         """Checks the size of the slices, where it is known, and runs the network."""
         check_size(*inputs.shape[1:3], self.settings["depth"])
         return super().call(inputs, training=training, mask=mask)
+
+    def train_step(self, *arguments):
+        """Takes a step on a batch `(images, classes, mirrored)`, after `mirror` on the device.
+
+        Keras hands the third part on as weights; here it says which patches to mirror, or is
+        None.
+        """
+        *state, batch = arguments  # JAX passes its state first.
+        return super().train_step(*state, mirror(*batch))
 
     def get_config(self):
         """Returns the arguments of `build_resunet`."""

@@ -22,7 +22,7 @@ from brats.patches import PATCH_SIZE, check_agreement
 from brats.provenance import header, software_versions, source_commit
 from brats.volumes import crop_window, normalize_case, read_case, write_volume
 from config import PredictConfig, parse, to_dict
-from engine.devices import describe_device, keep_freed_memory
+from engine.devices import describe_device
 from engine.inference import predict_volume
 from engine.runs import RECORD, best_network_path, read_record
 from engine.weights import is_original, load_network, load_weights, read_original_settings
@@ -35,7 +35,6 @@ def main(argv=None):
     source, trained_on = network_source(config)
     cases = find_cases(config.data_root, need_segmentation=False)
     cases = cases_to_predict(config, cases, trained_on)
-    keep_freed_memory()
     model = read_network(source)
     check_outputs(config, cases)
     print(

@@ -7,9 +7,11 @@ best.keras (lowest validation loss) and last.keras.
 """
 
 import sys
+import time
 from pathlib import Path
 
 import keras
+from tqdm import tqdm
 
 from brats.cases import CLASSES, MODALITIES
 from brats.errors import InputError, exit_code
@@ -18,12 +20,7 @@ from brats.patches import PATCH_SIZE, PatchReader, read_settings
 from brats.provenance import header, software_versions, source_commit
 from config import TrainConfig, parse, to_dict
 from engine.dataset import num_batches
-from engine.devices import (
-    describe_device,
-    keep_freed_memory,
-    mixed_precision_policy,
-    training_compilation,
-)
+from engine.devices import describe_device, mixed_precision_policy, training_compilation
 from engine.runs import BEST, check_absent, check_same, clear, read_state, write_epoch, write_record
 from engine.schedules import build_schedule
 from engine.training import train_epoch, validate
@@ -41,7 +38,6 @@ def main(argv=None):
     extraction = read_settings(config.patches)
     readers = {split: PatchReader(config.patches, split) for split in ("train", "validation")}
     steps = steps_per_epoch(config, len(readers["train"]))
-    keep_freed_memory()
     keras.utils.set_random_seed(config.seed)
     if config.mixed_precision:
         keras.config.set_dtype_policy(mixed_precision_policy())
@@ -63,16 +59,16 @@ def main(argv=None):
     if not config.resume:
         clear(config.run_dir)
         write_record(config.run_dir, record)
-    verbose = 1 if sys.stdout.isatty() else 0
     for epoch in range(len(history), config.epochs):
-        row = {"epoch": epoch + 1}
-        row |= train_epoch(
-            model, readers["train"], config.batch_size, steps, config.seed, epoch, verbose
-        )
+        with tqdm(total=steps, desc=f"epoch {epoch + 1}", leave=False, disable=None) as bar:
+            row = train_epoch(
+                model, readers["train"], config.batch_size, steps, config.seed, epoch, bar.update
+            )
         row |= validate(model, readers["validation"], config.batch_size)
-        history.append(row)
+        history.append({"epoch": epoch + 1} | row)
+        start = time.perf_counter()
         write_epoch(config.run_dir, model, history)
-        print_epoch(row, config.epochs)
+        print_epoch(history[-1], config.epochs, state_s=time.perf_counter() - start)
     print(f"Finished {len(history)} epochs; the best network is {Path(config.run_dir) / BEST}")
 
 
@@ -147,14 +143,17 @@ def print_header(record, readers, steps, num_finished):
     )
 
 
-def print_epoch(row, num_epochs):
-    """Prints one line with the losses and the soft Dice of the regions."""
-    elapsed_s = row["train_s"] + row.get("validation_s", 0)
-    cells = [f"epoch {row['epoch']}/{num_epochs}", f"{elapsed_s:.0f} s"]
+def print_epoch(row, num_epochs, state_s):
+    """Prints the losses and the soft Dice of the regions, and where the time went."""
+    cells = [f"epoch {row['epoch']}/{num_epochs}"]
     for prefix, name in (("", "train"), ("val_", "validation")):
         if f"{prefix}loss" in row:
             scores = [f"{region} {row[f'{prefix}dice_{region}']:.3f}" for region in REGIONS]
             cells.append(f"{name} loss {row[f'{prefix}loss']:.4f}, Dice " + ", ".join(scores))
+    cells.append(
+        f"steps {row['step_s']:.1f} s, waiting for batches {row['wait_s']:.1f} s, validation "
+        f"{row.get('validation_s', 0):.1f} s, saving {state_s:.1f} s"
+    )
     print("  |  ".join(cells), flush=True)
 
 

@@ -1,7 +1,7 @@
 """Times training steps of the full-size network: from the patch file, and bare.
 
 In: a patch file. Out: one table on stdout: patches per second of `train_epoch`, which reads,
-flips and feeds batches, and of a bare `train_on_batch` loop on one batch that stays in memory,
+mirrors and feeds batches, and of a bare `train_on_batch` loop on one batch that stays in memory,
 measured in turn, with medians, extremes and their ratio.
 
     python benchmarks/training_step.py --patches data/patches.h5
@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import keras
+import numpy as np
 
 from brats.metrics import REGIONS
 from brats.patches import PatchReader
@@ -37,9 +38,8 @@ def main():
     options = parser.parse_args()
     reader = PatchReader(options.patches, "train")
     model = build_compiled(options.base_filters)
-    batch = reader.read(range(options.batch_size))
+    batch = (*reader.read(range(options.batch_size)), np.zeros(options.batch_size, bool))
     model.train_on_batch(*batch)  # Compiles.
-    train_epoch(model, reader, options.batch_size, 2, seed=0, epoch=0)
     print(
         header(
             "Training steps",

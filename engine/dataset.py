@@ -1,47 +1,58 @@
 """Batches: NumPy arrays for one pass of training or validation.
 
 In: an object that reads patches by index, such as `brats.patches.PatchReader`. Out: generators
-of `(images, classes)`, float32 `(N, H, W, M)` and uint8 `(N, H, W)`.
+of batches: images, float32 `(N, H, W, M)`, and classes, uint8 `(N, H, W)`.
 """
+
+import collections
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+BATCHES_AHEAD = 4  # Read while the network is at work.
 
 
 def num_batches(num_patches, batch_size):
-    """Returns how many batches hold all patches, the last one perhaps short."""
+    """Returns how many batches hold all patches, the last one perhaps not full."""
     return -(-num_patches // batch_size)
 
 
 def training_batches(reader, batch_size, num_steps, rng):
-    """Yields random batches without repeats, half of the patches flipped left to right.
+    """Yields random batches, half of the patches marked to be mirrored left to right.
+
+    No patch comes twice, but for those that fill the last batch of a whole pass: all batches
+    have one size, for which the step is compiled.
 
     Args:
         reader: Object with `len` and `read(indices)`.
         batch_size: Patches in a batch, int.
         num_steps: Batches to yield, at most `num_batches(len(reader), batch_size)`.
-        rng: `numpy.random.Generator` of the order and the flips.
+        rng: `numpy.random.Generator` of the order and the marks.
 
     Yields:
-        `(images, classes)`; the last batch of a whole pass may be short.
+        `(images, classes, mirrored)`; mirrored is bool `(N,)`. The network's training step
+        mirrors images and classes alike, on its device.
     """
-    order = rng.permutation(len(reader))
-    for step in range(num_steps):
-        images, classes = reader.read(order[step * batch_size : (step + 1) * batch_size])
-        flip_left_right(images, classes, rng.random(len(images)) < 0.5)
-        yield images, classes
+    # Departure: the last batch of the original is short.
+    order = np.resize(rng.permutation(len(reader)), num_steps * batch_size)
+    for batch in order.reshape(num_steps, batch_size):
+        yield *reader.read(batch), rng.random(batch_size) < 0.5
 
 
 def validation_batches(reader, batch_size):
-    """Yields every patch once, in order; the last batch may be short."""
+    """Yields every patch once, in order, as `(images, classes)`; the last batch may be short."""
     for start in range(0, len(reader), batch_size):
         yield reader.read(range(start, min(start + batch_size, len(reader))))
 
 
-def flip_left_right(images, classes, which):
-    """Mirrors the columns of some patches and of their classes, in place.
+def read_ahead(batches):
+    """Yields what an iterator yields, while a thread takes the next items out of it.
 
-    Args:
-        images: `(N, H, W, M)`.
-        classes: `(N, H, W)`.
-        which: bool `(N,)`.
+    Raises:
+        Exception: What the iterator raises, after the items before it.
     """
-    images[which] = images[which, :, ::-1]
-    classes[which] = classes[which, :, ::-1]
+    with ThreadPoolExecutor(1) as thread:
+        coming = collections.deque(thread.submit(next, batches, None) for _ in range(BATCHES_AHEAD))
+        while (batch := coming.popleft().result()) is not None:
+            coming.append(thread.submit(next, batches, None))
+            yield batch

@@ -6,39 +6,17 @@ In: a compiled network and readers of patches. Out: one row of the history.
 import math
 import time
 
-import keras
 import numpy as np
 
 from brats.errors import InputError
-from engine.dataset import num_batches, training_batches, validation_batches
+from engine.dataset import read_ahead, training_batches, validation_batches
 
 
-class StopOnDivergence(keras.callbacks.Callback):
-    """Ends training with an error as soon as the loss is not finite.
-
-    Raises:
-        InputError: Out of `fit`; names the epoch and the batch.
-    """
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Remembers the epoch for the message."""
-        self.epoch = epoch
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Checks the running mean of the loss."""
-        if not math.isfinite(logs["loss"]):
-            raise InputError(
-                f"The loss is {logs['loss']} in epoch {self.epoch + 1}, batch {batch + 1}: "
-                "training diverged. The run folder holds the last finished epoch. Lower "
-                "--learning-rate."
-            )
-
-
-def train_epoch(model, reader, batch_size, num_steps, seed, epoch, verbose=0):
+def train_epoch(model, reader, batch_size, num_steps, seed, epoch, on_step=None):
     """Trains for one epoch.
 
-    The order of the patches, the flips and the noise follow from the seed and the epoch alone,
-    so that a resumed run sees what it would have seen.
+    The order of the patches, the mirroring and the noise follow from the seed and the epoch
+    alone, so that a resumed run sees what it would have seen.
 
     Args:
         model: Compiled network.
@@ -47,33 +25,36 @@ def train_epoch(model, reader, batch_size, num_steps, seed, epoch, verbose=0):
         num_steps: Batches in the epoch, int.
         seed: Seed of the run, int.
         epoch: Number of the epoch, from 0.
-        verbose: As for `keras.Model.fit`.
+        on_step: Function that is called after every step.
 
     Returns:
         Dict of the mean loss, the metrics, the learning rate of the first step, the optimizer's
-        steps so far as `iterations`, and the elapsed time as `train_s`.
+        steps so far as `iterations`, and the elapsed time as `wait_s`, for batches, and `step_s`.
 
     Raises:
-        InputError: If the loss is not finite.
+        InputError: If the loss is not finite; names the epoch and the batch.
     """
-    start = time.perf_counter()
     rng = np.random.default_rng([seed, epoch])
     _seed_noise(model, seed, epoch)
     learning_rate = float(model.optimizer.learning_rate)
-    history = model.fit(
-        training_batches(reader, batch_size, num_steps, rng),
-        initial_epoch=epoch,
-        epochs=epoch + 1,
-        steps_per_epoch=num_steps,
-        shuffle=False,  # The batches are shuffled already.
-        callbacks=[StopOnDivergence()],
-        verbose=verbose,
-    ).history
+
+    def check(step, loss):
+        if not math.isfinite(loss):
+            raise InputError(
+                f"The loss is {loss} in epoch {epoch + 1}, batch {step + 1}: training diverged. "
+                "The run folder holds the last finished epoch. Lower --learning-rate."
+            )
+        if on_step:
+            on_step()
+
+    batches = training_batches(reader, batch_size, num_steps, rng)
+    scores, wait_s, step_s = _run(model, model.train_on_batch, batches, check)
     return {
-        **{name: values[0] for name, values in history.items()},
+        **scores,
         "learning_rate": learning_rate,
         "iterations": int(model.optimizer.iterations),
-        "train_s": round(time.perf_counter() - start, 3),
+        "wait_s": round(wait_s, 3),
+        "step_s": round(step_s, 3),
     }
 
 
@@ -91,17 +72,35 @@ def validate(model, reader, batch_size):
     """
     if not len(reader):
         return {}
-    start = time.perf_counter()
-    scores = model.evaluate(
-        validation_batches(reader, batch_size),
-        steps=num_batches(len(reader), batch_size),
-        return_dict=True,
-        verbose=0,
-    )
+    scores, *elapsed_s = _run(model, model.test_on_batch, validation_batches(reader, batch_size))
     return {
         **{f"val_{name}": value for name, value in scores.items()},
-        "validation_s": round(time.perf_counter() - start, 3),
+        "validation_s": round(sum(elapsed_s), 3),
     }
+
+
+def _run(model, run_on_batch, batches, on_step=None):
+    """Runs a pass, and returns its metrics and the seconds of waiting and of running.
+
+    The metrics of Keras are sums, which it resets with every batch: they are summed up here. A
+    loop rather than `fit`, which at random takes up to twice the time for the same processor
+    time under TensorFlow (`docs/results.md`).
+    """
+    totals, clock = 0, [0.0, 0.0]
+    start = time.perf_counter()
+    for step, batch in enumerate(read_ahead(batches)):
+        ready = time.perf_counter()
+        logs = run_on_batch(*batch, return_dict=True)
+        totals += np.array([float(sums) for sums in model.metrics_variables])
+        if on_step:
+            on_step(step, logs["loss"])
+        clock[0] += ready - start
+        start = time.perf_counter()
+        clock[1] += start - ready
+    for variable, total in zip(model.metrics_variables, totals, strict=True):
+        variable.assign(total)
+    scores = {name: float(value) for name, value in model.get_metrics_result().items()}
+    return scores, *clock
 
 
 def _seed_noise(model, seed, epoch):

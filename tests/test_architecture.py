@@ -20,8 +20,8 @@ OURS = {*TOP_LEVEL, *FOLDERS, "tests"}
 # What each part may import beside the standard library.
 ALLOWED = {
     "extract_patches.py": {"brats", "config", "numpy", "tqdm"},
-    "train.py": {"brats", "engine", "config", "model", "losses", "keras", "numpy"},
-    "predict.py": {"brats", "engine", "config", "model", "keras", "numpy", "tqdm"},
+    "train.py": {"brats", "engine", "config", "model", "losses", "keras", "tqdm", "numpy"},
+    "predict.py": {"brats", "engine", "config", "model", "keras", "tqdm", "numpy"},
     "model.py": {"keras"},
     "losses.py": {"keras"},
     "config.py": set(),

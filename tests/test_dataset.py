@@ -1,11 +1,13 @@
-"""Batches: every patch once, flips of columns only, one order per seed."""
+"""Batches: every patch once, marks for half of them, one order per seed, read ahead in order."""
+
+import threading
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.dataset import flip_left_right, num_batches, training_batches, validation_batches
+from engine.dataset import num_batches, read_ahead, training_batches, validation_batches
 
 
 class MemoryReader:
@@ -45,69 +47,57 @@ def test_the_last_batch_may_be_short(num_patches, batch_size, expected):
 
 
 @given(st.integers(1, 30), st.integers(1, 7), st.integers(0, 1000))
-def test_a_pass_holds_every_patch_once(num_patches, batch_size, seed):
+def test_a_pass_holds_every_patch_and_repeats_only_to_fill_the_last_batch(
+    num_patches, batch_size, seed
+):
     batches = one_pass(num_patches, batch_size, np.random.default_rng(seed))
-    numbers = [number for images, _ in batches for number in patch_numbers(images)]
-    assert sorted(numbers) == list(range(num_patches))
+    numbers = [number for images, *_ in batches for number in patch_numbers(images)]
+    assert sorted(numbers[:num_patches]) == list(range(num_patches))
+    assert len(numbers) == len(batches) * batch_size < num_patches + batch_size
 
 
-def test_a_pass_over_10_patches_ends_with_a_batch_of_2(rng):
+def test_all_batches_of_a_pass_over_10_patches_have_one_shape(rng):
     batches = one_pass(10, 4, rng)
-    assert [images.shape for images, _ in batches] == [(4, 2, 3, 1), (4, 2, 3, 1), (2, 2, 3, 1)]
-    assert [classes.shape for _, classes in batches] == [(4, 2, 3), (4, 2, 3), (2, 2, 3)]
+    assert [images.shape for images, *_ in batches] == 3 * [(4, 2, 3, 1)]
+    assert [classes.shape for _, classes, _ in batches] == 3 * [(4, 2, 3)]
+    assert [mirrored.shape for *_, mirrored in batches] == 3 * [(4,)]
+
+
+def test_a_batch_is_filled_even_from_fewer_patches(rng):
+    (images, *_), *others = one_pass(3, 8, rng)
+    assert not others
+    assert len(images) == 8
+    assert set(patch_numbers(images)) == {0, 1, 2}
 
 
 def test_fewer_steps_hold_fewer_patches_without_repeats(rng):
     batches = one_pass(40, 4, rng, num_steps=3)
-    numbers = [number for images, _ in batches for number in patch_numbers(images)]
+    numbers = [number for images, *_ in batches for number in patch_numbers(images)]
     assert len(batches) == 3
     assert len(set(numbers)) == 12
 
 
 def test_the_order_is_random(rng):
-    (images, _), *_ = one_pass(50, 50, rng)
+    (images, *_), *_ = one_pass(50, 50, rng)
     assert patch_numbers(images) != list(range(50))
 
 
-def test_every_patch_is_as_it_was_or_mirrored_in_columns_with_its_classes(rng):
-    # As stored  0 1 2   mirrored  2 1 0
-    #            3 4 5             5 4 3
-    stored, mirrored = [[0, 1, 2], [3, 4, 5]], [[2, 1, 0], [5, 4, 3]]
+def test_patches_come_as_stored_and_half_of_them_are_marked(rng):
     num_mirrored = 0
-    for images, classes in one_pass(400, 7, rng):
+    for images, classes, mirrored in one_pass(400, 8, rng):
         np.testing.assert_array_equal(images[..., 0] % 10, classes)
-        for patch in classes.tolist():
-            assert patch in (stored, mirrored)
-            num_mirrored += patch == mirrored
+        assert (classes == [[0, 1, 2], [3, 4, 5]]).all()
+        num_mirrored += mirrored.sum()
     # Half of 400 with a deviation of 10: beyond 5 deviations in one of two million seeds.
     assert 150 < num_mirrored < 250
 
 
-def test_a_flip_touches_only_the_patches_asked_for():
-    images, classes = MemoryReader(3).read(range(3))
-    flip_left_right(images, classes, np.array([False, True, False]))
-    assert classes.tolist() == [
-        [[0, 1, 2], [3, 4, 5]],
-        [[2, 1, 0], [5, 4, 3]],
-        [[0, 1, 2], [3, 4, 5]],
-    ]
-    assert images[1, ..., 0].tolist() == [[12, 11, 10], [15, 14, 13]]
-    assert images[2, ..., 0].tolist() == [[20, 21, 22], [23, 24, 25]]
-
-
 def test_one_seed_gives_one_pass_and_another_seed_another():
-    first, again, other = (
-        np.concatenate([images for images, _ in one_pass(20, 6, np.random.default_rng(seed))])
-        for seed in (5, 5, 6)
-    )
-    np.testing.assert_array_equal(first, again)
-    assert not np.array_equal(first, other)
-
-
-def test_a_pass_leaves_the_stored_patches_as_they_are(rng):
-    reader = MemoryReader(9)
-    list(training_batches(reader, 4, 3, rng))
-    np.testing.assert_array_equal(reader.images, MemoryReader(9).images)
+    first, again, other = (one_pass(20, 6, np.random.default_rng(seed)) for seed in (5, 5, 6))
+    for part in (0, 2):  # The images and the marks.
+        values = [np.concatenate([batch[part] for batch in run]) for run in (first, again, other)]
+        np.testing.assert_array_equal(values[0], values[1])
+        assert not np.array_equal(values[0], values[2])
 
 
 def test_validation_holds_every_patch_once_in_order_and_unflipped():
@@ -121,3 +111,48 @@ def test_validation_holds_every_patch_once_in_order_and_unflipped():
 
 def test_validation_without_patches_has_no_batches():
     assert list(validation_batches(MemoryReader(0), 4)) == []
+
+
+def test_reading_ahead_keeps_the_order_and_happens_in_another_thread():
+    threads = set()
+
+    def numbers():
+        for number in range(20):
+            threads.add(threading.current_thread())
+            yield number
+
+    assert list(read_ahead(numbers())) == list(range(20))
+    assert len(threads) == 1
+    assert threading.current_thread() not in threads
+
+
+def test_reading_goes_on_while_the_first_batch_is_in_use():
+    second_is_read = threading.Event()
+
+    def numbers():
+        yield 1
+        second_is_read.set()
+        yield 2
+
+    for number in read_ahead(numbers()):
+        if number == 1:
+            assert second_is_read.wait(timeout=30)
+
+
+def test_an_error_of_reading_comes_after_the_batches_before_it():
+    def numbers():
+        yield 1
+        raise OSError("unplugged")
+
+    seen = []
+    with pytest.raises(OSError, match="unplugged"):
+        for number in read_ahead(numbers()):
+            seen.append(number)
+    assert seen == [1]
+
+
+def test_reading_ends_with_the_loop_that_reads():
+    ahead = read_ahead(iter(range(1000)))
+    next(ahead)
+    ahead.close()
+    assert not any("ThreadPool" in thread.name for thread in threading.enumerate())

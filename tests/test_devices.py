@@ -1,4 +1,4 @@
-"""What follows from the device: names, compilation, precision, memory."""
+"""What follows from the device: names, compilation, precision."""
 
 import keras
 import pytest
@@ -39,24 +39,3 @@ def test_compilation_is_off_only_for_tensorflow_on_a_cpu(
     visible(name)
     monkeypatch.setattr(keras.backend, "backend", lambda: backend)
     assert devices.training_compilation() == expected
-
-
-def test_memory_settings_reach_the_c_library(monkeypatch):
-    calls = {}
-
-    class Library:
-        def __init__(self, name):
-            pass
-
-        @staticmethod
-        def mallopt(parameter, value):
-            calls[parameter] = value
-
-    monkeypatch.setattr(devices.ctypes, "CDLL", Library)
-    devices.keep_freed_memory()
-    assert calls == devices.MALLOC_SETTINGS
-
-
-def test_memory_settings_are_left_alone_without_glibc(monkeypatch):
-    monkeypatch.setattr(devices.ctypes, "CDLL", lambda name: object())
-    devices.keep_freed_memory()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from model import NOISE_DEVIATION, build_resunet
+from model import NOISE_DEVIATION, build_resunet, mirror
 
 PUBLISHED = {"base_filters": 64, "depth": 3, "num_classes": 4, "num_modalities": 4}
 
@@ -145,6 +145,35 @@ def test_noise_of_a_hundredth_is_added_in_training_only(rng):
     assert added.std() == pytest.approx(0.01, rel=0.05)
     assert NOISE_DEVIATION == 0.01
     np.testing.assert_array_equal(ops.convert_to_numpy(noise(images, training=False)), images)
+
+
+def test_mirror_turns_columns_of_the_marked_patches_and_of_their_classes():
+    # As stored  0 1 2   mirrored  2 1 0
+    #            3 4 5             5 4 3
+    stored, mirrored = [[0, 1, 2], [3, 4, 5]], [[2, 1, 0], [5, 4, 3]]
+    classes = np.array(3 * [stored], np.uint8)
+    images, classes = mirror(
+        np.stack([classes, 10.0 + classes], axis=-1), classes, np.array([False, True, False])
+    )
+    assert classes.shape == (3, 2, 3)
+    assert np.asarray(classes).tolist() == [stored, mirrored, stored]
+    assert np.asarray(images[..., 0]).tolist() == [stored, mirrored, stored]
+    assert np.asarray(images[..., 1] - 10).tolist() == [stored, mirrored, stored]
+
+
+def test_a_training_step_mirrors_what_is_marked(rng):
+    images = rng.normal(size=(2, 8, 16, 4)).astype(np.float32)
+    classes = rng.integers(0, 4, (2, 8, 16), dtype=np.uint8)
+    turned = [np.stack([batch[0], batch[1, :, ::-1]]) for batch in (images, classes)]
+    weights = []
+    for batch in ((images, classes, np.array([False, True])), turned, (images, classes)):
+        keras.utils.set_random_seed(0)
+        network = build_resunet((None, None, 4), base_filters=4, depth=1)
+        network.compile("sgd", "sparse_categorical_crossentropy")
+        network.train_on_batch(*batch)
+        weights.append(np.concatenate([value.ravel() for value in network.get_weights()]))
+    np.testing.assert_allclose(weights[0], weights[1], atol=1e-6)
+    assert np.abs(weights[0] - weights[2]).max() > 1e-4
 
 
 def test_16_bit_computation_ends_in_float32_probabilities(rng, bfloat16_policy):

@@ -90,13 +90,13 @@ def predictions(network):
 
 def test_an_epoch_gives_its_row_of_the_history_and_takes_its_steps(network):
     row = train_epoch(network, MemoryReader(10), BATCH_SIZE, num_steps=2, seed=0, epoch=4)
-    assert set(row) == METRICS | {"learning_rate", "iterations", "train_s"}
+    assert set(row) == METRICS | {"learning_rate", "iterations", "wait_s", "step_s"}
     assert row["learning_rate"] == pytest.approx(0.025)
-    assert row["train_s"] > 0
+    assert row["step_s"] > 0
     assert int(network.optimizer.iterations) == 2
 
 
-def test_epochs_with_a_short_last_batch_lower_the_loss_on_their_patches(network):
+def test_epochs_with_a_last_batch_to_fill_lower_the_loss_on_their_patches(network):
     reader = MemoryReader(10)
     before = validate(network, reader, BATCH_SIZE)["val_loss"]
     for epoch in range(4):
@@ -119,6 +119,26 @@ def test_one_seed_and_epoch_give_one_set_of_weights_and_others_another(restart):
 def test_a_loss_that_is_not_finite_ends_training_and_names_epoch_and_batch(network):
     with pytest.raises(InputError, match="The loss is nan in epoch 3, batch 2: .*--learning-rate"):
         train_epoch(network, BrokenReader(12), BATCH_SIZE, 3, seed=0, epoch=2)
+
+
+def test_the_loss_of_an_epoch_is_the_mean_of_its_steps(network, monkeypatch):
+    losses = []
+    step = network.train_on_batch
+
+    def recorded(*batch, return_dict):
+        losses.append(step(*batch, return_dict=return_dict)["loss"])
+        return {"loss": losses[-1]}
+
+    monkeypatch.setattr(network, "train_on_batch", recorded)
+    row = train_epoch(network, MemoryReader(10), BATCH_SIZE, 3, 0, 0)
+    assert len(losses) == 3
+    assert row["loss"] == pytest.approx(np.mean(losses), rel=1e-6)
+
+
+def test_every_step_is_reported(network):
+    steps = []
+    train_epoch(network, MemoryReader(10), BATCH_SIZE, 3, 0, 0, on_step=lambda: steps.append(1))
+    assert len(steps) == 3
 
 
 def test_validation_gives_prefixed_names(network, predictions):
