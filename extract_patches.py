@@ -15,16 +15,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from brats.cases import CLASSES, MODALITIES, find_cases
+from brats.cases import CLASSES, find_cases
 from brats.errors import InputError, exit_code
 from brats.files import make_writable_folder
-from brats.patches import (
-    PATCH_SIZE,
-    append_case,
-    creating_patch_file,
-    sample_case,
-    write_settings,
-)
+from brats.patch_file import append_case, creating_patch_file, stored_bytes, write_settings
+from brats.patches import sample_case
 from brats.provenance import header, software_versions, source_commit
 from brats.splits import split_cases
 from config import ExtractConfig, parse, to_dict
@@ -40,7 +35,8 @@ def main(argv=None):
     check_output(output, config.overwrite)
     cases = find_cases(config.data_root, need_segmentation=True)
     train, validation = split_cases(cases, config.validation_fraction, config.seed)
-    check_free_space(output, len(cases) * config.patches_per_case, config.dtype)
+    most_patches = len(cases) * config.patches_per_case
+    check_free_space(output, stored_bytes(most_patches, config.dtype))
     settings = file_settings(config, cases, train, validation)
     print(
         header(
@@ -51,7 +47,7 @@ def main(argv=None):
             commit=settings["commit"],
         )
     )
-    with creating_patch_file(output, config.dtype) as file:
+    with creating_patch_file(output, config.dtype, most_patches) as file:
         counts = write_cases(file, config, cases, {case.id for case in validation})
         settings["class_shares"] = (counts / counts.sum()).tolist()
         write_settings(file, settings)
@@ -77,15 +73,13 @@ def check_output(output, overwrite):
         raise InputError(f"{output} exists. Add --overwrite, or give another --output.")
 
 
-def check_free_space(output, num_patches, dtype):
+def check_free_space(output, needed):
     """Checks that the disk has room for the patches before any work is done.
 
     Raises:
         InputError: If it has not; gives both sizes.
     """
     folder = output.absolute().parent
-    pixels = num_patches * PATCH_SIZE**2
-    needed = pixels * (len(MODALITIES) * np.dtype(dtype).itemsize + 1)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise InputError(

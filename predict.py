@@ -18,9 +18,11 @@ from brats.errors import InputError, exit_code
 from brats.figures import largest_tumor_slice, remove_pictures, write_overlays
 from brats.files import make_writable_folder
 from brats.metrics import METRICS, REGIONS, score_case, summarize, write_scores
-from brats.patches import PATCH_SIZE, check_agreement
+from brats.normalization import normalize_case
+from brats.patch_file import check_agreement
+from brats.patches import PATCH_SIZE
 from brats.provenance import header, software_versions, source_commit
-from brats.volumes import crop_window, normalize_case, read_case, write_volume
+from brats.volumes import crop_window, read_case, write_volume
 from config import PredictConfig, parse, to_dict
 from engine.devices import describe_device
 from engine.inference import predict_volume

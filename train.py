@@ -16,7 +16,8 @@ from tqdm import tqdm
 from brats.cases import CLASSES, MODALITIES
 from brats.errors import InputError, exit_code
 from brats.metrics import REGIONS
-from brats.patches import PATCH_SIZE, PatchReader, read_settings
+from brats.patch_file import PatchReader, read_settings
+from brats.patches import PATCH_SIZE
 from brats.provenance import header, software_versions, source_commit
 from config import TrainConfig, parse, to_dict
 from engine.dataset import num_batches

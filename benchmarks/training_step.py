@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from brats.metrics import REGIONS
-from brats.patches import PatchReader
+from brats.patch_file import PatchReader
 from brats.provenance import header, software_versions, source_commit
 from engine.devices import describe_device, training_compilation
 from engine.training import train_epoch

@@ -15,6 +15,7 @@ from brats.errors import InputError
 MODALITIES = ("flair", "t1", "t1ce", "t2")  # The channel order of the original.
 CLASSES = ("normal", "necrosis", "edema", "enhancing")
 GRADES = ("HGG", "LGG")
+UNKNOWN = 255  # No class: marks label values outside a scheme.
 EXTENSIONS = (".nii.gz", ".nii")
 
 
@@ -153,13 +154,17 @@ def labels_to_classes(labels, scheme):
     Raises:
         InputError: If a value is not a label of the scheme; names the values.
     """
-    unknown = ~np.isin(labels, scheme.labels)
-    if unknown.any():
-        values = ", ".join(f"{value:g}" for value in np.unique(labels[unknown])[:5])
-        raise InputError(f"Unknown label values {values}; expected only {scheme.labels}.")
-    table = np.zeros(max(scheme.labels) + 1, dtype=np.uint8)
+    labels = np.asarray(labels)
+    table = np.full(256, UNKNOWN, dtype=np.uint8)
     table[list(scheme.labels)] = range(len(scheme.labels))
-    return table[np.asarray(labels).astype(np.uint8)]
+    with np.errstate(invalid="ignore"):  # A value that is none of uint8's differs below.
+        values = labels.astype(np.uint8)
+    classes = table[values]
+    unknown = (classes == UNKNOWN) | (values != labels)
+    if unknown.any():
+        found = ", ".join(f"{value:g}" for value in np.unique(labels[unknown])[:5])
+        raise InputError(f"Unknown label values {found}; expected only {scheme.labels}.")
+    return classes
 
 
 def _find_case_folders(root):

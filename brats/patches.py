@@ -4,45 +4,19 @@ In: cases. Out: a self-describing file of patches, complete or absent, and rando
 from it. The layout of the file is in `docs/data.md`.
 """
 
-import contextlib
-import json
-import os
 from dataclasses import dataclass
 
-import h5py
 import numpy as np
 
-from brats.cases import CLASSES, MODALITIES
+from brats.cases import CLASSES
 from brats.errors import InputError
-from brats.files import replacing
+from brats.normalization import BACKGROUND, normalize_case
 from brats.volumes import (
-    BACKGROUND,
-    NORMALIZATION,
-    PUBLISHED_SHAPE,
-    PUBLISHED_WINDOW,
     crop_window,
-    normalize_case,
     read_case,
 )
 
 PATCH_SIZE = 128
-FORMAT = "brats-patches"
-VERSION = 1
-SPLITS = ("train", "validation")
-# What training and prediction take from extraction: the file carries it, and each stage compares.
-AGREEMENT = {
-    "format": FORMAT,
-    "version": VERSION,
-    "patch_size": PATCH_SIZE,
-    "modalities": list(MODALITIES),
-    "classes": list(CLASSES),
-    "crop": {
-        "shape": list(PUBLISHED_SHAPE),
-        "window": [[part.start, part.stop] for part in PUBLISHED_WINDOW],
-        "other_shapes": "bounding box of the brain",
-    },
-    "normalization": NORMALIZATION,
-}
 
 
 @dataclass(frozen=True)
@@ -95,7 +69,7 @@ def sample_case(case, num_patches, rng):
         classes=raw.classes[window],
         centers=sample_centers(admissible_centers(channels[..., 0]), num_patches, rng),
         origin=np.array([part.start for part in window], dtype=np.int32),
-        class_counts=np.bincount(raw.classes.ravel(), minlength=4),
+        class_counts=count_classes(raw.classes),
     )
 
 
@@ -126,165 +100,14 @@ def sample_centers(centers, num_patches, rng):
     return rng.permutation(centers, axis=0)[:num_patches]
 
 
+def count_classes(classes):
+    """Returns how often each class comes: uint8 indices of any shape to int64 `(4,)`."""
+    tumor = [np.count_nonzero(classes == index) for index in range(1, len(CLASSES))]
+    return np.array([classes.size - sum(tumor), *tumor])
+
+
 def cut_patch(volume, center):
     """Returns the patch around (z, y, x): `(Z, Y, X, ...)` to a view `(128, 128, ...)`."""
     z, y, x = center
     half = PATCH_SIZE // 2
     return volume[z, y - half : y + half, x - half : x + half]
-
-
-@contextlib.contextmanager
-def creating_patch_file(path, dtype):
-    """Makes an empty patch file that appears under its name only if the block succeeds.
-
-    Args:
-        path: Final path.
-        dtype: Type of the stored images, "float32" or "float16".
-
-    Yields:
-        The open `h5py.File`, to be given to `append_case` and `write_settings`.
-
-    Raises:
-        OSError: If the file cannot be written; names the path.
-    """
-    patch = (PATCH_SIZE, PATCH_SIZE)
-    shapes = {
-        "images": ((*patch, len(MODALITIES)), dtype),
-        "labels": (patch, "uint8"),
-        "case": ((), "int32"),
-        "center": ((3,), "int32"),
-    }
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
-        try:
-            for split in SPLITS:
-                for name, (shape, kind) in shapes.items():
-                    # One patch is one chunk, so that a random read touches nothing else.
-                    chunk = (1, *shape) if len(shape) > 1 else (4096, *shape)
-                    file.create_dataset(
-                        f"{split}/{name}", (0, *shape), kind, chunks=chunk, maxshape=(None, *shape)
-                    )
-            yield file
-            file.flush()
-        except BaseException:
-            # HDF5 flushes on closing, and crashes the process if the disk is full: make room.
-            os.truncate(temporary, 0)
-            raise
-
-
-def append_case(group, case_index, patches):
-    """Cuts the patches of a case out and appends them to a split of an open patch file.
-
-    Args:
-        group: The `h5py.Group` of the split.
-        case_index: Index of the case in the attribute `cases` of the file.
-        patches: A `CasePatches`.
-    """
-    start = len(group["case"])
-    stop = start + len(patches.centers)
-    for name in ("images", "labels", "case", "center"):
-        group[name].resize(stop, axis=0)
-    for name, volume in (("images", patches.channels), ("labels", patches.classes)):
-        dataset = group[name]
-        for index, center in enumerate(patches.centers, start):
-            patch = cut_patch(volume, center).astype(dataset.dtype, order="C", copy=False)
-            chunk = (index,) + (0,) * patch.ndim
-            # Past HDF5's cache of chunks, so that a full disk raises here and not on closing.
-            dataset.id.write_direct_chunk(chunk, np.ascontiguousarray(patch))
-    group["case"][start:stop] = case_index
-    group["center"][start:stop] = patches.centers + patches.origin
-
-
-def write_settings(file, settings):
-    """Writes the attributes of a patch file, each as JSON text: `AGREEMENT` and `settings`."""
-    for name, value in (AGREEMENT | settings).items():
-        file.attrs[name] = json.dumps(value)
-
-
-def read_settings(path):
-    """Reads the attributes of a patch file.
-
-    Args:
-        path: Path of a patch file.
-
-    Returns:
-        Dict of the attributes, those of `AGREEMENT` included.
-
-    Raises:
-        FileNotFoundError: If the file does not exist.
-        InputError: If it is not a patch file, or was made in another way than here.
-    """
-    try:
-        with h5py.File(path, "r") as file:
-            settings = {name: json.loads(file.attrs[name]) for name in file.attrs}
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"The patch file {path} does not exist. Make it with extract_patches.py, or give "
-            "another with --patches."
-        ) from error
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path} is not a patch file of extract_patches.py: {error}") from error
-    check_agreement(settings, path)
-    return settings
-
-
-def check_agreement(settings, source):
-    """Checks that patches were made the way that this version makes them.
-
-    Args:
-        settings: Attributes of a patch file.
-        source: Where they come from, for the message.
-
-    Raises:
-        InputError: If a value of `AGREEMENT` differs or is missing; names both values.
-    """
-    for name, expected in AGREEMENT.items():
-        if settings.get(name) != expected:
-            raise InputError(
-                f"{source} has {name} {settings.get(name, 'missing')}; expected {expected}. "
-                "Make the patches again with extract_patches.py, and train again."
-            )
-
-
-class PatchReader:
-    """Reads random batches of one split of a patch file, which stays on disk.
-
-    Args:
-        path: Path of a patch file.
-        split: "train" or "validation".
-
-    Raises:
-        InputError: If the file does not hold the split in full.
-    """
-
-    def __init__(self, path, split):
-        self._file = h5py.File(path, "r")
-        try:
-            self._images, self._labels = (self._file[split][name] for name in ("images", "labels"))
-        except KeyError as error:
-            raise InputError(f"{path} has no patches for {split}. Make it again.") from error
-        if len(self._images) != len(self._labels):
-            raise InputError(
-                f"{path} holds {len(self._images)} images but {len(self._labels)} labels for "
-                f"{split}. Make it again with extract_patches.py."
-            )
-
-    def __len__(self):
-        """Returns the number of patches."""
-        return len(self._images)
-
-    def read(self, indices):
-        """Reads the patches with the given indices, in that order.
-
-        Args:
-            indices: Sequence of ints, repeats allowed.
-
-        Returns:
-            `(images, classes)`: float32 `(N, 128, 128, 4)` and uint8 `(N, 128, 128)`.
-        """
-        images = np.empty((len(indices), *self._images.shape[1:]), dtype=np.float32)
-        classes = np.empty((len(indices), *self._labels.shape[1:]), dtype=np.uint8)
-        for position, index in enumerate(indices):
-            # One read per patch: h5py's fancy indexing is far slower.
-            self._images.read_direct(images, np.s_[index], np.s_[position])
-            self._labels.read_direct(classes, np.s_[index], np.s_[position])
-        return images, classes

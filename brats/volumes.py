@@ -1,7 +1,7 @@
-"""Volumes: reading, checking and writing NIfTI files, the crop and the normalization.
+"""Volumes: reading, checking and writing NIfTI files, and the crop.
 
-In: the files of a `Case`. Out: raw volumes and classes in one geometry, their normalized
-channels, and label volumes on disk in the geometry of the input.
+In: the files of a `Case`. Out: raw volumes and classes in one geometry, and label volumes on disk
+in the geometry of the input.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,8 @@ from brats.errors import InputError
 from brats.files import replacing
 from brats.nifti import check_stored_voxels
 
-BACKGROUND = -9.0  # Normalized value of every pixel outside the brain.
-PERCENTILES = (1, 99)  # Between these, intensities are kept; beyond, clipped.
-NORMALIZATION = "slice z-score of the window's 1st to 99th percentile, background -9"
 PUBLISHED_SHAPE = (155, 240, 240)  # (Z, Y, X) of every BraTS volume to 2023.
 PUBLISHED_WINDOW = (slice(1, 147), slice(29, 221), slice(42, 194))
-SLICES_AT_ONCE = 16  # Keeps the arithmetic of `normalize` in the processor's cache.
 
 
 @dataclass(frozen=True)
@@ -145,68 +141,6 @@ def crop_window(volumes, min_size):
     return tuple(window)
 
 
-def normalize(volume, rows=slice(None), columns=slice(None)):
-    """Standardizes every axial slice of one modality by the statistics of a window of it.
-
-    Formula, for a slice `x` whose window holds the pixels `w`:
-
-        low, high = 1st and 99th percentile of w, zeros included
-        clipped   = clip(x, low, high);  v = non-zero pixels of clip(w, low, high)
-        result    = (clipped - mean(v)) / std(v), and -9 where x is 0
-
-    A slice whose clipped window, or whose `v`, is constant stays as clipped: an empty slice,
-    and one with less than 1 % brain, is 0.
-
-    Args:
-        volume: Raw intensities, any real dtype, shape `(Z, Y, X)`; 0 outside the brain.
-        rows: Window along Y, a slice.
-        columns: Window along X, a slice.
-
-    Returns:
-        float32 array `(Z, Y, X)`; the arithmetic is float64.
-
-    Reference:
-        Kermi, Mahmoudi, Khadir, BrainLes 2018, and its implementation.
-    """
-    normalized = np.empty(volume.shape, dtype=np.float32)
-    for start in range(0, len(volume), SLICES_AT_ONCE):
-        block = slice(start, start + SLICES_AT_ONCE)
-        pixels = volume[block].astype(np.float64)
-        low, high = np.percentile(pixels[:, rows, columns], PERCENTILES, axis=(1, 2), keepdims=True)
-        clipped = np.clip(pixels, low, high)
-        mean, deviation = _nonzero_statistics(clipped[:, rows, columns])
-        degenerate = deviation == 0
-        standardized = (clipped - mean) / np.where(degenerate, 1, deviation)
-        # Departure: the original marks every pixel equal to the slice's minimum, which is brain
-        # where less than 1 % of the slice is background.
-        standardized[pixels == 0] = BACKGROUND
-        normalized[block] = np.where(degenerate, clipped, standardized)
-    return normalized
-
-
-def normalize_case(volumes, window):
-    """Normalizes all modalities of a case over whole slices.
-
-    Args:
-        volumes: One raw array `(Z, Y, X)` per modality.
-        window: Three slices as of `crop_window`; rows and columns give the statistics.
-
-    Returns:
-        float32 channels `(Z, Y, X, M)`.
-    """
-    # Departure: at prediction the original takes the statistics of the whole slice, whose larger
-    # background shifts the percentiles.
-    channels = np.empty((*volumes[0].shape, len(volumes)), dtype=np.float32)
-    for index, volume in enumerate(volumes):
-        channels[..., index] = normalize(volume, *window[1:])
-    return channels
-
-
-def brain_mask(channels):
-    """Returns where any normalized channel shows brain: `(Z, Y, X, M)` to bool `(Z, Y, X)`."""
-    return ((channels != 0) & (channels != BACKGROUND)).any(axis=-1)
-
-
 def write_volume(path, volume, geometry):
     """Writes a compressed NIfTI file that is complete or absent, and reads it back.
 
@@ -238,23 +172,6 @@ def _widen(first, last, least, size):
     length = min(max(last - first, least), size)
     start = min(max((first + last - length) // 2, 0), size - length)
     return slice(start, start + length)
-
-
-def _nonzero_statistics(clipped):
-    """Returns mean and population deviation of the non-zero pixels, `(Z, 1, 1)` each.
-
-    The deviation is exactly 0 where the pixels, or the non-zero ones among them, are constant.
-    """
-    axes = {"axis": (1, 2), "keepdims": True}
-    nonzero = clipped != 0
-    count = np.maximum(nonzero.sum(**axes), 1)
-    mean = clipped.sum(**axes) / count
-    squares = np.where(nonzero, clipped - mean, 0) ** 2
-    deviation = np.sqrt(squares.sum(**axes) / count)
-    largest = clipped.max(**axes)
-    constant = largest == clipped.min(**axes)
-    constant |= largest == np.where(nonzero, clipped, largest).min(**axes)
-    return mean, np.where(constant, 0, deviation)
 
 
 def _grid(volume, geometry):

@@ -6,7 +6,7 @@ every voxel.
 
 import numpy as np
 
-from brats.volumes import BACKGROUND, brain_mask
+from brats.normalization import BACKGROUND, brain_mask
 
 
 def predict_volume(predict_batch, channels, batch_size, multiple=8):

@@ -13,7 +13,7 @@ import SimpleITK
 
 import extract_patches
 from brats.errors import exit_code
-from brats.patches import AGREEMENT, read_settings
+from brats.patch_file import AGREEMENT, read_settings
 
 ROOT = Path(__file__).parents[1]
 DATASETS = [

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from brats.volumes import BACKGROUND
+from brats.normalization import BACKGROUND
 from engine.inference import predict_volume
 
 NUM_CLASSES = 4
