@@ -1,16 +1,16 @@
 """Times training steps of the full-size network: from the patch file, and bare.
 
 In: a patch file. Out: one table on stdout: patches per second of `train_epoch`, which reads,
-mirrors and feeds batches, and of a bare `train_on_batch` loop on one batch that stays in memory,
-measured in turn, with medians, extremes and their ratio.
+mirrors and feeds batches, beside bare steps on one batch that stays in memory: as they are,
+without metrics, and with the other choice of XLA.
 
     python benchmarks/training_step.py --patches data/patches.h5
 """
 
 import argparse
+import itertools
 import statistics
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -18,10 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import keras
 import numpy as np
 
+from benchmarks.measure import forward_gflop, in_turn, peak_gflops, print_header, print_rates
 from brats.metrics import REGIONS
 from brats.patch_file import PatchReader
-from brats.provenance import header, software_versions, source_commit
-from engine.devices import describe_device, training_compilation
+from engine.devices import training_compilation
 from engine.training import train_epoch
 from losses import ClassImbalanceLoss, SoftDice
 from model import build_resunet
@@ -33,55 +33,67 @@ def main():
     parser.add_argument("--patches", default="data/patches.h5")
     parser.add_argument("--base-filters", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
+    print_header("Training steps", options, "keras", keras.backend.backend(), "h5py")
     reader = PatchReader(options.patches, "train")
-    model = build_compiled(options.base_filters)
     batch = (*reader.read(range(options.batch_size)), np.zeros(options.batch_size, bool))
-    model.train_on_batch(*batch)  # Compiles.
+    compilation = training_compilation()
+    other = "auto" if compilation is False else False
+    as_trained = build_compiled(options.base_filters, compilation)
+    ways = {
+        "bare step": bare_steps(as_trained, batch, options.steps),
+        "train_epoch": epochs(as_trained, reader, options),
+        "bare step without metrics": bare_steps(
+            build_compiled(options.base_filters, compilation, metrics=False), batch, options.steps
+        ),
+        f"bare step, jit_compile={other!r}": bare_steps(
+            build_compiled(options.base_filters, other), batch, options.steps
+        ),
+    }
+    elapsed = in_turn(ways, options.runs)
+    amount = options.steps * options.batch_size
+    print_rates("patches/s", amount, elapsed)
+    gflop = 3 * forward_gflop(build_resunet((128, 128, 4), base_filters=options.base_filters))
+    rate = gflop * amount / statistics.median(elapsed["train_epoch"])
+    peak = peak_gflops()
     print(
-        header(
-            "Training steps",
-            **vars(options),
-            device=describe_device(),
-            versions=software_versions("keras", keras.backend.backend(), "numpy", "h5py"),
-            commit=source_commit(),
-        )
+        f"train_epoch: {gflop:.1f} GFLOP per patch, {rate:.0f} GFLOP/s, {rate / peak:.0%} of the "
+        f"{peak:.0f} GFLOP/s of a float32 matrix product"
     )
-    timings = {"bare loop": [], "train_epoch": []}
-    for round_index in range(options.rounds):
-        start = time.perf_counter()
-        for _ in range(options.steps):
+
+
+def bare_steps(model, batch, num_steps):
+    """Returns a function that takes steps on one batch, compiled already."""
+    model.train_on_batch(*batch)
+
+    def run():
+        for _ in range(num_steps):
             model.train_on_batch(*batch)
-        timings["bare loop"].append(time.perf_counter() - start)
-        start = time.perf_counter()
-        train_epoch(model, reader, options.batch_size, options.steps, seed=0, epoch=round_index)
-        timings["train_epoch"].append(time.perf_counter() - start)
-    print_table(timings, options.steps * options.batch_size)
+
+    return run
 
 
-def build_compiled(base_filters):
+def epochs(model, reader, options):
+    """Returns a function that trains on batches out of the patch file, each time others."""
+    epoch = itertools.count()
+    return lambda: train_epoch(
+        model, reader, options.batch_size, options.steps, seed=0, epoch=next(epoch)
+    )
+
+
+def build_compiled(base_filters, compilation, metrics=True):
     """Builds the network under the published recipe."""
     model = build_resunet((None, None, 4), base_filters=base_filters)
+    soft_dice = [SoftDice(classes, f"dice_{region}") for region, classes in REGIONS.items()]
     model.compile(
         optimizer=keras.optimizers.SGD(0.008, momentum=0.9),
         loss=ClassImbalanceLoss(),
-        metrics=[SoftDice(classes, f"dice_{region}") for region, classes in REGIONS.items()],
-        jit_compile=training_compilation(),
+        metrics=soft_dice if metrics else None,
+        jit_compile=compilation,
     )
     return model
-
-
-def print_table(timings, num_patches):
-    """Prints patches per second of each way, and the ratios of the rounds."""
-    print(f"{'patches/s':<14}{'median':>8}{'least':>8}{'most':>8}")
-    for name, elapsed in timings.items():
-        rates = [num_patches / elapsed_s for elapsed_s in elapsed]
-        row = (statistics.median(rates), min(rates), max(rates))
-        print(f"{name:<14}" + "".join(f"{value:8.2f}" for value in row))
-    ratios = [b / f for b, f in zip(*timings.values(), strict=True)]
-    print(f"train_epoch / bare loop, median of the rounds: {statistics.median(ratios):.3f}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import pytest
 
 from brats.errors import InputError
 from brats.metrics import REGIONS
+from engine.dataset import training_batches
 from engine.training import train_epoch, validate
 from losses import ClassImbalanceLoss, SoftDice
 from model import build_resunet
@@ -182,3 +183,21 @@ def test_validation_changes_no_weight(network, predictions):
 
 def test_validation_without_patches_is_empty(network):
     assert validate(network, MemoryReader(0), BATCH_SIZE) == {}
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_changes_the_losses_of_20_steps_by_less_than_a_hundredth(policy):
+    losses = {}
+    for name in ("float32", policy):
+        keras.utils.set_random_seed(0)
+        keras.config.set_dtype_policy(name)
+        try:
+            network = build_resunet((None, None, 4), base_filters=4, depth=1)
+        finally:
+            keras.config.set_dtype_policy("float32")
+        optimizer = keras.optimizers.SGD(0.008, momentum=0.9)
+        network.compile(optimizer, ClassImbalanceLoss(), jit_compile=False)
+        batches = training_batches(MemoryReader(40), 2, 20, np.random.default_rng(0))
+        losses[name] = [network.train_on_batch(*batch) for batch in batches]
+    np.testing.assert_allclose(losses[policy], losses["float32"], rtol=0.01)
+    assert losses[policy] != losses["float32"]
