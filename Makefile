@@ -1,9 +1,10 @@
 # make demo    a segmented volume and its picture, from nothing, in minutes
 # make test    the test suite, on TensorFlow and the network's part on JAX
 # make check   the tests, the format and the lint
-# make bench   patches per second in training, full size, from PATCHES
+# make bench   every stage timed, full size, on the cases of DATA_ROOT and the file PATCHES
 
 PYTHON ?= python3
+DATA_ROOT ?= data/brats
 PATCHES ?= data/patches.h5
 BIN := .venv/bin
 
@@ -27,7 +28,7 @@ demo: .venv/runtime
 test: .venv/development
 	$(BIN)/python -m pytest
 	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/test_model.py tests/test_losses.py \
-		tests/test_weights.py
+		tests/test_weights.py tests/test_schedules.py tests/test_training.py
 
 check: .venv/development
 	$(BIN)/ruff format --check .
@@ -39,7 +40,10 @@ format: .venv/development
 	$(BIN)/ruff check --fix .
 
 bench: .venv/runtime
+	$(BIN)/python benchmarks/extraction.py --data-root $(DATA_ROOT)
+	$(BIN)/python benchmarks/reading.py --patches $(PATCHES)
 	$(BIN)/python benchmarks/training_step.py --patches $(PATCHES)
+	$(BIN)/python benchmarks/prediction.py --data-root $(DATA_ROOT)
 
 clean:
 	rm -rf .venv demo

@@ -60,9 +60,7 @@ class ExtractConfig(Settings):
     validation_fraction: float = setting(0.2, "share of the patients kept for validation", FRACTION)
     # float16 stores 9 bytes per pixel instead of 17, and rounds.
     dtype: str = setting("float32", "type of the stored images", one_of("float32", "float16"))
-    workers: int | None = setting(
-        None, "cases prepared at once, 0.3 GB each; default: one per core", COUNT
-    )
+    workers: int | None = setting(None, "cases prepared at once; default: one per core", COUNT)
     seed: int = setting(0, "seed of the split and of the patches' places", SEED)
     overwrite: bool = setting(False, "replace an existing patch file")
 
@@ -96,7 +94,9 @@ class TrainConfig(Settings):
     resume: bool = setting(False, "continue the run after its last finished epoch")
     overwrite: bool = setting(False, "replace an existing run")
     seed: int = setting(0, "seed of the weights, the order and the flips", SEED)
-    mixed_precision: bool = setting(False, "compute in 16 bits where the device gains by it")
+    mixed_precision: bool = setting(
+        False, "compute in 16 bits: float16 on a GPU, bfloat16 elsewhere"
+    )
 
     def __post_init__(self):
         """Checks every field, and that nothing asked for would be ignored."""

@@ -32,8 +32,8 @@ def main(argv=None):
     """Runs the extraction with the given command line arguments."""
     config = parse(ExtractConfig, argv, __doc__)
     output = Path(config.output)
-    check_output(output, config.overwrite)
     cases = find_cases(config.data_root, need_segmentation=True)
+    check_output(output, config.overwrite)
     train, validation = split_cases(cases, config.validation_fraction, config.seed)
     most_patches = len(cases) * config.patches_per_case
     check_free_space(output, stored_bytes(most_patches, config.dtype))

@@ -15,15 +15,17 @@ from tqdm import tqdm
 
 from brats.cases import CLASSES, MODALITIES
 from brats.errors import InputError, exit_code
+from brats.files import make_writable_folder
 from brats.metrics import REGIONS
-from brats.patch_file import PatchReader, read_settings
+from brats.patch_file import read_settings
+from brats.patch_reader import PatchReader
 from brats.patches import PATCH_SIZE
 from brats.provenance import header, software_versions, source_commit
 from config import TrainConfig, parse, to_dict
+from engine import runs
 from engine.dataset import num_batches
 from engine.devices import describe_device, mixed_precision_policy, training_compilation
-from engine.runs import BEST, check_absent, check_same, clear, read_state, write_epoch, write_record
-from engine.schedules import build_schedule
+from engine.schedules import build_optimizer, build_schedule
 from engine.training import train_epoch, validate
 from engine.weights import load_weights
 from losses import ClassImbalanceLoss, SoftDice
@@ -46,8 +48,9 @@ def main(argv=None):
         model, history = resume(config, extraction)
     else:
         if not config.overwrite:
-            check_absent(config.run_dir)
+            runs.check_absent(config.run_dir)
         model, history = build_compiled(config, steps), []
+    make_writable_folder(Path(config.run_dir))
     record = {
         "settings": to_dict(config),
         "extraction": extraction,
@@ -57,9 +60,11 @@ def main(argv=None):
         "commit": source_commit(),
     }
     print_header(record, readers, steps, len(history))
-    if not config.resume:
-        clear(config.run_dir)
-        write_record(config.run_dir, record)
+    if config.resume:
+        runs.add_to_record(config.run_dir, len(history), record)
+    else:
+        runs.clear(config.run_dir)
+        runs.write_record(config.run_dir, record)
     for epoch in range(len(history), config.epochs):
         with tqdm(total=steps, desc=f"epoch {epoch + 1}", leave=False, disable=None) as bar:
             row = train_epoch(
@@ -68,9 +73,9 @@ def main(argv=None):
         row |= validate(model, readers["validation"], config.batch_size)
         history.append({"epoch": epoch + 1} | row)
         start = time.perf_counter()
-        write_epoch(config.run_dir, model, history)
+        runs.write_epoch(config.run_dir, model, history)
         print_epoch(history[-1], config.epochs, state_s=time.perf_counter() - start)
-    print(f"Finished {len(history)} epochs; the best network is {Path(config.run_dir) / BEST}")
+    print(f"Finished {len(history)} epochs; the best network is {Path(config.run_dir) / runs.BEST}")
 
 
 def steps_per_epoch(config, num_patches):
@@ -93,8 +98,8 @@ def resume(config, extraction):
     """Returns the network and the history of the run that the settings continue."""
     # The rates of the cosine depend on the number of epochs.
     ignored = CHANGEABLE - {"epochs"} if config.schedule == "cosine" else CHANGEABLE
-    check_same(config.run_dir, to_dict(config), extraction, ignored)
-    return read_state(config.run_dir)
+    runs.check_same(config.run_dir, to_dict(config), extraction, ignored)
+    return runs.read_state(config.run_dir)
 
 
 def build_compiled(config, steps):
@@ -111,19 +116,12 @@ def build_compiled(config, steps):
         load_weights(model, config.weights)
     schedule = build_schedule(config.schedule, config.learning_rate, config.epochs, steps)
     model.compile(
-        optimizer=build_optimizer(config, schedule),
+        optimizer=build_optimizer(config.optimizer, schedule, config.momentum),
         loss=ClassImbalanceLoss(config.class_weights, config.loss == "present-classes"),
         metrics=[SoftDice(classes, f"dice_{region}") for region, classes in REGIONS.items()],
         jit_compile=training_compilation(),
     )
     return model
-
-
-def build_optimizer(config, schedule):
-    """Builds the optimizer of the settings, with the given learning rate."""
-    if config.optimizer == "adam":
-        return keras.optimizers.Adam(schedule, beta_1=config.momentum)
-    return keras.optimizers.SGD(schedule, momentum=config.momentum)
 
 
 def print_header(record, readers, steps, num_finished):
@@ -159,5 +157,5 @@ def print_epoch(row, num_epochs, state_s):
 
 
 if __name__ == "__main__":
-    advice = "The run folder holds the last finished epoch, if any: continue with --resume."
+    advice = "Continue with --resume once an epoch is finished; else start again with --overwrite."
     sys.exit(exit_code(main, advice))

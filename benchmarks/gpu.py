@@ -22,7 +22,8 @@ from keras import ops
 
 from benchmarks.measure import forward_gflop, print_header
 from benchmarks.training_step import build_compiled
-from brats.patch_file import PatchReader, append_case, creating_patch_file, write_settings
+from brats.patch_file import append_case, creating_patch_file, write_settings
+from brats.patch_reader import PatchReader
 from brats.patches import CasePatches
 from engine.devices import describe_device, training_compilation
 from engine.inference import predict_volume

@@ -21,7 +21,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import copy_gb_per_s, in_turn, print_header, print_rates
-from brats.patch_file import PatchReader
+from brats.patch_reader import PatchReader
 
 
 def main():

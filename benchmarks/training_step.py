@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.measure import forward_gflop, in_turn, peak_gflops, print_header, print_rates
 from brats.metrics import REGIONS
-from brats.patch_file import PatchReader
+from brats.patch_reader import PatchReader
 from engine.devices import training_compilation
 from engine.training import train_epoch
 from losses import ClassImbalanceLoss, SoftDice

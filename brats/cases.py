@@ -100,9 +100,10 @@ def find_cases(root, need_segmentation):
     """
     root = Path(root)
     if not root.is_dir():
+        problem = "is not a folder" if root.exists() else "does not exist"
         raise FileNotFoundError(
-            f"The data folder {root} does not exist. Give the folder that holds the case "
-            "folders with --data-root."
+            f"The data folder {root} {problem}. Give the folder that holds the case folders with "
+            "--data-root."
         )
     folders = list(_find_case_folders(root))
     for folder, _ in folders:
@@ -163,7 +164,10 @@ def labels_to_classes(labels, scheme):
     unknown = (classes == UNKNOWN) | (values != labels)
     if unknown.any():
         found = ", ".join(f"{value:g}" for value in np.unique(labels[unknown])[:5])
-        raise InputError(f"Unknown label values {found}; expected only {scheme.labels}.")
+        raise InputError(
+            f"Unknown label values {found}; expected only {scheme.labels}. "
+            "Name the files as their edition does, or correct the segmentation."
+        )
     return classes
 
 
@@ -231,7 +235,7 @@ def _check_complete(root, found, need_segmentation):
     for folder, _, _, files in found:
         missing = any(not files[name] for name in needed)
         if missing or any(len(paths) > 1 for paths in files.values()):
-            counts = [{0: "-", 1: "yes"}.get(len(files[name]), "two") for name in columns]
+            counts = [{0: "-", 1: "yes"}.get(len(files[name]), "many") for name in columns]
             rows.append("".join(f"{cell:<8}" for cell in counts) + str(folder.relative_to(root)))
     if rows:
         table = "\n  ".join(["".join(f"{name:<8}" for name in columns) + "case", *rows])

@@ -3,6 +3,7 @@
 In: a script's `main`. Out: an exit code, and at most one message on stderr.
 """
 
+import signal
 import sys
 
 
@@ -17,15 +18,18 @@ def exit_code(main, advice="Start it again."):
     """Runs a script's `main` and returns the exit code that tells how it ended.
 
     An `InputError` or an `OSError` becomes one message on stderr; any other exception is a
-    defect of the program and keeps its traceback.
+    defect of the program and keeps its traceback. SIGTERM, which batch systems send, ends the
+    script as Ctrl-C does.
 
     Args:
         main: Callable without arguments.
         advice: How to go on after an interruption.
 
     Returns:
-        0 if `main` returned, 1 after an error of the data or the machine, 130 after Ctrl-C.
+        0 if `main` returned, 1 after an error of the data or the machine, 130 after an
+        interruption.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main()
     except (InputError, OSError) as error:

@@ -51,19 +51,23 @@ def make_writable_folder(folder):
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OSError(f"Cannot make the folder {folder}: {error.strerror}.") from error
+        raise OSError(
+            f"Cannot make the folder {folder}: {error.strerror}. Choose another one."
+        ) from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(f"The folder {folder} is not writable. Choose another one.")
 
 
 def write_table(path, rows):
-    """Writes dicts with the same keys as CSV: a header, then one line per dict.
+    """Writes dicts as CSV: a header of all their keys, then one line per dict.
+
+    What a dict lacks is left empty, as in a run that an earlier version began.
 
     Raises:
         OSError: If the file cannot be written.
     """
     with replacing(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
         writer.writeheader()
         writer.writerows(rows)
 

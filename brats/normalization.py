@@ -42,8 +42,10 @@ def normalize(volume, rows=slice(None), columns=slice(None), out=None):
         with np.errstate(invalid="ignore"):  # A value that is none of these types' differs below.
             codes = volume[block].astype(np.uint16)
         # Scanners give whole numbers, of which a slice has some thousand: one table per slice.
-        way = _by_counts if np.array_equal(codes, volume[block]) else _by_pixels
-        normalized[block] = way(codes if way is _by_counts else volume[block], rows, columns)
+        if np.array_equal(codes, volume[block]):
+            normalized[block] = _by_counts(codes, rows, columns)
+        else:
+            normalized[block] = _by_pixels(volume[block], rows, columns)
     return normalized
 
 

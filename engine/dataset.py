@@ -1,6 +1,6 @@
 """Batches: NumPy arrays for one pass of training or validation.
 
-In: an object that reads patches by index, such as `brats.patch_file.PatchReader`. Out: generators
+In: an object that reads patches by index, such as `brats.patch_reader.PatchReader`. Out: generators
 of batches: images, float32 `(N, H, W, M)`, and classes, uint8 `(N, H, W)`.
 """
 

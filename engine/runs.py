@@ -23,6 +23,20 @@ def write_record(run_dir, record):
         temporary.write_text(json.dumps(record, indent=2) + "\n")
 
 
+def add_to_record(run_dir, num_epochs, record):
+    """Adds to `config.json` with what a run was resumed, and after how many epochs.
+
+    Args:
+        run_dir: Run folder.
+        num_epochs: Epochs that were finished before, int.
+        record: Dict as of `write_record`; all but the extraction, which is the same, is added.
+    """
+    first = read_record(run_dir)
+    resumed = {name: value for name, value in record.items() if name != "extraction"}
+    first.setdefault("resumed", []).append({"after_epoch": num_epochs} | resumed)
+    write_record(run_dir, first)
+
+
 def check_absent(run_dir):
     """Checks that a folder holds no run.
 

@@ -24,7 +24,7 @@ class PublishedSchedule(keras.optimizers.schedules.LearningRateSchedule):
         decay: Decay at compile time.
 
     Reference:
-        `docs/fidelity.md`; Keras 2 SGD, `lr *= 1 / (1 + decay * iterations)`.
+        Keras 2, `optimizers.py`, class SGD: `lr *= 1 / (1 + decay * iterations)`.
     """
 
     def __init__(self, initial_rate, steps_per_epoch, decay=PUBLISHED_DECAY):
@@ -72,3 +72,10 @@ def build_schedule(name, initial_rate, epochs, steps_per_epoch):
     if name == "cosine":
         return keras.optimizers.schedules.CosineDecay(initial_rate, epochs * steps_per_epoch)
     raise ValueError(f"No schedule is called {name}; expected published, constant or cosine.")
+
+
+def build_optimizer(name, learning_rate, momentum):
+    """Builds "sgd", gradient descent with momentum, or "adam", whose beta 1 is the momentum."""
+    if name == "adam":
+        return keras.optimizers.Adam(learning_rate, beta_1=momentum)
+    return keras.optimizers.SGD(learning_rate, momentum=momentum)

@@ -20,16 +20,17 @@ def train_epoch(model, reader, batch_size, num_steps, seed, epoch, on_step=None)
 
     Args:
         model: Compiled network.
-        reader: Reader of the training patches.
+        reader: Object with `len` and `read(indices)`, such as a `PatchReader`.
         batch_size: Patches in a batch, int.
         num_steps: Batches in the epoch, int.
         seed: Seed of the run, int.
         epoch: Number of the epoch, from 0.
-        on_step: Function that is called after every step.
+        on_step: Function without arguments, called after every step.
 
     Returns:
         Dict of the mean loss, the metrics, the learning rate of the first step, the optimizer's
-        steps so far as `iterations`, and the elapsed time as `wait_s`, for batches, and `step_s`.
+        steps so far as `iterations`, and the elapsed time, to a millisecond, as `wait_s`, for
+        batches, and `step_s`.
 
     Raises:
         InputError: If the loss is not finite; names the epoch and the batch.
@@ -69,10 +70,18 @@ def validate(model, reader, batch_size):
     Returns:
         Dict of the mean loss and the metrics, their names prefixed with `val_`, and the elapsed
         time as `validation_s`; empty if there are no patches.
+
+    Raises:
+        InputError: If the loss is not finite.
     """
     if not len(reader):
         return {}
     scores, *elapsed_s = _run(model, model.test_on_batch, validation_batches(reader, batch_size))
+    if not math.isfinite(scores["loss"]):
+        raise InputError(
+            f"The validation loss is {scores['loss']}: training diverged. The run folder holds the "
+            "epoch before, if any. Lower --learning-rate, or leave out --mixed-precision."
+        )
     return {
         **{f"val_{name}": value for name, value in scores.items()},
         "validation_s": round(sum(elapsed_s), 3),

@@ -134,7 +134,11 @@ def _text(value):
 
 def _check_exists(path):
     if not Path(path).is_file():
-        raise FileNotFoundError(f"The weight file {path} does not exist.")
+        problem = "is not a file" if Path(path).exists() else "does not exist"
+        raise FileNotFoundError(
+            f"The weights {path} {problem}. Give a .keras file of train.py, or an .hdf5 file of "
+            "the original, with --weights."
+        )
 
 
 def _check_archive(path):

@@ -12,13 +12,13 @@ from hypothesis.extra.numpy import arrays
 from brats.cases import (
     MODALITIES,
     SCHEMES,
-    Case,
     classes_to_labels,
     find_cases,
     labels_to_classes,
     select_cases,
 )
 from brats.errors import InputError
+from tests.synthetic import case_ids, make_case, make_cases
 
 OLD = ("_flair", "_t1", "_t1ce", "_t2", "_seg")
 NEW = ("-t2f", "-t1n", "-t1c", "-t2w", "-seg")
@@ -29,19 +29,6 @@ def touch_case(folder, suffixes=OLD, extension=".nii.gz"):
     folder.mkdir(parents=True)
     for suffix in suffixes:
         (folder / f"{folder.name}{suffix}{extension}").touch()
-
-
-def make_case(case_id, grade=None, scheme="2017"):
-    return Case(case_id, Path(case_id), SCHEMES[scheme], {}, None, grade)
-
-
-def make_cases(num_high, num_low=0):
-    high = [make_case(f"high{index:02d}", "HGG") for index in range(num_high)]
-    return high + [make_case(f"low{index:02d}", "LGG") for index in range(num_low)]
-
-
-def ids(cases):
-    return [case.id for case in cases]
 
 
 @pytest.mark.parametrize("extension", [".nii.gz", ".nii"])
@@ -74,7 +61,7 @@ def test_case_folder_of_any_name_is_found_by_its_nifti_files(tmp_path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "readme.txt").touch()
     (tmp_path / "name_mapping.csv").touch()
-    assert ids(find_cases(tmp_path, need_segmentation=True)) == ["patient_7"]
+    assert case_ids(find_cases(tmp_path, need_segmentation=True)) == ["patient_7"]
 
 
 def test_t1ce_is_no_substitute_for_a_missing_t1(tmp_path):
@@ -108,7 +95,7 @@ def test_two_files_for_one_modality_are_refused(tmp_path):
     folder = tmp_path / "BraTS2021_00000"
     touch_case(folder)
     (folder / "BraTS2021_00000_t1.nii").touch()
-    with pytest.raises(InputError, match="yes     two     yes     yes     yes     BraTS2021"):
+    with pytest.raises(InputError, match="yes     many    yes     yes     yes     BraTS2021"):
         find_cases(tmp_path, need_segmentation=True)
 
 
@@ -141,7 +128,7 @@ def test_same_id_in_both_grades_is_refused(tmp_path):
 def test_cases_are_sorted_by_id_whatever_their_folder_and_age(tmp_path):
     for folder in ("HGG/Brats17_C_1", "LGG/Brats17_B_1", "HGG/Brats17_D_1", "HGG/Brats17_A_1"):
         touch_case(tmp_path / folder)
-    found = ids(find_cases(tmp_path, need_segmentation=True))
+    found = case_ids(find_cases(tmp_path, need_segmentation=True))
     assert found == ["Brats17_A_1", "Brats17_B_1", "Brats17_C_1", "Brats17_D_1"]
 
 
@@ -152,7 +139,7 @@ def test_real_cases_are_found(real_cases):
 
 
 def test_selected_cases_keep_the_order_of_the_cases():
-    assert ids(select_cases(make_cases(3), ["high02", "high00"])) == ["high00", "high02"]
+    assert case_ids(select_cases(make_cases(3), ["high02", "high00"])) == ["high00", "high02"]
 
 
 def test_selecting_an_unknown_case_names_it():

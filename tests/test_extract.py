@@ -2,8 +2,10 @@
 
 import collections
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -195,6 +197,27 @@ def test_full_disk_is_foreseen_with_both_sizes(cohort, tmp_path, monkeypatch, ca
     assert not output.exists()
     extract_patches.main(arguments(cohort, output, dtype="float16"))  # 24 * 128 * 128 * 9: 3.5 MB
     assert output.exists()
+
+
+def test_an_interrupted_extraction_says_so_and_leaves_nothing(cohort, tmp_path):
+    # Thousands of copies of one case, so that there is work left when the signal comes.
+    root, output = tmp_path / "cohort", tmp_path / "output"
+    source = cohort / "HGG" / CASE_IDS[0]
+    for index in range(2000):
+        folder = root / f"Brats17_COPY_{index}_1"
+        folder.mkdir(parents=True)
+        for path in source.iterdir():
+            name = path.name.replace(source.name, folder.name)
+            (folder / name).symlink_to(path)
+    command = [sys.executable, ROOT / "extract_patches.py", *arguments(root, output / "patches.h5")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        while process.poll() is None and not any(output.glob(".partial-*")):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        message = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 130
+    assert message.endswith("Interrupted. No patch file was written: start again.\n")
+    assert list(output.iterdir()) == []
 
 
 def test_missing_data_is_one_line_and_exit_code_1(tmp_path):

@@ -70,12 +70,10 @@ def test_table_reads_back_as_text_whatever_it_holds(tmp_path):
     assert read_table(tmp_path / "table.csv") == expected
 
 
-def test_row_with_other_keys_is_refused_and_the_old_table_kept(tmp_path):
+def test_rows_with_other_keys_leave_cells_empty(tmp_path):
     path = tmp_path / "table.csv"
-    write_table(path, [{"epoch": 1}])
-    with pytest.raises(ValueError, match="not in fieldnames: 'loss'"):
-        write_table(path, [{"epoch": 1}, {"epoch": 2, "loss": 0.5}])
-    assert read_table(path) == [{"epoch": "1"}]
+    write_table(path, [{"epoch": 1, "train_s": 5}, {"epoch": 2, "step_s": 4}])
+    assert path.read_text().splitlines() == ["epoch,train_s,step_s", "1,5,", "2,,4"]
 
 
 def test_absent_table_has_no_rows(tmp_path):

@@ -16,6 +16,7 @@ import train
 from brats.cases import SCHEMES
 from brats.errors import exit_code
 from brats.phantom import write_cohort
+from config import TrainConfig, parse
 from engine.runs import read_record
 from model import build_resunet
 
@@ -161,6 +162,55 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(run_dir, re
         np.testing.assert_array_equal(weight, expected)
 
 
+def test_a_resumed_run_says_with_what_it_went_on(resumed_dir):
+    record = read_record(resumed_dir)
+    (resumed,) = record["resumed"]
+    assert record["settings"]["epochs"] == 1
+    assert (resumed["after_epoch"], resumed["settings"]["epochs"]) == (1, 2)
+    assert resumed["versions"] == record["versions"] and "extraction" not in resumed
+
+
+def test_the_settings_reach_the_network_its_loss_and_its_optimizer():
+    flags = "--loss present-classes --class-weights 1 2 3 4 --optimizer adam --momentum 0.8"
+    settings = parse(TrainConfig, [*flags.split(), "--depth", "1", "--base-filters", "2"], "")
+    model = train.build_compiled(settings, steps=3)
+    assert model.settings["depth"] == 1 and model.settings["base_filters"] == 2
+    assert model.loss.leave_out_absent
+    assert tuple(model.loss.class_weights) == (1, 2, 3, 4)
+    assert isinstance(model.optimizer, keras.optimizers.Adam)
+    assert model.optimizer.beta_1 == 0.8
+    settings = parse(TrainConfig, ["--base-filters", "2"], "")
+    model = train.build_compiled(settings, steps=3)
+    assert not model.loss.leave_out_absent
+    assert isinstance(model.optimizer, keras.optimizers.SGD)
+    assert model.optimizer.momentum == 0.9
+
+
+def test_training_in_16_bits_from_given_weights_changes_them_and_is_kept(
+    run_dir, patch_files, tmp_path, monkeypatch
+):
+    built, build = [], train.build_compiled
+    monkeypatch.setattr(
+        train, "build_compiled", lambda *each: built.append(build(*each)) or built[0]
+    )
+    flags = ("--epochs", "1", "--mixed-precision", "--weights", str(run_dir / "last.keras"))
+    try:
+        run_train(patch_files["2017"], tmp_path / "run", *flags)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert built[0].get_layer("stem").compute_dtype == "bfloat16"
+    before, after = last_weights(run_dir), last_weights(tmp_path / "run")
+    assert 0 < np.abs(before[0] - after[0]).max() < 0.01  # The kernel of the stem.
+
+
+def test_a_cosine_run_is_not_resumed_to_another_length(patch_files, tmp_path, capsys):
+    run = tmp_path / "run"
+    run_train(patch_files["2017"], run, "--epochs", "1", "--schedule", "cosine")
+    arguments = ["--schedule", "cosine", "--epochs", "2", "--resume"]
+    assert exit_code(lambda: run_train(patch_files["2017"], run, *arguments)) == 1
+    assert "--epochs is 2, was 1" in only_line(capsys)
+
+
 def test_a_resumed_run_has_the_history_of_an_uninterrupted_one(run_dir, resumed_dir):
     histories = [rows(folder / "history.csv") for folder in (run_dir, resumed_dir)]
     for row in histories[0] + histories[1]:
@@ -289,10 +339,13 @@ WRONG = {
         train, "--patches {absent} --run-dir {out}", "does not exist. Make it with extract_patches",
     ),
     "a patch file of something else": (
-        train, "--patches {foreign} --run-dir {out}", "is not a patch file of extract_patches.py",
+        train, "--patches {foreign} --run-dir {out}", "is not a patch file. Give one of",
     ),
     "a folder with a run": (
         train, "--patches {patches} --run-dir {run}", "holds a run. Continue it with --resume",
+    ),
+    "a file as the run folder": (
+        train, "--patches {patches} --run-dir {foreign}", "Cannot make the folder",
     ),
     "nothing to resume": (
         train, "--patches {patches} --run-dir {empty} --resume", "it has no config.json",

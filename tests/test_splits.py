@@ -1,27 +1,12 @@
 """The split by patient: who trains and who validates."""
 
-from pathlib import Path
-
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from brats.cases import SCHEMES, Case
 from brats.errors import InputError
 from brats.splits import split_cases
-
-
-def make_case(case_id, grade=None, scheme="2017"):
-    return Case(case_id, Path(case_id), SCHEMES[scheme], {}, None, grade)
-
-
-def make_cases(num_high, num_low=0):
-    high = [make_case(f"high{index:02d}", "HGG") for index in range(num_high)]
-    return high + [make_case(f"low{index:02d}", "LGG") for index in range(num_low)]
-
-
-def ids(cases):
-    return [case.id for case in cases]
+from tests.synthetic import case_ids, make_case, make_cases
 
 
 def test_split_gives_each_grade_its_share():
@@ -38,7 +23,7 @@ def test_split_gives_what_rounding_leaves_to_the_largest_remainder():
 
 def test_split_follows_from_the_seed():
     cases = make_cases(20)
-    drawn = {tuple(ids(split_cases(cases, 0.2, seed)[1])) for seed in range(5)}
+    drawn = {tuple(case_ids(split_cases(cases, 0.2, seed)[1])) for seed in range(5)}
     assert len(drawn) > 1
     assert split_cases(cases, 0.2, seed=3) == split_cases(cases, 0.2, seed=3)
 
@@ -75,8 +60,10 @@ def test_train_and_validation_partition_cases_and_patients(visits, fraction, see
     num_patients = len({patient for patient, _ in visits})
     assume(num_patients > 1)
     train, validation = split_cases(cases, fraction, seed)
-    assert sorted(ids(train) + ids(validation)) == ids(cases)
-    assert ids(train) == sorted(ids(train)) and ids(validation) == sorted(ids(validation))
+    assert sorted(case_ids(train) + case_ids(validation)) == case_ids(cases)
+    assert case_ids(train) == sorted(case_ids(train)) and case_ids(validation) == sorted(
+        case_ids(validation)
+    )
     held_out = {case.patient for case in validation}
     assert not held_out & {case.patient for case in train}
     assert len(held_out) == (max(round(fraction * num_patients), 1) if fraction else 0)

@@ -1,0 +1,48 @@
+"""Made-up cases and patches that several test files share."""
+
+from pathlib import Path
+
+import numpy as np
+
+from brats.cases import SCHEMES, Case
+from brats.patch_file import append_case, creating_patch_file, write_settings
+from brats.patches import CasePatches
+
+
+def make_case(case_id, grade=None, scheme="2017"):
+    """Returns a case without files."""
+    return Case(case_id, Path(case_id), SCHEMES[scheme], {}, None, grade)
+
+
+def make_cases(num_high, num_low=0):
+    """Returns cases of high grade, then of low grade."""
+    high = [make_case(f"high{index:02d}", "HGG") for index in range(num_high)]
+    return high + [make_case(f"low{index:02d}", "LGG") for index in range(num_low)]
+
+
+def case_ids(cases):
+    """Returns the id of each case."""
+    return [case.id for case in cases]
+
+
+def noise_patches(num_centers, rng):
+    """Returns patches of noise, with every class, in a window of 3 x 131 x 130."""
+    shape = (3, 131, 130)
+    centers = [(index % 3, 64 + index % 4, 64 + index % 2) for index in range(num_centers)]
+    return CasePatches(
+        channels=rng.normal(size=(*shape, 4)).astype(np.float32),
+        classes=rng.integers(0, 4, shape).astype(np.uint8),
+        centers=np.array(centers, dtype=np.int32),
+        origin=np.array([1, 29, 42], dtype=np.int32),
+        class_counts=np.zeros(4, dtype=np.int64),
+    )
+
+
+def write_noise(path, rng, dtype="float32"):
+    """Writes five training patches and two validation patches; returns the training ones."""
+    train = noise_patches(5, rng)
+    with creating_patch_file(path, dtype) as file:
+        append_case(file["train"], 0, train)
+        append_case(file["validation"], 1, noise_patches(2, rng))
+        write_settings(file, {"seed": 3})
+    return train

@@ -1,0 +1,86 @@
+"""What the reader gives back, and which files it refuses."""
+
+import h5py
+import numpy as np
+import pytest
+
+from brats.errors import InputError
+from brats.patch_reader import PatchReader
+from brats.patches import cut_patch
+from tests.synthetic import write_noise
+
+
+@pytest.fixture
+def patch_file(tmp_path, rng):
+    path = tmp_path / "patches.h5"
+    write_noise(path, rng)
+    return path
+
+
+def test_reader_gives_patches_in_the_order_asked_for_with_repeats(patch_file):
+    reader = PatchReader(patch_file, "train")
+    one_by_one = [reader.read([index]) for index in range(len(reader))]
+    images, classes = reader.read([3, 0, 3, 4])
+    assert (len(reader), images.shape, classes.shape) == (5, (4, 128, 128, 4), (4, 128, 128))
+    assert (images.dtype.name, classes.dtype.name) == ("float32", "uint8")
+    for position, index in enumerate([3, 0, 3, 4]):
+        assert np.array_equal(images[position], one_by_one[index][0][0])
+        assert np.array_equal(classes[position], one_by_one[index][1][0])
+
+
+def test_reader_gives_the_patches_that_were_written(tmp_path, rng):
+    patches = write_noise(tmp_path / "patches.h5", rng)
+    images, classes = PatchReader(tmp_path / "patches.h5", "train").read(np.arange(5))
+    for index, center in enumerate(patches.centers):
+        assert np.array_equal(images[index], cut_patch(patches.channels, center))
+        assert np.array_equal(classes[index], cut_patch(patches.classes, center))
+
+
+def test_float16_patches_are_read_as_stored(tmp_path, rng):
+    patches = write_noise(tmp_path / "patches.h5", rng, dtype="float16")
+    images, _ = PatchReader(tmp_path / "patches.h5", "train").read([0])
+    assert images.dtype == np.float16
+    rounded = cut_patch(patches.channels, patches.centers[0]).astype(np.float16)
+    assert np.array_equal(images[0], rounded)
+    with h5py.File(tmp_path / "patches.h5", "r") as file:
+        assert file["train/images"].dtype == np.float16
+
+
+def test_reader_refuses_a_file_without_the_split(patch_file):
+    with h5py.File(patch_file, "a") as file:
+        del file["validation"]
+    with pytest.raises(InputError, match="patches.h5 has no patches for validation"):
+        PatchReader(patch_file, "validation")
+
+
+def test_reader_refuses_images_and_labels_of_different_number(patch_file):
+    with h5py.File(patch_file, "a") as file:
+        file["train/labels"].resize(4, axis=0)
+    with pytest.raises(InputError, match="holds 5 images but 4 labels for train"):
+        PatchReader(patch_file, "train")
+
+
+def test_reader_refuses_patches_that_are_compressed_or_share_a_chunk(patch_file):
+    for options in ({"chunks": (1, 128, 128), "compression": "lzf"}, {"chunks": (5, 128, 128)}):
+        with h5py.File(patch_file, "a") as file:
+            labels = file["train/labels"][:]
+            del file["train/labels"]
+            file.create_dataset("train/labels", data=labels, **options)
+        with pytest.raises(InputError, match="train/labels in chunks of .* one patch per chunk"):
+            PatchReader(patch_file, "train")
+
+
+def test_reader_refuses_patches_that_were_never_written(patch_file):
+    with h5py.File(patch_file, "a") as file:
+        for name in ("images", "labels"):
+            file[f"train/{name}"].resize(6, axis=0)
+    with pytest.raises(InputError, match="lacks 1 of 6 patches of /train/images"):
+        PatchReader(patch_file, "train")
+
+
+def test_reader_tells_of_a_file_that_shrank(patch_file):
+    reader = PatchReader(patch_file, "validation")
+    with patch_file.open("rb+") as file:
+        file.truncate(4096)
+    with pytest.raises(InputError, match="patches.h5 ends before patch 1"):
+        reader.read([1])
