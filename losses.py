@@ -1,7 +1,8 @@
 """The weighted class-imbalance loss and the soft Dice metrics.
 
-In: one-hot classes and softmax probabilities `(N, H, W, C)`. Out: one loss per example, or one
-overlap per region. All sums run over the whole batch and in float32, whatever the policy.
+In: classes, as indices `(N, H, W)` or, for the two functions, one-hot `(N, H, W, C)`, and softmax
+probabilities `(N, H, W, C)`. Out: one loss per example, or one overlap per region. All sums run
+over the whole batch and in float32, whatever the policy.
 
 Reference: Kermi, Mahmoudi, Khadir, BrainLes 2018, and its implementation; Sudre et al.,
 "Generalised Dice overlap as a deep learning loss function for highly unbalanced segmentations",

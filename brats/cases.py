@@ -65,7 +65,7 @@ class Case:
         id: Name of the case folder.
         folder: The case folder.
         scheme: `Scheme` by which its files are named and its labels numbered.
-        images: Path of each modality, in the order of `MODALITIES`.
+        images: Dict from modality to `Path`, in the order of `MODALITIES`.
         segmentation: Path of the ground truth, or None.
         grade: "HGG" or "LGG" if the case lies in a folder of that name, else None.
     """

@@ -46,7 +46,8 @@ class RawCase:
     """The voxels of one case.
 
     Attributes:
-        volumes: One array `(Z, Y, X)` per modality, in the order of `MODALITIES`, as stored.
+        volumes: One array `(Z, Y, X)` per modality, in the order of `MODALITIES`, in the
+            type of its file.
         classes: Ground truth, uint8 class indices `(Z, Y, X)`, or None.
         geometry: The `Geometry` that all files share.
     """
