@@ -1,1 +1,1 @@
-"""What the scripts share about the data: cases, volumes, normalization, patches, scores, pictures."""
+"""What the scripts share about the data: cases, volumes, normalization, patches, scores."""

@@ -1,1 +1,1 @@
-"""What train.py and predict.py run on: batches, epochs, schedules, run folders, weights, inference."""
+"""What train.py and predict.py run on: batches, epochs, run folders, weights, inference."""
