@@ -1,10 +1,12 @@
 # make demo    a segmented volume and its picture, from nothing, in minutes
 # make test    the test suite, on TensorFlow and the network's part on JAX
 # make check   the tests, the format and the lint
-# make bench   patches per second in training, full size, from PATCHES
+# make bench   patches per second in training, from PATCHES; seconds per volume of NETWORK, from CASES
 
 PYTHON ?= python3
 PATCHES ?= data/patches.h5
+NETWORK ?= runs/default/best.keras
+CASES ?= data/brats
 BIN := .venv/bin
 
 # Keeps TensorFlow from listing the machine's processor features before every command.
@@ -27,7 +29,7 @@ demo: .venv/runtime
 test: .venv/development
 	$(BIN)/python -m pytest
 	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/test_model.py tests/test_losses.py \
-		tests/test_weights.py
+		tests/test_weights.py tests/test_background.py tests/test_devices.py
 
 check: .venv/development
 	$(BIN)/ruff format --check .
@@ -40,6 +42,7 @@ format: .venv/development
 
 bench: .venv/runtime
 	$(BIN)/python benchmarks/training_step.py --patches $(PATCHES)
+	$(BIN)/python benchmarks/prediction.py --network $(NETWORK) --data-root $(CASES)
 
 clean:
 	rm -rf .venv demo
