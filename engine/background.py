@@ -14,6 +14,7 @@ import numpy as np
 from keras import layers, ops
 
 from brats.volumes import BACKGROUND
+from engine.devices import build_predictor
 
 # The background is read this far from the zeros that pad a uniform slice, in pixels of the lowest
 # level; a level's two 3x3 convolutions, down and up, and the 2x2 ones, carry them 9 pixels in.
@@ -84,8 +85,10 @@ def read_backgrounds(network):
     maps["head"] = network.get_layer("head").output
     center = PIXELS_TO_THE_EDGE * 2 ** network.settings["depth"]
     uniform = np.full((1, 2 * center, 2 * center, network.input.shape[-1]), BACKGROUND, "float32")
-    values = keras.Model(network.input, list(maps.values())).predict_on_batch(uniform)
-    centers = [value[0, value.shape[1] // 2, value.shape[2] // 2] for value in values]
+    values = build_predictor(lambda: keras.Model(network.input, list(maps.values())))(uniform)
+    centers = [
+        value[0, value.shape[1] // 2, value.shape[2] // 2] for value in map(np.asarray, values)
+    ]
     return dict(zip(maps, centers, strict=True))
 
 

@@ -38,7 +38,8 @@ def build_predictor(build_network):
             first batch, so that a network that no slice needs takes no memory.
 
     Returns:
-        Function from float32 images `(N, H, W, M)`, of any height and width, to probabilities.
+        Function from float32 images `(N, H, W, M)`, of any height and width, to the network's
+        output or outputs.
     """
 
     @functools.cache
@@ -74,8 +75,10 @@ def _compile_openvino(network):
     shape = [-1, -1, -1, network.input.shape[-1]]
     images = opset16.parameter(shape, openvino.Type.f32)
     outputs = network(OpenVINOKerasTensor(images.output(0)), training=False)
-    graph = openvino.Model([opset16.result(outputs.output)], [images])
+    several = isinstance(outputs, list)
+    results = [opset16.result(x.output) for x in (outputs if several else [outputs])]
+    graph = openvino.Model(results, [images])
     # OpenVINO would use 16 bits where the processor has them.
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.compile_model(graph, "CPU", settings)
-    return lambda slices: compiled([slices])[0]
+    return lambda slices: compiled([slices]).to_tuple() if several else compiled([slices])[0]
