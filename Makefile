@@ -1,11 +1,12 @@
 # make demo    a segmented volume and its picture, from nothing, in minutes
 # make test    the test suite, on TensorFlow and the network's part on JAX
 # make check   the tests, the format and the lint
-# make bench   every stage timed, full size, on the cases of DATA_ROOT and the file PATCHES
+# make bench   every stage timed, on the cases of DATA_ROOT, the file PATCHES, the network NETWORK
 
 PYTHON ?= python3
 DATA_ROOT ?= data/brats
 PATCHES ?= data/patches.h5
+NETWORK ?= runs/default/best.keras
 BIN := .venv/bin
 
 # Keeps TensorFlow from listing the machine's processor features before every command.
@@ -28,7 +29,8 @@ demo: .venv/runtime
 test: .venv/development
 	$(BIN)/python -m pytest
 	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/test_model.py tests/test_losses.py \
-		tests/test_weights.py tests/test_schedules.py tests/test_training.py
+		tests/test_weights.py tests/test_schedules.py tests/test_training.py \
+		tests/test_background.py tests/test_devices.py
 
 check: .venv/development
 	$(BIN)/ruff format --check .
@@ -43,7 +45,7 @@ bench: .venv/runtime
 	$(BIN)/python benchmarks/extraction.py --data-root $(DATA_ROOT)
 	$(BIN)/python benchmarks/reading.py --patches $(PATCHES)
 	$(BIN)/python benchmarks/training_step.py --patches $(PATCHES)
-	$(BIN)/python benchmarks/prediction.py --data-root $(DATA_ROOT)
+	$(BIN)/python benchmarks/prediction.py --network $(NETWORK) --data-root $(DATA_ROOT)
 
 clean:
 	rm -rf .venv demo

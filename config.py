@@ -120,6 +120,7 @@ class PredictConfig(Settings):
         (), "ids of the cases; default: all that the run was not trained on, or all with --weights"
     )
     batch_size: int = setting(2, "slices in a batch", COUNT)
+    full_slices: bool = setting(False, "predict whole slices instead of boxes around the brain")
     overwrite: bool = setting(False, "replace existing segmentations")
 
 

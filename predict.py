@@ -13,19 +13,21 @@ from pathlib import Path
 import keras
 from tqdm import tqdm
 
-from brats.cases import CLASSES, MODALITIES, classes_to_labels, find_cases, select_cases
+from brats.cases import CLASSES, MODALITIES, find_cases, select_cases
 from brats.errors import InputError, exit_code
-from brats.figures import largest_tumor_slice, remove_pictures, write_overlays
-from brats.files import make_writable_folder
-from brats.metrics import METRICS, REGIONS, score_case, summarize, write_scores
+from brats.files import read_table
+from brats.metrics import METRICS, REGIONS
 from brats.normalization import normalize_case
 from brats.patch_file import check_agreement
 from brats.patches import PATCH_SIZE
 from brats.provenance import header, software_versions, source_commit
-from brats.volumes import crop_window, read_case, write_volume
+from brats.segmentations import check_output, network_digest, write_record, write_segmentation
+from brats.volumes import crop_window, read_case
 from config import PredictConfig, parse, to_dict
-from engine.devices import describe_device
-from engine.inference import predict_volume
+from engine.background import background_network
+from engine.dataset import read_ahead
+from engine.devices import build_predictor, describe_device
+from engine.inference import predict_volume, write_behind
 from engine.runs import RECORD, best_network_path, read_record
 from engine.weights import is_original, load_network, load_weights, read_original_settings
 from model import ResUNet, build_resunet
@@ -38,31 +40,34 @@ def main(argv=None):
     cases = find_cases(config.data_root, need_segmentation=False)
     cases = cases_to_predict(config, cases, trained_on)
     model = read_network(source)
-    check_outputs(config, cases)
+    digest = network_digest(source)
+    check_output(config.output, cases, config.overwrite, digest)
+    facts = {
+        "device": describe_device(),
+        "versions": software_versions("keras", keras.backend.backend(), "numpy", "SimpleITK"),
+        "commit": source_commit(),
+    }
     print(
         header(
             "Segmenting cases",
             **to_dict(config) | {"cases": f"{len(cases)}, from {cases[0].id} to {cases[-1].id}"},
             network=f"{source}, {model.count_params():,} parameters",
-            device=describe_device(),
-            versions=software_versions("keras", keras.backend.backend(), "numpy", "SimpleITK"),
-            commit=source_commit(),
+            **facts,
         ),
         flush=True,
     )
-    rows = []
-    progress = tqdm(cases, "cases", unit="case")
-    for case in progress:
-        segmentation, picture, case_rows = predict_case(model, case, config)
-        if case_rows:
-            rows += case_rows
-            write_scores(Path(config.output), case_rows)
-            dice = "".join(f"  {row['region']} {row['dice']:.3f}" for row in case_rows)
-            progress.write(f"{case.id}  Dice{dice}")
-    if rows:
-        print_summary(summarize(rows))
+    network = {"network": str(source), "network_sha256": digest}
+    write_record(config.output, network | {"settings": to_dict(config)} | facts)
+    with tqdm(total=len(cases), desc="cases", unit="case") as progress:
+        for written in segment_cases(model, cases, config):
+            progress.update()
+            if written.rows:
+                dice = "".join(f"  {row['region']} {row['dice']:.3f}" for row in written.rows)
+                progress.write(f"{written.rows[0]['case']}  Dice{dice}")
+    print_summary(read_table(Path(config.output) / "summary.csv"))
     print(
-        f"Wrote {len(cases)} segmentations, such as {segmentation}, and pictures such as {picture}"
+        f"Wrote {len(cases)} segmentations, such as {written.segmentation}, and pictures such as "
+        f"{written.picture}"
     )
 
 
@@ -93,23 +98,6 @@ def cases_to_predict(config, cases, trained_on):
     return unseen
 
 
-def check_outputs(config, cases):
-    """Checks the output folder: writable, and no segmentation that nobody asked to replace."""
-    make_writable_folder(Path(config.output))
-    paths = [segmentation_path(config.output, case) for case in cases]
-    existing = [path for path in paths if path.exists()]
-    if existing and not config.overwrite:
-        raise InputError(
-            f"{existing[0]} exists, one of {len(existing)}. Add --overwrite, or give another "
-            "--output."
-        )
-
-
-def segmentation_path(output, case):
-    """Returns the path of the segmentation of a case."""
-    return Path(output) / f"{case.id}.nii.gz"
-
-
 def read_network(path):
     """Reads a whole network, or the original's weights into a network of their settings."""
     if is_original(path):
@@ -128,33 +116,36 @@ def read_network(path):
     return model
 
 
-def predict_case(model, case, config):
-    """Segments one case and writes its volume and picture.
-
-    Returns:
-        `(segmentation, picture, rows)`: two paths, and the scores, none without ground truth.
-    """
+def prepare_case(case):
+    """Reads and normalizes a case; returns `(case, raw, channels)`."""
     raw = read_case(case)
-    channels = normalize_case(raw.volumes, crop_window(raw.volumes, PATCH_SIZE))
+    return case, raw, normalize_case(raw.volumes, crop_window(raw.volumes, PATCH_SIZE))
+
+
+def segment_cases(model, cases, config):
+    """Reads, predicts and writes the cases; yields what was written of each.
+
+    The next case is read and the last one written while the network is at work.
+    """
     multiple = 2 ** model.settings["depth"]
-    classes = predict_volume(model.predict_on_batch, channels, config.batch_size, multiple)
-    segmentation = segmentation_path(config.output, case)
-    write_volume(segmentation, classes_to_labels(classes, case.scheme), raw.geometry)
-    index = largest_tumor_slice(classes)
-    picture = Path(config.output) / "figures" / f"{case.id}-{index}.png"
-    remove_pictures(picture.parent, case.id)
-    reference = raw.classes[index] if raw.classes is not None else None
-    title = f"{case.id}, slice {index}"
-    write_overlays(picture, title, raw.volumes[0][index], classes[index], reference)
-    rows = score_case(case.id, classes, raw.classes) if raw.classes is not None else []
-    return segmentation, picture, rows
+    predict = build_predictor(lambda: model)
+    in_boxes = None if config.full_slices else build_predictor(lambda: background_network(model))
+
+    def segment(case, raw, channels):
+        classes = predict_volume(predict, channels, config.batch_size, multiple, in_boxes)
+        return case, raw, classes
+
+    segmented = (segment(*prepared) for prepared in read_ahead(map(prepare_case, cases), 1))
+    return write_behind(segmented, lambda result: write_segmentation(config.output, *result))
 
 
 def print_summary(summary):
-    """Prints the mean of every metric per region."""
+    """Prints the mean of every metric per region, where there are scores."""
+    if not summary:
+        return
     print(f"Mean over {summary[0]['cases']} cases" + "".join(f"{name:>13}" for name in METRICS))
     for region in REGIONS:
-        means = [row["mean"] for row in summary if row["region"] == region]
+        means = [float(row["mean"]) for row in summary if row["region"] == region]
         print(f"  {region:<18}" + "".join(f"{mean:13.3f}" for mean in means))
 
 

@@ -45,14 +45,18 @@ def validation_batches(reader, batch_size):
         yield reader.read(range(start, min(start + batch_size, len(reader))))
 
 
-def read_ahead(batches):
+def read_ahead(batches, num_ahead=BATCHES_AHEAD):
     """Yields what an iterator yields, while a thread takes the next items out of it.
+
+    Args:
+        batches: Iterator of anything but None.
+        num_ahead: Items to take out of it before they are asked for, int.
 
     Raises:
         Exception: What the iterator raises, after the items before it.
     """
     with ThreadPoolExecutor(1) as thread:
-        coming = collections.deque(thread.submit(next, batches, None) for _ in range(BATCHES_AHEAD))
+        coming = collections.deque(thread.submit(next, batches, None) for _ in range(num_ahead))
         while (batch := coming.popleft().result()) is not None:
             coming.append(thread.submit(next, batches, None))
             yield batch

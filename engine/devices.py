@@ -1,20 +1,23 @@
 """What the network runs on, and the settings that follow from it.
 
-In: the backend that Keras was started with. Out: names for the record, and the compilation and
-precision that suit the device.
+In: the backend that Keras was started with. Out: names for the record, the compilation and
+precision that suit the device, and the fastest way to run a network on it.
 """
+
+import functools
 
 import keras
 
 
 def describe_device():
     """Returns the backend and its devices, such as "tensorflow on cpu:0"."""
-    return f"{keras.backend.backend()} on {', '.join(keras.distribution.list_devices())}"
+    backend = keras.backend.backend()
+    return f"{backend} on {', '.join(_list_devices())}"
 
 
 def has_gpu():
     """Returns whether the backend sees a GPU."""
-    return any("gpu" in name or "cuda" in name for name in keras.distribution.list_devices())
+    return any("gpu" in name or "cuda" in name for name in _list_devices())
 
 
 def training_compilation():
@@ -25,3 +28,57 @@ def training_compilation():
 def mixed_precision_policy():
     """Returns the 16-bit policy of the device: float16 on a GPU, bfloat16 elsewhere."""
     return "mixed_float16" if has_gpu() else "mixed_bfloat16"
+
+
+def build_predictor(build_network):
+    """Returns the fastest function from a batch to what a network says of it.
+
+    Args:
+        build_network: Function without arguments that returns a Keras model; called with the
+            first batch, so that a network that no slice needs takes no memory.
+
+    Returns:
+        Function from float32 images `(N, H, W, M)`, of any height and width, to the network's
+        output or outputs.
+    """
+
+    @functools.cache
+    def predictor():
+        compilers = {"openvino": _compile_openvino, "tensorflow": _trace_tensorflow}
+        compiler = compilers.get(keras.backend.backend(), lambda network: network.predict_on_batch)
+        return compiler(build_network())
+
+    return lambda images: predictor()(images)
+
+
+def _list_devices():
+    """Returns the devices of the backend; Keras names none under OpenVINO."""
+    return ["cpu:0"] if keras.backend.backend() == "openvino" else keras.distribution.list_devices()
+
+
+def _trace_tensorflow(network):
+    """Makes one plain graph for any shape; XLA compiles each, and is slower on a CPU."""
+    import tensorflow
+
+    shape = tensorflow.TensorSpec([None, None, None, network.input.shape[-1]])
+    return tensorflow.function(lambda images: network(images, training=False), [shape])
+
+
+def _compile_openvino(network):
+    """Compiles a network for any shape; Keras would compile it anew for every height and width."""
+    import openvino
+
+    # The tensors of Keras' backend are not public; a parameter has to become one.
+    from keras.src.backend.openvino.core import OpenVINOKerasTensor
+    from openvino import opset16
+
+    shape = [-1, -1, -1, network.input.shape[-1]]
+    images = opset16.parameter(shape, openvino.Type.f32)
+    outputs = network(OpenVINOKerasTensor(images.output(0)), training=False)
+    several = isinstance(outputs, list)
+    results = [opset16.result(x.output) for x in (outputs if several else [outputs])]
+    graph = openvino.Model(results, [images])
+    # OpenVINO would use 16 bits where the processor has them.
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.compile_model(graph, "CPU", settings)
+    return lambda slices: compiled([slices]).to_tuple() if several else compiled([slices])[0]

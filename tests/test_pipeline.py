@@ -287,7 +287,7 @@ def test_the_originals_weights_segment_a_case_without_ground_truth(cohorts, fixt
     shutil.copytree(folder, tmp_path / "cases" / folder.name, ignore=images)
     weights = str(fixtures / "resunet_8_filters.hdf5")
     run_predict(tmp_path / "cases", tmp_path / "out", "--weights", weights)
-    assert names(tmp_path / "out", "") == [f"{folder.name}.nii.gz", "figures"]
+    assert names(tmp_path / "out", "") == [f"{folder.name}.nii.gz", "config.json", "figures"]
     labels, *_ = read_image(tmp_path / "out" / f"{folder.name}.nii.gz")
     assert labels.any()
 
@@ -414,6 +414,26 @@ def test_a_replaced_run_is_not_resumed_as_the_one_before(patch_files, tmp_path, 
         run_train(patch_files["2017"], folder, "--resume", *changed)
 
 
+def test_a_folder_of_predictions_is_one_networks(run_dir, cohorts, tmp_path, capsys):
+    output, other = tmp_path / "out", save_constant_network(tmp_path / "other.keras", 3)
+    run_predict(cohorts["2017"], output, "--run-dir", str(run_dir))
+    record = json.loads((output / "config.json").read_text())
+    assert record["network"] == str(run_dir / "best.keras")
+    assert record["settings"]["batch_size"] == 2 and record["versions"]["keras"]
+    before = (output / "scores.csv").read_bytes()
+    capsys.readouterr()
+    arguments = ["--weights", str(other), "--overwrite"]
+    assert exit_code(lambda: run_predict(cohorts["2017"], output, *arguments)) == 1
+    assert f"predictions of another network, {run_dir}/best.keras" in only_line(capsys)
+    assert (output / "scores.csv").read_bytes() == before
+
+
+def test_a_foreign_score_table_is_left_alone(run_dir, cohorts, tmp_path, capsys):
+    (tmp_path / "scores.csv").write_text("name,points\na,1\n")
+    assert exit_code(lambda: run_predict(cohorts["2017"], tmp_path, "--run-dir", str(run_dir))) == 1
+    assert "predictions of another network, an unknown one" in only_line(capsys)
+
+
 def test_an_existing_segmentation_is_replaced_only_if_asked(cohorts, tmp_path, capsys):
     network = save_constant_network(tmp_path / "two.keras", class_index=2)
     case_id = "Brats17_PHANTOM_0002_1"
@@ -426,3 +446,33 @@ def test_an_existing_segmentation_is_replaced_only_if_asked(cohorts, tmp_path, c
     assert existing.read_bytes() == b"mine"
     run_predict(cohorts["2017"], existing.parent, *arguments, "--overwrite")
     assert set(np.unique(read_image(existing)[0])) == {0, 2}
+
+
+def test_boxes_and_full_slices_give_the_same_volume(run_dir, cohorts, tmp_path):
+    # The brains of these cases come near to the edge of their slices at their widest only.
+    cases = ["--cases", "Brats17_PHANTOM_0001_1", "--run-dir", str(run_dir)]
+    run_predict(cohorts["2017"], tmp_path / "boxes", *cases)
+    run_predict(cohorts["2017"], tmp_path / "slices", *cases, "--full-slices")
+    volumes = [
+        read_image(tmp_path / folder / "Brats17_PHANTOM_0001_1.nii.gz")[0]
+        for folder in ("boxes", "slices")
+    ]
+    assert np.mean(volumes[0] != volumes[1]) <= 1e-4
+
+
+def test_cases_before_one_that_cannot_be_read_are_complete(cohorts, tmp_path, capsys):
+    shutil.copytree(cohorts["2017"], tmp_path / "cases")
+    network = save_constant_network(tmp_path / "two.keras", class_index=2)
+    broken = next((tmp_path / "cases").rglob("*_0002_1_t1.nii.gz"))
+    broken.write_bytes(broken.read_bytes()[:1000])
+    cases = [f"Brats17_PHANTOM_000{number}_1" for number in range(4)]
+    arguments = ["--weights", str(network), "--cases", *cases]
+    assert exit_code(lambda: run_predict(tmp_path / "cases", tmp_path / "out", *arguments)) == 1
+    error = capsys.readouterr().err
+    message = error.splitlines()[-1]  # Below the progress bar.
+    assert message.startswith("Error: ") and broken.name in message
+    assert "Traceback" not in error
+    assert names(tmp_path / "out", ".nii.gz") == [f"{case}.nii.gz" for case in cases[:2]]
+    scored = [row["case"] for row in rows(tmp_path / "out" / "scores.csv")]
+    assert scored == [case for case in cases[:2] for _ in REGIONS]
+    assert not [name for name in names(tmp_path / "out", "") if name.startswith(".partial")]

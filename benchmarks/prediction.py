@@ -1,0 +1,121 @@
+"""Times the prediction of one case, NIfTI to NIfTI, without start-up.
+
+In: a network and a folder of cases. Out: one table on stdout: seconds per volume by boxes and by
+full slices, each form in a process of its own; the first volume, which traces and compiles, by
+itself, then median, least and most of --runs, processor seconds, peak memory, and the share of
+brain voxels whose class differs from that of full slices. `KERAS_BACKEND=openvino` and `jax` time
+those backends.
+
+    python benchmarks/prediction.py --network runs/default/best.keras --data-root data/brats
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import keras
+import numpy as np
+
+from benchmarks.measure import print_header
+from brats.cases import find_cases, labels_to_classes, select_cases
+from brats.normalization import normalize_case
+from brats.patches import PATCH_SIZE
+from brats.segmentations import segmentation_path, write_segmentation
+from brats.volumes import crop_window, read_case, read_volume
+from engine.background import background_network
+from engine.devices import build_predictor
+from engine.inference import predict_volume
+from engine.weights import load_network
+from model import ResUNet
+
+FORMS = ("full slices", "boxes")
+
+
+def main():
+    """Prints the table, or, as the process of one form, its timings as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--network", default="runs/default/best.keras")
+    parser.add_argument("--data-root", default="data/brats")
+    parser.add_argument("--case", help="id of the case; default: the first")
+    parser.add_argument("--batch-size", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--forms", nargs="+", choices=FORMS, default=FORMS)
+    parser.add_argument("--only", choices=FORMS, help=argparse.SUPPRESS)
+    parser.add_argument("--output", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    cases = find_cases(options.data_root, need_segmentation=False)
+    case = select_cases(cases, [options.case])[0] if options.case else cases[0]
+    if options.only:
+        print(json.dumps(time_form(options, case)))
+        return
+    shown = argparse.Namespace(
+        **{name: value for name, value in vars(options).items() if name not in OWN}
+    )
+    print_header("Prediction of one case", shown, "keras", keras.backend.backend(), "SimpleITK")
+    with tempfile.TemporaryDirectory() as folder:
+        results = {form: run_form(form, Path(folder) / form) for form in options.forms}
+        print_table(results, case, Path(folder))
+
+
+OWN = ("only", "output")  # What the table's process tells those of the forms.
+
+
+def run_form(form, output):
+    """Runs this benchmark for one form in a process of its own and returns what it measured."""
+    command = [sys.executable, *sys.argv, "--only", form, "--output", str(output)]
+    result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def time_form(options, case):
+    """Predicts a case again and again; returns seconds, processor seconds and peak memory."""
+    model = load_network(options.network)
+    if not isinstance(model, ResUNet):
+        raise SystemExit(f"{options.network} is not a residual U-Net of train.py.")
+    predict = build_predictor(lambda: model)
+    in_boxes = build_predictor(lambda: background_network(model))
+    in_boxes = in_boxes if options.only == "boxes" else None
+    multiple = 2 ** model.settings["depth"]
+    elapsed, processor = [], []
+    for _ in range(options.runs + 1):
+        start, start_processor = time.perf_counter(), time.process_time()
+        raw = read_case(case)
+        channels = normalize_case(raw.volumes, crop_window(raw.volumes, PATCH_SIZE))
+        classes = predict_volume(predict, channels, options.batch_size, multiple, in_boxes)
+        write_segmentation(options.output, case, raw, classes)
+        elapsed.append(time.perf_counter() - start)
+        processor.append(time.process_time() - start_processor)
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return {"first_s": elapsed[0], "s": elapsed[1:], "cpu_s": processor[1:], "peak_gb": peak_gb}
+
+
+def print_table(results, case, folder):
+    """Prints a row per form."""
+    columns = ("first s", "median s", "least", "most", "CPU s", "peak GB", "changed")
+    print(f"{'':<12}" + "".join(f"{name:>10}" for name in columns))
+    images = [read_volume(path)[0] for path in case.images.values()]
+    brain = np.logical_or.reduce([image != 0 for image in images])
+    classes = {
+        form: labels_to_classes(read_volume(segmentation_path(folder / form, case))[0], case.scheme)
+        for form in results
+    }
+    for form, result in results.items():
+        times = (result["first_s"], statistics.median(result["s"]), min(result["s"]))
+        rest = (max(result["s"]), statistics.median(result["cpu_s"]), result["peak_gb"])
+        row = "".join(f"{value:10.2f}" for value in times + rest)
+        if FORMS[0] in classes:
+            changed = (classes[form] != classes[FORMS[0]])[brain].mean()
+            row += f"{changed:10.1e}"
+        print(f"{form:<12}{row}")
+
+
+if __name__ == "__main__":
+    main()
