@@ -10,7 +10,13 @@ where there is ground truth, scores.csv and summary.csv.
 import sys
 from pathlib import Path
 
-import keras
+try:
+    import keras
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"Error: the backend of Keras needs the package {error.name}. Install it with pip, or set "
+        "KERAS_BACKEND to another one."
+    )
 from tqdm import tqdm
 
 from brats.cases import CLASSES, MODALITIES, find_cases, select_cases

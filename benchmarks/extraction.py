@@ -43,6 +43,8 @@ def main():
         runs = [extract(cases[:number]) for _ in range(options.runs)]
         print_row(f"{number} cases", number, *zip(*runs, strict=True))
     chosen = cases[: options.original_cases]
+    if not chosen:
+        return
     start = time.perf_counter()
     extract_as_the_original(chosen)
     elapsed_s = time.perf_counter() - start

@@ -89,6 +89,9 @@ def time_training(reader, precision, batch_size, peak, options):
     """Prints a row of the median of three epochs, after one that compiles."""
     model = build_compiled(options.base_filters, training_compilation())
     steps = min(options.steps, len(reader) // batch_size)
+    if not steps:
+        print(f"training    {precision:<9} batch {batch_size:>3}  fewer patches than a batch")
+        return
     train_epoch(model, reader, batch_size, min(2, steps), seed=0, epoch=0)
     rows = [train_epoch(model, reader, batch_size, steps, seed=0, epoch=e) for e in (1, 2, 3)]
     elapsed_s = np.median([row["wait_s"] + row["step_s"] for row in rows])

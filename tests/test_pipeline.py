@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import h5py
 import keras
@@ -412,6 +415,16 @@ def test_a_replaced_run_is_not_resumed_as_the_one_before(patch_files, tmp_path, 
         run_train(patch_files["2017"], folder, "--overwrite", *changed)
     with pytest.raises(FileNotFoundError, match="no epoch was finished"):
         run_train(patch_files["2017"], folder, "--resume", *changed)
+
+
+def test_a_missing_backend_is_told_in_one_line(tmp_path):
+    (tmp_path / "openvino.py").write_text("raise ModuleNotFoundError(name='openvino')\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "KERAS_BACKEND": "openvino"}
+    result = subprocess.run(
+        [sys.executable, predict.__file__], env=environment, capture_output=True, text=True
+    )
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert "needs the package openvino. Install it with pip" in result.stderr
 
 
 def test_a_folder_of_predictions_is_one_networks(run_dir, cohorts, tmp_path, capsys):

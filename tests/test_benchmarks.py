@@ -1,0 +1,62 @@
+"""The benchmarks run and print their tables; what they time is no matter here."""
+
+import sys
+
+import pytest
+
+import extract_patches
+from benchmarks import extraction, gpu, prediction, reading, training_step
+from model import build_resunet
+
+
+@pytest.fixture(scope="module")
+def patches(cohort, tmp_path_factory):
+    """A patch file of six patches per case."""
+    path = tmp_path_factory.mktemp("patches") / "patches.h5"
+    flags = ["--data-root", str(cohort), "--output", str(path), "--patches-per-case", "6"]
+    extract_patches.main(flags)
+    return path
+
+
+@pytest.fixture
+def table(monkeypatch, capsys):
+    """Runs a benchmark with the given flags and returns the first cells of its lines."""
+
+    def run(benchmark, *flags):
+        monkeypatch.setattr(sys, "argv", [benchmark.__file__, *map(str, flags)])
+        capsys.readouterr()
+        benchmark.main()
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_extraction_has_a_row_per_number_of_cases(table, cohort):
+    text = table(extraction, "--data-root", cohort, "--runs", 1, "--original-cases", 0)
+    assert [name in text for name in ("1 cases", "2 cases", "4 cases")] == [True] * 3
+
+
+def test_reading_has_a_row_per_way_and_per_layout(table, patches):
+    sizes = ("--batch-size", 2, "--batches", 4, "--layout-patches", 6, "--runs", 1)
+    text = table(reading, "--patches", patches, *sizes)
+    names = ("PatchReader", "fancy indexing", "cold, MB/s", "float16, gzip 1")
+    assert [name in text for name in names] == [True] * 4
+
+
+def test_training_step_gives_its_ratio_and_its_share_of_the_peak(table, patches):
+    sizes = ("--base-filters", 2, "--batch-size", 2, "--steps", 1, "--runs", 1)
+    text = table(training_step, "--patches", patches, *sizes)
+    assert "bare step without metrics" in text and "of a float32 matrix product" in text
+
+
+def test_prediction_compares_boxes_with_full_slices(table, cohort, tmp_path):
+    network = tmp_path / "network.keras"
+    build_resunet((None, None, 4), base_filters=2, depth=1).save(network)
+    text = table(prediction, "--network", network, "--data-root", cohort, "--runs", 1)
+    assert "full slices" in text and "boxes" in text
+
+
+def test_gpu_has_rows_of_training_and_prediction_on_any_device(table):
+    sizes = ("--base-filters", 2, "--batch-sizes", 2, "--steps", 1, "--slices", 2)
+    text = table(gpu, *sizes, "--precisions", "float32", "--product-size", 64)
+    assert "training    float32" in text and "prediction  float32" in text
