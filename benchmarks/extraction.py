@@ -59,7 +59,7 @@ def extract(cases):
         for case in cases:
             source = next(iter(case.images.values())).parent.resolve()
             (root / case.id).symlink_to(source, target_is_directory=True)
-        command = [sys.executable, SCRIPT, "--data-root", root]
+        command = [sys.executable, SCRIPT, "--data-root", root, "--validation-fraction", "0"]
         start = time.perf_counter()
         process = subprocess.Popen(
             [*command, "--output", Path(folder) / "patches.h5"],

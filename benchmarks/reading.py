@@ -130,7 +130,8 @@ def write_layout(path, images, labels, per_chunk, filters):
     """Writes patches in chunks with the given filters."""
     with h5py.File(path, "w") as file:
         for name, values in (("images", images), ("labels", labels)):
-            file.create_dataset(name, data=values, chunks=(per_chunk, *values.shape[1:]), **filters)
+            chunks = (min(per_chunk, len(values)), *values.shape[1:])
+            file.create_dataset(name, data=values, chunks=chunks, **filters)
 
 
 def drop_from_cache(path):
