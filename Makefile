@@ -29,7 +29,7 @@ demo: .venv/runtime
 test: .venv/development
 	$(BIN)/python -m pytest
 	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/test_model.py tests/test_losses.py \
-		tests/test_weights.py tests/test_schedules.py tests/test_training.py \
+		tests/test_weights.py tests/test_schedules.py \
 		tests/test_background.py tests/test_devices.py
 
 check: .venv/development

@@ -16,8 +16,9 @@ import SimpleITK
 import extract_patches
 import predict
 import train
-from brats.cases import SCHEMES
+from brats.cases import SCHEMES, find_cases
 from brats.errors import exit_code
+from brats.patches import cut_patch
 from brats.phantom import write_cohort
 from config import TrainConfig, parse
 from engine.runs import read_record
@@ -425,6 +426,15 @@ def test_a_missing_backend_is_told_in_one_line(tmp_path):
     )
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1)
     assert "needs the package openvino. Install it with pip" in result.stderr
+
+
+def test_prediction_sees_the_intensities_that_training_saw(cohorts, patch_files):
+    with h5py.File(patch_files["2017"]) as file:
+        ids = json.loads(file.attrs["cases"])
+        images, index, center = (file["train"][name][0] for name in ("images", "case", "center"))
+    cases = find_cases(cohorts["2017"], need_segmentation=False)
+    *_, channels = predict.prepare_case(next(case for case in cases if case.id == ids[index]))
+    np.testing.assert_array_equal(cut_patch(channels, center), images)
 
 
 def test_a_folder_of_predictions_is_one_networks(run_dir, cohorts, tmp_path, capsys):
