@@ -16,7 +16,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 DEMO_TRAINING := --base-filters 8 --epochs 3 --batch-size 2 --optimizer adam \
 	--learning-rate 0.003 --schedule cosine --loss present-classes
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test test-tensorflow test-jax check format bench clean
 
 demo: .venv/runtime
 	rm -rf demo
@@ -27,7 +27,12 @@ demo: .venv/runtime
 	$(BIN)/python predict.py --data-root demo/cases --run-dir demo/run --output demo/predictions
 
 test: .venv/development
+	$(MAKE) --jobs=2 --output-sync=target test-tensorflow test-jax
+
+test-tensorflow: .venv/development
 	$(BIN)/python -m pytest
+
+test-jax: .venv/development
 	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/test_model.py tests/test_losses.py \
 		tests/test_weights.py tests/test_schedules.py \
 		tests/test_background.py tests/test_devices.py
