@@ -5,6 +5,7 @@ In: the final path of a file. Out: a temporary path to write to, renamed once it
 
 import contextlib
 import csv
+import json
 import os
 from pathlib import Path
 
@@ -56,6 +57,16 @@ def make_writable_folder(folder):
         ) from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(f"The folder {folder} is not writable. Choose another one.")
+
+
+def write_json(path, value):
+    """Writes a value that JSON can hold, indented.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n")
 
 
 def write_table(path, rows):

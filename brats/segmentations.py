@@ -13,7 +13,7 @@ from pathlib import Path
 from brats.cases import classes_to_labels
 from brats.errors import InputError
 from brats.figures import largest_tumor_slice, remove_pictures, write_overlays
-from brats.files import make_writable_folder, replacing
+from brats.files import make_writable_folder, write_json
 from brats.metrics import score_case, write_scores
 from brats.volumes import write_volume
 
@@ -53,8 +53,7 @@ def write_record(output, record):
         output: Path of the folder.
         record: Dict that JSON can hold, with "network_sha256" of `network_digest` at least.
     """
-    with replacing(Path(output) / RECORD) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
+    write_json(Path(output) / RECORD, record)
 
 
 def check_output(output, cases, overwrite, digest):
@@ -72,21 +71,31 @@ def check_output(output, cases, overwrite, digest):
             nobody asked to replace.
     """
     make_writable_folder(Path(output))
-    record, scores = Path(output) / RECORD, Path(output) / "scores.csv"
-    if record.exists() or scores.exists():
-        before = json.loads(record.read_text()) if record.exists() else {}
-        if before.get("network_sha256") != digest:
-            raise InputError(
-                f"{output} holds predictions of another network, "
-                f"{before.get('network', 'an unknown one')}; their scores would be mixed. Give "
-                "another --output, or delete it."
-            )
+    _check_same_network(Path(output), digest)
     paths = [segmentation_path(output, case) for case in cases]
     existing = [path for path in paths if path.exists()]
     if existing and not overwrite:
         raise InputError(
             f"{existing[0]} exists, one of {len(existing)}. Add --overwrite, or give another "
             "--output."
+        )
+
+
+def _check_same_network(output, digest):
+    record = output / RECORD
+    if not (record.exists() or (output / "scores.csv").exists()):
+        return
+    try:
+        before = json.loads(record.read_text()) if record.exists() else {}
+    except ValueError as error:
+        raise InputError(
+            f"{record} is damaged: {error}. Give another --output, or delete it."
+        ) from error
+    if before.get("network_sha256") != digest:
+        raise InputError(
+            f"{output} holds predictions of another network, "
+            f"{before.get('network', 'an unknown one')}; their scores would be mixed. Give "
+            "another --output, or delete it."
         )
 
 

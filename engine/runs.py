@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from brats.errors import InputError
-from brats.files import read_table, replacing, write_table
+from brats.files import read_table, replacing, write_json, write_table
 from engine.weights import load_network
 
 RECORD = "config.json"
@@ -19,8 +19,7 @@ LAST = "last.keras"
 
 def write_record(run_dir, record):
     """Writes the settings of a run, a dict that JSON can hold, to `config.json`."""
-    with replacing(Path(run_dir) / RECORD) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
+    write_json(Path(run_dir) / RECORD, record)
 
 
 def add_to_record(run_dir, num_epochs, record):

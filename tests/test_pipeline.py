@@ -451,6 +451,12 @@ def test_a_folder_of_predictions_is_one_networks(run_dir, cohorts, tmp_path, cap
     assert (output / "scores.csv").read_bytes() == before
 
 
+def test_a_damaged_record_of_predictions_is_told(run_dir, cohorts, tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{")
+    assert exit_code(lambda: run_predict(cohorts["2017"], tmp_path, "--run-dir", str(run_dir))) == 1
+    assert f"{tmp_path}/config.json is damaged" in only_line(capsys)
+
+
 def test_a_foreign_score_table_is_left_alone(run_dir, cohorts, tmp_path, capsys):
     (tmp_path / "scores.csv").write_text("name,points\na,1\n")
     assert exit_code(lambda: run_predict(cohorts["2017"], tmp_path, "--run-dir", str(run_dir))) == 1
