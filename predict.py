@@ -32,7 +32,7 @@ from brats.volumes import crop_window, read_case
 from config import PredictConfig, parse, to_dict
 from engine.background import background_network
 from engine.dataset import read_ahead
-from engine.devices import build_predictor, describe_device
+from engine.devices import box_rounding, build_predictor, describe_device
 from engine.inference import predict_volume, write_behind
 from engine.runs import RECORD, best_network_path, read_record
 from engine.weights import is_original, load_network, load_weights, read_original_settings
@@ -138,7 +138,9 @@ def segment_cases(model, cases, config):
     in_boxes = None if config.full_slices else build_predictor(lambda: background_network(model))
 
     def segment(case, raw, channels):
-        classes = predict_volume(predict, channels, config.batch_size, multiple, in_boxes)
+        classes = predict_volume(
+            predict, channels, config.batch_size, multiple, in_boxes, box_rounding()
+        )
         return case, raw, classes
 
     segmented = (segment(*prepared) for prepared in read_ahead(map(prepare_case, cases), 1))

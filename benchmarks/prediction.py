@@ -31,7 +31,7 @@ from brats.patches import PATCH_SIZE
 from brats.segmentations import segmentation_path, write_segmentation
 from brats.volumes import crop_window, read_case, read_volume
 from engine.background import background_network
-from engine.devices import build_predictor
+from engine.devices import box_rounding, build_predictor
 from engine.inference import predict_volume
 from engine.weights import load_network
 from model import ResUNet
@@ -89,7 +89,9 @@ def time_form(options, case):
         start, start_processor = time.perf_counter(), time.process_time()
         raw = read_case(case)
         channels = normalize_case(raw.volumes, crop_window(raw.volumes, PATCH_SIZE))
-        classes = predict_volume(predict, channels, options.batch_size, multiple, in_boxes)
+        classes = predict_volume(
+            predict, channels, options.batch_size, multiple, in_boxes, box_rounding()
+        )
         write_segmentation(options.output, case, raw, classes)
         elapsed.append(time.perf_counter() - start)
         processor.append(time.process_time() - start_processor)

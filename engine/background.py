@@ -21,6 +21,14 @@ from engine.devices import build_predictor
 PIXELS_TO_THE_EDGE = 12
 
 
+class ImageDeviation(layers.Layer):
+    """How far images are from background: `images - BACKGROUND`."""
+
+    def call(self, images):
+        """Returns the deviation: (N, H, W, M) to the same."""
+        return images - BACKGROUND
+
+
 class BackgroundPReLU(layers.PReLU):
     """PReLU of deviations from a background: `prelu(deviation + background) - prelu(background)`.
 
@@ -57,7 +65,7 @@ def background_network(network):
     def replace(layer):
         config = layer.get_config()
         if isinstance(layer, layers.GaussianNoise):  # The first layer, idle in prediction.
-            return layers.Rescaling(1.0, offset=-BACKGROUND, name=layer.name, dtype=layer.dtype)
+            return ImageDeviation(name=layer.name, dtype=layer.dtype_policy)
         if isinstance(layer, layers.PReLU):
             return BackgroundPReLU(backgrounds[layer.name], **config)
         return type(layer).from_config(config)

@@ -5,6 +5,7 @@ precision that suit the device, and the fastest way to run a network on it.
 """
 
 import functools
+import sys
 
 import keras
 
@@ -30,6 +31,15 @@ def mixed_precision_policy():
     return "mixed_float16" if has_gpu() else "mixed_bfloat16"
 
 
+def box_rounding():
+    """Returns the pixels that sides of boxes are rounded to in prediction.
+
+    XLA compiles every shape, so that it pays to have few; one graph of TensorFlow or OpenVINO
+    serves all.
+    """
+    return 8 if keras.backend.backend() in ("tensorflow", "openvino") else 32
+
+
 def build_predictor(build_network):
     """Returns the fastest function from a batch to what a network says of it.
 
@@ -45,8 +55,8 @@ def build_predictor(build_network):
     @functools.cache
     def predictor():
         compilers = {"openvino": _compile_openvino, "tensorflow": _trace_tensorflow}
-        compiler = compilers.get(keras.backend.backend(), lambda network: network.predict_on_batch)
-        return compiler(build_network())
+        compiler = compilers.get(keras.backend.backend(), lambda build: build().predict_on_batch)
+        return compiler(build_network)
 
     return lambda images: predictor()(images)
 
@@ -56,29 +66,38 @@ def _list_devices():
     return ["cpu:0"] if keras.backend.backend() == "openvino" else keras.distribution.list_devices()
 
 
-def _trace_tensorflow(network):
+def _trace_tensorflow(build_network):
     """Makes one plain graph for any shape; XLA compiles each, and is slower on a CPU."""
     import tensorflow
 
+    network = build_network()
     shape = tensorflow.TensorSpec([None, None, None, network.input.shape[-1]])
     return tensorflow.function(lambda images: network(images, training=False), [shape])
 
 
-def _compile_openvino(network):
+def _compile_openvino(build_network):
     """Compiles a network for any shape; Keras would compile it anew for every height and width."""
+    # Keras imports TensorFlow, where it is installed, to copy a layer: 0.6 GB for nothing.
+    sys.modules.setdefault("tensorflow", None)
     import openvino
 
     # The tensors of Keras' backend are not public; a parameter has to become one.
     from keras.src.backend.openvino.core import OpenVINOKerasTensor
     from openvino import opset16
 
+    network = build_network()
     shape = [-1, -1, -1, network.input.shape[-1]]
     images = opset16.parameter(shape, openvino.Type.f32)
     outputs = network(OpenVINOKerasTensor(images.output(0)), training=False)
     several = isinstance(outputs, list)
     results = [opset16.result(x.output) for x in (outputs if several else [outputs])]
     graph = openvino.Model(results, [images])
-    # OpenVINO would use 16 bits where the processor has them.
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        # OpenVINO would use 16 bits where the processor has them,
+        "INFERENCE_PRECISION_HINT": "f32",
+        # and keep what it prepared for every shape.
+        "CPU_RUNTIME_CACHE_CAPACITY": "0",
+    }
     compiled = openvino.compile_model(graph, "CPU", settings)
     return lambda slices: compiled([slices]).to_tuple() if several else compiled([slices])[0]

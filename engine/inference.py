@@ -4,6 +4,7 @@ In: normalized channels of a case and functions that predict batches. Out: class
 voxel, and what is done with them while the next case is under way.
 """
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,12 +12,11 @@ import numpy as np
 from brats.normalization import BACKGROUND, brain_mask
 
 # In pixels of a network that halves the resolution 3 times; `docs/results.md` has the figures.
-MARGIN = 12  # From the brain to the end of its box.
+MARGIN = 8  # From the brain to the end of its box.
 EDGE = 24  # A brain nearer to the edge of its slice feels the zeros that pad the slice.
-ROUNDING = 16  # Sides of boxes are multiples of this, so that a few shapes serve all slices.
 
 
-def predict_volume(predict_batch, channels, batch_size, multiple=8, predict_boxes=None):
+def predict_volume(predict_batch, channels, batch_size, multiple=8, predict_boxes=None, rounding=8):
     """Predicts the class of every voxel, slice by slice.
 
     Slices without brain are background without running the network, and so is every voxel
@@ -30,6 +30,7 @@ def predict_volume(predict_batch, channels, batch_size, multiple=8, predict_boxe
         multiple: Slices are padded with background until H and W are multiples of this, int.
         predict_boxes: Function like `predict_batch` for boxes around the brain, whose
             surroundings are background; None to predict whole slices.
+        rounding: Sides of boxes are multiples of this, int: the larger, the fewer shapes.
 
     Returns:
         uint8 class indices `(Z, Y, X)`.
@@ -44,7 +45,7 @@ def predict_volume(predict_batch, channels, batch_size, multiple=8, predict_boxe
         window = tuple(slice(0, side) for side in size)
         _predict_window(predict_batch, channels, batch, window, batch_size, classes)
     for batch in _in_batches(list(limits), batch_size):
-        window = box(np.array([limits[index] for index in batch]), size, multiple)
+        window = box(np.array([limits[index] for index in batch]), size, multiple, rounding)
         _predict_window(predict_boxes, channels, batch, window, batch_size, classes)
     # Departure: the original runs every slice and keeps the network's labels outside the brain.
     return np.where(brain, classes, 0).astype(np.uint8)
@@ -80,19 +81,21 @@ def brain_limits(channels, brain, multiple):
     return limits
 
 
-def box(limits, size, multiple):
+def box(limits, size, multiple, rounding):
     """Returns the window around some slices' brains that lies on the network's grid.
 
     Args:
         limits: Integers `(N, 2, 2)`: first and last position, row and column.
         size: Height and width of the padded slices, multiples of `multiple`.
         multiple: `2**depth` of the network, int.
+        rounding: The lengths are rounded up to multiples of this, int.
 
     Returns:
         Two slices, along rows and columns. They start at multiples of `multiple`, their lengths
-        are multiples of `ROUNDING` or the whole side, and they lie inside the slice.
+        are multiples of `multiple` and `rounding` or the whole side, and they lie inside the
+        slice.
     """
-    margin, rounding = _scaled(MARGIN, multiple), max(ROUNDING, multiple)
+    margin, rounding = _scaled(MARGIN, multiple), math.lcm(rounding, multiple)
     first = (limits[:, 0].min(axis=0) - margin) // multiple * multiple
     stop = limits[:, 1].max(axis=0) + 1 + margin
     lengths = np.minimum(-(-(stop - first) // rounding) * rounding, size)

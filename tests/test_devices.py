@@ -1,11 +1,19 @@
 """What follows from the device: names, compilation, precision."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
 from engine import devices
+from engine.background import background_network
 from model import build_resunet
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -41,6 +49,48 @@ def test_compilation_is_off_only_for_tensorflow_on_a_cpu(
     visible(name)
     monkeypatch.setattr(keras.backend, "backend", lambda: backend)
     assert devices.training_compilation() == expected
+
+
+@pytest.mark.parametrize(("backend", "pixels"), [("tensorflow", 8), ("openvino", 8), ("jax", 32)])
+def test_few_shapes_of_boxes_where_each_is_compiled(monkeypatch, backend, pixels):
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    assert devices.box_rounding() == pixels
+
+
+OPENVINO = """
+import sys
+import keras
+import numpy as np
+from engine.background import background_network
+from engine.devices import build_predictor
+from model import build_resunet
+
+network = build_resunet((None, None, 2), base_filters=2, depth=1)
+network.load_weights(sys.argv[1])
+images = np.load(sys.argv[2])
+np.save(sys.argv[3], build_predictor(lambda: network)(images))
+np.save(sys.argv[4], build_predictor(lambda: background_network(network))(images))
+assert sys.modules["tensorflow"] is None
+"""
+
+
+def test_openvino_says_the_same_without_tensorflow(tmp_path, rng):
+    pytest.importorskip("openvino", reason="requirements-openvino.txt is not installed")
+    network = build_resunet((None, None, 2), base_filters=2, depth=1)
+    weights = tmp_path / "network.weights.h5"
+    network.save_weights(weights)
+    images = np.full((2, 32, 40, 2), -9, dtype="float32")
+    images[:, 10:20, 12:28] = rng.normal(size=(2, 10, 16, 2))
+    np.save(tmp_path / "images.npy", images)
+    outputs = [tmp_path / "whole.npy", tmp_path / "boxes.npy"]
+    command = [sys.executable, "-c", OPENVINO, weights, tmp_path / "images.npy", *outputs]
+    environment = os.environ | {"KERAS_BACKEND": "openvino", "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, check=True, env=environment, timeout=100)
+    for path, build in zip(
+        outputs, (lambda: network, lambda: background_network(network)), strict=True
+    ):
+        expected = np.asarray(devices.build_predictor(build)(images))
+        np.testing.assert_allclose(np.load(path), expected, rtol=0, atol=1e-5)
 
 
 def test_a_predictor_says_what_the_network_says_at_any_size(rng):
