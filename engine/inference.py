@@ -1,7 +1,7 @@
 """From a stack of slices to a class volume.
 
-In: normalized channels of a case and functions that predict batches. Out: class indices of every
-voxel, and what is done with them while the next case is under way.
+In: normalized channels of a case and functions that predict batches. Out: class indices or
+probabilities of every voxel, and what is done with them while the next case is under way.
 """
 
 import math
@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from brats.cases import CLASSES
 from brats.normalization import BACKGROUND, brain_mask
 
 # In pixels of a network that halves the resolution 3 times; `docs/results.md` has the figures.
@@ -37,18 +38,68 @@ def predict_volume(predict_batch, channels, batch_size, multiple=8, predict_boxe
     """
     brain = brain_mask(channels)
     classes = np.zeros(brain.shape, dtype=np.uint8)
-    occupied = np.flatnonzero(brain.any(axis=(1, 2)))
-    limits = {} if predict_boxes is None else brain_limits(channels, brain, multiple)
-    whole = [index for index in occupied if index not in limits]
-    size = [side + -side % multiple for side in brain.shape[1:]]
-    for batch in _in_batches(whole, batch_size):
-        window = tuple(slice(0, side) for side in size)
-        _predict_window(predict_batch, channels, batch, window, batch_size, classes)
-    for batch in _in_batches(list(limits), batch_size):
-        window = box(np.array([limits[index] for index in batch]), size, multiple, rounding)
-        _predict_window(predict_boxes, channels, batch, window, batch_size, classes)
+    windows = _predict_windows(
+        predict_batch, channels, brain, batch_size, multiple, predict_boxes, rounding
+    )
+    for where, probabilities in windows:
+        classes[where] = probabilities.argmax(axis=-1)
     # Departure: the original runs every slice and keeps the network's labels outside the brain.
     return np.where(brain, classes, 0).astype(np.uint8)
+
+
+def predict_probabilities(
+    predict_batch, channels, batch_size, multiple=8, predict_boxes=None, rounding=8
+):
+    """Predicts the probability of every class at every voxel.
+
+    Args: those of `predict_volume`.
+
+    Returns:
+        float32 `(Z, Y, X, C)`; what `predict_volume` finds has the largest one. Outside the
+        brain, class 0 has 1.
+    """
+    brain = brain_mask(channels)
+    outside = np.eye(len(CLASSES), dtype=np.float32)[0]
+    probabilities = np.tile(outside, (*brain.shape, 1))  # (Z, Y, X, C)
+    windows = _predict_windows(
+        predict_batch, channels, brain, batch_size, multiple, predict_boxes, rounding
+    )
+    for where, predicted in windows:
+        probabilities[where] = predicted
+    probabilities[~brain] = outside
+    return probabilities
+
+
+def average(predictors):
+    """Returns the function that averages what several say of a batch.
+
+    Args:
+        predictors: Functions from slices `(N, H, W, M)` to probabilities `(N, H, W, C)`.
+
+    Returns:
+        A function like each of them; the one itself, if it is one.
+    """
+    if len(predictors) == 1:
+        return predictors[0]
+    return lambda slices: np.mean([np.asarray(predict(slices)) for predict in predictors], axis=0)
+
+
+def with_mirroring(predict):
+    """Returns the function that averages what is said of slices and of their mirror images.
+
+    Left and right are exchanged, as in training.
+
+    Args:
+        predict: Function from slices `(N, H, W, M)` to probabilities `(N, H, W, C)`.
+
+    Returns:
+        A function like it.
+    """
+
+    def predict_mirrored(slices):
+        return np.asarray(predict(np.ascontiguousarray(slices[:, :, ::-1])))[:, :, ::-1]
+
+    return average([predict, predict_mirrored])
 
 
 def brain_limits(channels, brain, multiple):
@@ -136,8 +187,29 @@ def _in_batches(indices, batch_size):
         yield indices[start : start + batch_size]
 
 
-def _predict_window(predict, channels, batch, window, batch_size, classes):
-    """Predicts the same window of some slices, and writes their classes in place."""
+def _predict_windows(predict_batch, channels, brain, batch_size, multiple, predict_boxes, rounding):
+    """Predicts every slice that has brain, whole or the box around the brain.
+
+    Args: those of `predict_volume`, and `brain`, bool `(Z, Y, X)`.
+
+    Yields:
+        `(where, probabilities)`: the index of some slices' window in a volume `(Z, Y, X)`, and
+        the probabilities there, `(N, H, W, C)`.
+    """
+    occupied = np.flatnonzero(brain.any(axis=(1, 2)))
+    limits = {} if predict_boxes is None else brain_limits(channels, brain, multiple)
+    whole = [index for index in occupied if index not in limits]
+    size = [side + -side % multiple for side in brain.shape[1:]]
+    window = tuple(slice(0, side) for side in size)
+    for batch in _in_batches(whole, batch_size):
+        yield _predict_window(predict_batch, channels, batch, window, batch_size)
+    for batch in _in_batches(list(limits), batch_size):
+        window = box(np.array([limits[index] for index in batch]), size, multiple, rounding)
+        yield _predict_window(predict_boxes, channels, batch, window, batch_size)
+
+
+def _predict_window(predict, channels, batch, window, batch_size):
+    """Predicts the same window of some slices; returns where it lies and the probabilities."""
     inside = channels[(batch, *window)]  # (N, H, W, M); a window may end beyond the slice.
     num, height, width, _ = inside.shape
     # Always one number of slices: a short last batch would be compiled anew.
@@ -145,4 +217,4 @@ def _predict_window(predict, channels, batch, window, batch_size, classes):
     padding = [(0, to - has) for to, has in zip(lengths, inside.shape, strict=False)]
     slices = np.pad(inside, (*padding, (0, 0)), constant_values=BACKGROUND)
     probabilities = np.asarray(predict(slices))  # (N, H, W, C)
-    classes[(batch, *window)] = probabilities[:num, :height, :width].argmax(axis=-1)
+    return (batch, *window), probabilities[:num, :height, :width]

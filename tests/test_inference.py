@@ -8,7 +8,17 @@ import pytest
 
 from brats.normalization import BACKGROUND
 from engine.background import background_network
-from engine.inference import EDGE, MARGIN, box, brain_limits, predict_volume, write_behind
+from engine.inference import (
+    EDGE,
+    MARGIN,
+    average,
+    box,
+    brain_limits,
+    predict_probabilities,
+    predict_volume,
+    with_mirroring,
+    write_behind,
+)
 from model import build_resunet
 
 NUM_CLASSES = 4
@@ -247,6 +257,30 @@ def test_boxes_give_the_classes_of_whole_slices(shape, rng):
     assert len(np.unique(whole[brain])) > 1
     # Random weights decide by small differences; trained ones stay below 1e-5 (results.md).
     assert np.mean((boxed != whole)[brain]) <= 1e-3
+
+
+def test_probabilities_come_back_in_their_place_and_background_around_them(rng):
+    channels, classes, brain = draw_small_brains((3, 168, 136), rng)
+    oracle = BoxOracle(channels, classes)
+    probabilities = predict_probabilities(None, channels, 2, predict_boxes=oracle)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_array_equal(probabilities, np.eye(NUM_CLASSES)[classes * brain])
+
+
+def test_the_average_is_over_what_is_said_and_not_over_labels():
+    # 0.4 and 0.8, 0.6 and 0.2: the first has another class in front than the mean.
+    said = ([[0.4, 0.6]], [[0.8, 0.2]])
+    predict = average([lambda slices, p=p: np.float32(p) for p in said])
+    np.testing.assert_allclose(predict(None), [[0.6, 0.4]])
+
+
+def test_mirroring_is_undone_before_the_average():
+    # One row of three columns; the network says each column's value, plus its place.
+    slices = np.array([10.0, 20.0, 40.0]).reshape(1, 1, 3, 1)
+    place = np.array([1.0, 2.0, 3.0]).reshape(1, 1, 3, 1)
+    averaged = with_mirroring(lambda images: images + place)(slices)
+    # Mirrored, the columns 40, 20, 10 get 1, 2, 3: back in place that is 13, 22, 41.
+    np.testing.assert_allclose(averaged.ravel(), [(11 + 13) / 2, 22, (43 + 41) / 2])
 
 
 def test_results_are_written_in_order_while_the_next_is_computed():
