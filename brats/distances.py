@@ -70,8 +70,7 @@ def _surface_points(mask, spacing_mm):
 
 
 def _nearest(points, others):
-    # A tree takes half the time of two distance transforms of the box, and a tenth where a false
-    # component makes the box large; trees that are not balanced take a third where the masks
-    # have little in common.
+    # Nearest neighbors take half the time of distance transforms, and an eighth where a false
+    # component makes the box large; not to balance the tree helps where the masks differ much.
     tree = cKDTree(others, balanced_tree=False, compact_nodes=False)
     return tree.query(points)[0]

@@ -48,8 +48,24 @@ def lesion_scores(predicted, reference, spacing_mm):
     Reference:
         Saluja, https://github.com/rachitsaluja/BraTS-2023-Metrics, 2023.
     """
+    pairs, num_missed, num_false = _match(predicted, reference)
+    scores = [(dice(*pair), hausdorff_distances(*pair, spacing_mm)[1]) for pair in pairs]
+    num_lesions = len(scores) + num_missed
+    scores += [(0.0, MISSED_MM)] * (num_missed + num_false)
+    mean_dice, mean_mm = np.mean(scores, axis=0) if scores else (1, 0)
+    return {
+        "lesion_dice": float(mean_dice),
+        "lesion_hausdorff95_mm": float(mean_mm),
+        "num_lesions": num_lesions,
+        "num_missed": num_missed,
+        "num_false": num_false,
+    }
+
+
+def _match(predicted, reference):
+    # Gives the pairs (what was found, lesion) one by one, and counts what has no partner. Parts
+    # that would meet outside of the box also meet in it, so it needs no margin.
     predicted, reference = crop_to_both(predicted, reference)
-    # Parts that would meet outside of the box also meet in it, so it needs no margin.
     dilated = ndimage.binary_dilation(reference, FACES_AND_EDGES, DILATIONS)
     zones, num_zones = ndimage.label(dilated, CORNERS_TOO)
     components, num_components = ndimage.label(predicted, CORNERS_TOO)
@@ -58,18 +74,7 @@ def lesion_scores(predicted, reference, spacing_mm):
     touches[0] = touches[:, 0] = False  # The background.
     sizes = np.bincount(zones[reference], minlength=num_zones + 1)
     lesions = np.flatnonzero(sizes > LARGEST_IGNORED)
-    found = [lesion for lesion in lesions if touches[lesion].any()]
-    pairs = [(touches[lesion][components], reference & (zones == lesion)) for lesion in found]
-    num_missed = len(lesions) - len(found)
+    found = lesions[touches[lesions].any(axis=1)]
+    pairs = ((touches[lesion][components], reference & (zones == lesion)) for lesion in found)
     num_false = num_components - np.count_nonzero(touches.any(axis=0))
-    num_zero = num_missed + num_false
-    overlaps = [dice(*pair) for pair in pairs] + [0.0] * num_zero
-    distances = [hausdorff_distances(*pair, spacing_mm)[1] for pair in pairs]
-    distances += [MISSED_MM] * num_zero
-    return {
-        "lesion_dice": float(np.mean(overlaps)) if overlaps else 1.0,
-        "lesion_hausdorff95_mm": float(np.mean(distances)) if distances else 0.0,
-        "num_lesions": len(lesions),
-        "num_missed": num_missed,
-        "num_false": int(num_false),
-    }
+    return pairs, len(lesions) - len(found), int(num_false)
