@@ -51,6 +51,7 @@ bench: .venv/runtime
 	$(BIN)/python benchmarks/reading.py --patches $(PATCHES)
 	$(BIN)/python benchmarks/training_step.py --patches $(PATCHES)
 	$(BIN)/python benchmarks/prediction.py --network $(NETWORK) --data-root $(DATA_ROOT)
+	$(BIN)/python benchmarks/scores.py --data-root $(DATA_ROOT)
 
 clean:
 	rm -rf .venv demo

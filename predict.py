@@ -22,7 +22,7 @@ from tqdm import tqdm
 from brats.cases import CLASSES, MODALITIES, find_cases, select_cases
 from brats.errors import InputError, exit_code
 from brats.files import read_table
-from brats.metrics import METRICS, REGIONS
+from brats.metrics import HEADLINES, REGIONS
 from brats.normalization import normalize_case
 from brats.patch_file import check_agreement
 from brats.patches import PATCH_SIZE
@@ -148,13 +148,16 @@ def segment_cases(model, cases, config):
 
 
 def print_summary(summary):
-    """Prints the mean of every metric per region, where there are scores."""
+    """Prints the means of the challenge's metrics per region, where there are scores."""
     if not summary:
         return
-    print(f"Mean over {summary[0]['cases']} cases" + "".join(f"{name:>13}" for name in METRICS))
+    title = f"Mean over {summary[0]['cases']} cases"
+    print(f"{title:<20}" + "".join(f"{name:>{len(name) + 2}}" for name in HEADLINES))
     for region in REGIONS:
-        means = [float(row["mean"]) for row in summary if row["region"] == region]
-        print(f"  {region:<18}" + "".join(f"{mean:13.3f}" for mean in means))
+        means = {row["metric"]: float(row["mean"]) for row in summary if row["region"] == region}
+        print(
+            f"  {region:<18}" + "".join(f"{means[name]:{len(name) + 2}.3f}" for name in HEADLINES)
+        )
 
 
 if __name__ == "__main__":

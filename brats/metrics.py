@@ -1,63 +1,38 @@
 """Scores of whole segmentations against ground truth, per region.
 
-In: class volumes `(Z, Y, X)`. Out: one row per region, statistics over cases, and both as CSV.
+In: class volumes `(Z, Y, X)` and the size of a voxel. Out: one row per region, statistics over
+cases, and both as CSV.
 """
+
+import math
 
 import numpy as np
 
+from brats.distances import hausdorff_distances
+from brats.errors import InputError
 from brats.files import read_table, write_table
+from brats.lesions import lesion_scores
+from brats.overlap import dice, precision, sensitivity, specificity
 
 # The regions of BraTS, by the class indices that make them up.
 REGIONS = {"whole": (1, 2, 3), "core": (1, 3), "enhancing": (3,)}
-METRICS = ("dice", "sensitivity", "specificity")
-
-
-def dice(predicted, reference):
-    """Returns the Dice overlap of two masks.
-
-    Formula:
-
-        dice = 2 |P and R| / (|P| + |R|)
-
-    Args:
-        predicted: Predicted mask, bool, shape `(Z, Y, X)`.
-        reference: Reference mask, bool, shape `(Z, Y, X)`.
-
-    Returns:
-        A float in [0, 1]; 1 if both masks are empty: nothing was there and nothing was found
-        (the BraTS rule).
-
-    Reference:
-        Dice, "Measures of the amount of ecologic association between species", 1945.
-    """
-    overlap = np.count_nonzero(predicted & reference)
-    return _ratio(2 * overlap, np.count_nonzero(predicted) + np.count_nonzero(reference))
-
-
-def sensitivity(predicted, reference):
-    """Returns the share of the reference mask that was found: |P and R| / |R|.
-
-    Args:
-        predicted: Predicted mask, bool, shape `(Z, Y, X)`.
-        reference: Reference mask, bool, shape `(Z, Y, X)`.
-
-    Returns:
-        A float in [0, 1]; 1 if the reference is empty: there was nothing to find.
-    """
-    return _ratio(np.count_nonzero(predicted & reference), np.count_nonzero(reference))
-
-
-def specificity(predicted, reference):
-    """Returns the share of the voxels outside the reference mask that were left out.
-
-    Args:
-        predicted: Predicted mask, bool, shape `(Z, Y, X)`.
-        reference: Reference mask, bool, shape `(Z, Y, X)`.
-
-    Returns:
-        A float in [0, 1]; 1 if the reference fills the volume: there was nothing to leave out.
-    """
-    return sensitivity(~predicted, ~reference)
+METRICS = (
+    "dice",
+    "sensitivity",
+    "specificity",
+    "precision",
+    "hausdorff_mm",
+    "hausdorff95_mm",
+    "predicted_ml",
+    "reference_ml",
+    "lesion_dice",
+    "lesion_hausdorff95_mm",
+    "num_lesions",
+    "num_missed",
+    "num_false",
+)
+# What the challenge ranks by.
+HEADLINES = ("dice", "hausdorff95_mm", "lesion_dice", "lesion_hausdorff95_mm")
 
 
 def region_mask(classes, region):
@@ -65,30 +40,58 @@ def region_mask(classes, region):
     return np.isin(classes, REGIONS[region])
 
 
-def score_case(case_id, predicted, reference):
+def score_case(case_id, predicted, reference, spacing_mm):
     """Scores one case in every region.
 
     Args:
         case_id: Id of the case.
         predicted: Predicted class indices, uint8 `(Z, Y, X)`.
         reference: Reference class indices, uint8 `(Z, Y, X)`.
+        spacing_mm: Voxel size along `(z, y, x)`, the order of the arrays; that of a `Geometry`
+            is `(x, y, z)`.
 
     Returns:
-        List of dicts with "case", "region", "dice", "sensitivity" and "specificity".
+        List of dicts with "case", "region" and `METRICS`, see `score_masks`.
+
+    Raises:
+        InputError: If the volumes differ in shape; names the case.
     """
+    if predicted.shape != reference.shape:
+        raise InputError(
+            f"Case {case_id} cannot be scored: the segmentation has shape {predicted.shape}, the "
+            f"ground truth {reference.shape}. Resample them to one grid."
+        )
     rows = []
     for region in REGIONS:
         masks = region_mask(predicted, region), region_mask(reference, region)
-        rows.append(
-            {
-                "case": case_id,
-                "region": region,
-                "dice": dice(*masks),
-                "sensitivity": sensitivity(*masks),
-                "specificity": specificity(*masks),
-            }
-        )
+        rows.append({"case": case_id, "region": region} | score_masks(*masks, spacing_mm))
     return rows
+
+
+def score_masks(predicted, reference, spacing_mm):
+    """Returns all scores of a predicted mask.
+
+    Args:
+        predicted: Predicted mask, bool, shape `(Z, Y, X)`.
+        reference: Reference mask, bool, shape `(Z, Y, X)`.
+        spacing_mm: Voxel size along `(z, y, x)`.
+
+    Returns:
+        Dict of `METRICS`: those of `brats.overlap`, `brats.distances` and `brats.lesions`, with
+        their rules for empty masks, and the volumes of both masks in ml, 0 if empty.
+    """
+    hausdorff_mm, hausdorff95_mm = hausdorff_distances(predicted, reference, spacing_mm)
+    voxel_ml = math.prod(spacing_mm) / 1000
+    return {
+        "dice": dice(predicted, reference),
+        "sensitivity": sensitivity(predicted, reference),
+        "specificity": specificity(predicted, reference),
+        "precision": precision(predicted, reference),
+        "hausdorff_mm": hausdorff_mm,
+        "hausdorff95_mm": hausdorff95_mm,
+        "predicted_ml": float(np.count_nonzero(predicted) * voxel_ml),
+        "reference_ml": float(np.count_nonzero(reference) * voxel_ml),
+    } | lesion_scores(predicted, reference, spacing_mm)
 
 
 def summarize(rows):
@@ -123,6 +126,28 @@ def summarize(rows):
     return summary
 
 
+def read_scores(output):
+    """Reads the scores that are in an output folder.
+
+    Args:
+        output: Folder of `scores.csv`, a `Path`.
+
+    Returns:
+        Rows of `score_case` with every value as text; none if there is no such file.
+
+    Raises:
+        InputError: If the table lacks a metric, as one that an older version wrote.
+    """
+    rows = read_table(output / "scores.csv")
+    missing = [name for name in ("case", "region", *METRICS) if rows and not rows[0].get(name)]
+    if missing:
+        raise InputError(
+            f"{output / 'scores.csv'} has no {', '.join(missing)}: another version wrote it. "
+            "Delete it and score its cases again, or give another --output."
+        )
+    return rows
+
+
 def write_scores(output, case_rows):
     """Writes the scores of a case into the tables of the output folder.
 
@@ -133,14 +158,11 @@ def write_scores(output, case_rows):
         case_rows: Rows of `score_case`.
 
     Raises:
+        InputError: If the scores there are another version's.
         OSError: If a file cannot be written.
     """
     case_id = case_rows[0]["case"]
-    rows = [row for row in read_table(output / "scores.csv") if row["case"] != case_id]
+    rows = [row for row in read_scores(output) if row["case"] != case_id]
     rows = sorted(rows + case_rows, key=lambda row: row["case"])
     write_table(output / "scores.csv", rows)
     write_table(output / "summary.csv", summarize(rows))
-
-
-def _ratio(part, whole):
-    return float(part / whole) if whole else 1.0

@@ -14,7 +14,7 @@ from brats.cases import classes_to_labels
 from brats.errors import InputError
 from brats.figures import largest_tumor_slice, remove_pictures, write_overlays
 from brats.files import make_writable_folder, write_json
-from brats.metrics import score_case, write_scores
+from brats.metrics import read_scores, score_case, write_scores
 from brats.volumes import write_volume
 
 RECORD = "config.json"
@@ -67,11 +67,12 @@ def check_output(output, cases, overwrite, digest):
 
     Raises:
         OSError: If the folder cannot be made or written to.
-        InputError: If it holds another network's segmentations or scores, or segmentations that
-            nobody asked to replace.
+        InputError: If it holds another network's segmentations or scores, scores of another
+            version, or segmentations that nobody asked to replace.
     """
     make_writable_folder(Path(output))
     _check_same_network(Path(output), digest)
+    read_scores(Path(output))
     paths = [segmentation_path(output, case) for case in cases]
     existing = [path for path in paths if path.exists()]
     if existing and not overwrite:
@@ -122,7 +123,9 @@ def write_segmentation(output, case, raw, classes):
     reference = raw.classes[index] if raw.classes is not None else None
     title = f"{case.id}, slice {index}"
     write_overlays(picture, title, raw.volumes[0][index], classes[index], reference)
-    rows = score_case(case.id, classes, raw.classes) if raw.classes is not None else []
-    if rows:
+    rows = []
+    if raw.classes is not None:
+        spacing_mm = raw.geometry.spacing_mm[::-1]  # (z, y, x), as the arrays.
+        rows = score_case(case.id, classes, raw.classes, spacing_mm)
         write_scores(Path(output), rows)
     return Written(segmentation, picture, rows)

@@ -2,10 +2,11 @@
 
 import sys
 
+import numpy as np
 import pytest
 
 import extract_patches
-from benchmarks import extraction, gpu, prediction, reading, training_step
+from benchmarks import extraction, gpu, prediction, reading, scores, training_step
 from model import build_resunet
 
 
@@ -60,3 +61,22 @@ def test_gpu_has_rows_of_training_and_prediction_on_any_device(table):
     sizes = ("--base-filters", 2, "--batch-sizes", 2, "--steps", 1, "--slices", 2)
     text = table(gpu, *sizes, "--precisions", "float32", "--product-size", 64)
     assert "training    float32" in text and "prediction  float32" in text
+
+
+def test_scores_stand_beside_the_originals(table, cohort):
+    text = table(scores, "--data-root", cohort, "--runs", 1)
+    names = ("original's Hausdorff distances", "all scores", "lesion-wise scores", "enhancing")
+    assert [name in text for name in names] == [True] * 4
+
+
+def test_originals_hausdorff_distance_is_0_where_it_should_not_be():
+    # The border of either background lies in the other one: lesions are deep where both agree.
+    lesion, empty = np.zeros((2, 9, 9, 40), dtype=bool)
+    lesion[2:7, 2:7, 2:7] = True
+    far = lesion.copy()
+    far[4, 4, 35] = True
+    for predicted in (empty, np.roll(lesion, 25, axis=2), far):
+        assert scores.original_hausdorff(predicted, lesion) == 0
+    hollow = lesion.copy()
+    hollow[4, 4, 4] = False  # 3 voxels from what is background in the lesion.
+    assert scores.original_hausdorff(hollow, lesion) == 3

@@ -1,4 +1,4 @@
-"""Scores of drawn masks, of empty ones, of a real case, and their statistics."""
+"""Scores of cases per region, of real ones too, their statistics and their tables."""
 
 import json
 
@@ -8,34 +8,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from brats.cases import find_cases
-from brats.files import read_table
+from brats.cases import find_cases, labels_to_classes
+from brats.errors import InputError
+from brats.files import read_table, write_table
 from brats.metrics import (
     METRICS,
     REGIONS,
-    dice,
     region_mask,
     score_case,
-    sensitivity,
-    specificity,
     summarize,
     write_scores,
 )
-from brats.volumes import read_case
+from brats.segmentations import check_output, write_record, write_segmentation
+from brats.volumes import Geometry, RawCase, read_case, read_volume
+from tests.synthetic import make_case
 
-SHAPE = (2, 3, 4)
-EMPTY, FULL = np.zeros(SHAPE, dtype=bool), np.ones(SHAPE, dtype=bool)
-MASKS = arrays(bool, SHAPE)
+SHAPE, SPACING_MM = (2, 3, 4), (3, 2, 1)
 CLASSES = arrays(np.uint8, SHAPE, elements=st.integers(0, 3))
-
-
-def mask(*rows):
-    """Returns the mask of a drawing, `(1, Y, X)`: # is in, a dot is out."""
-    return np.array([[[letter == "#" for letter in row.split()] for row in rows]])
+PERFECT = dict.fromkeys(("dice", "sensitivity", "specificity", "precision", "lesion_dice"), 1)
+PERFECT |= dict.fromkeys(("hausdorff_mm", "hausdorff95_mm", "lesion_hausdorff95_mm"), 0)
+PERFECT |= dict.fromkeys(("num_missed", "num_false"), 0)
 
 
 def scores_of(predicted, reference):
-    return {row["region"]: row for row in score_case("a", predicted, reference)}
+    return {row["region"]: row for row in score_case("a", predicted, reference, SPACING_MM)}
 
 
 def rows_of(values):
@@ -45,37 +41,6 @@ def rows_of(values):
         for index, value in enumerate(values)
         for region in REGIONS
     ]
-
-
-def test_scores_of_rectangles_that_share_half_their_pixels():
-    predicted = mask("# # . .", "# # . .", ". . . .")
-    reference = mask(". # # .", ". # # .", ". . . .")
-    assert dice(predicted, reference) == 2 * 2 / (4 + 4)
-    assert sensitivity(predicted, reference) == 2 / 4
-    assert specificity(predicted, reference) == 6 / 8  # Of 12 - 4 pixels, 2 were marked.
-
-
-def test_sensitivity_and_specificity_tell_too_little_from_too_much():
-    small = mask("# . .", ". . .")
-    large = mask("# # #", "# . .")
-    assert (sensitivity(small, large), specificity(small, large)) == (1 / 4, 1)
-    assert (sensitivity(large, small), specificity(large, small)) == (1, 2 / 5)
-    assert dice(small, large) == dice(large, small) == 2 * 1 / (1 + 4)
-
-
-@pytest.mark.parametrize(
-    ("predicted", "reference", "expected"),
-    [
-        (EMPTY, EMPTY, (1, 1, 1)),  # Nothing was there and nothing was found.
-        (FULL, EMPTY, (0, 1, 0)),
-        (EMPTY, FULL, (0, 0, 1)),
-        (FULL, FULL, (1, 1, 1)),
-    ],
-)
-def test_scores_of_empty_and_full_masks(predicted, reference, expected):
-    scores = [metric(predicted, reference) for metric in (dice, sensitivity, specificity)]
-    assert scores == list(expected)
-    assert {type(score) for score in scores} == {float}
 
 
 @pytest.mark.parametrize(
@@ -100,6 +65,34 @@ def test_case_is_scored_by_region():
     assert {row["case"] for row in scores.values()} == {"a"}
 
 
+def test_every_score_of_a_drawn_case():
+    # Voxels of 3 x 2 x 1 mm, which are 0.006 ml. One of three was found, and one is too many. The
+    # missed ones are 1 and 2 voxels of 1 mm from what was found, the false one a voxel of 2 mm
+    # from the reference. Three voxels are no lesion that counts, but neither is what touches them
+    # false.
+    #   reference  2 2 2     predicted  2 . .
+    #              . . .                2 . .
+    reference = np.array([[[2, 2, 2], [0, 0, 0]]], dtype=np.uint8)
+    predicted = np.array([[[2, 0, 0], [2, 0, 0]]], dtype=np.uint8)
+    row = scores_of(predicted, reference)["whole"]
+    assert tuple(row) == ("case", "region", *METRICS)
+    assert row["dice"] == 2 * 1 / (2 + 3)
+    assert (row["sensitivity"], row["specificity"], row["precision"]) == (1 / 3, 2 / 3, 1 / 2)
+    assert row["hausdorff_mm"] == row["hausdorff95_mm"] == 2
+    assert row["predicted_ml"] == pytest.approx(0.012)
+    assert row["reference_ml"] == pytest.approx(0.018)
+    assert (row["lesion_dice"], row["lesion_hausdorff95_mm"]) == (1, 0)
+    assert (row["num_lesions"], row["num_missed"], row["num_false"]) == (0, 0, 0)
+    assert {type(row[name]) for name in METRICS} == {float, int}
+
+
+def test_volumes_of_two_shapes_are_refused():
+    with pytest.raises(
+        InputError, match=r"Case a .* shape \(1, 3, 4\), the ground truth \(2, 3, 4\)"
+    ):
+        scores_of(np.zeros((1, 3, 4), np.uint8), np.zeros(SHAPE, np.uint8))
+
+
 def test_missed_slice_lowers_the_scores():
     reference = np.ones(SHAPE, dtype=np.uint8)
     predicted = reference.copy()
@@ -114,8 +107,20 @@ def test_scores_are_those_of_the_original(real_cases, fixtures):
     predicted = np.roll(reference, (1, -2, 3), axis=(0, 1, 2))
     predicted[:70] = 0
     for region, row in scores_of(predicted, reference).items():
-        for metric in METRICS:
+        for metric in ("dice", "sensitivity", "specificity"):
             assert row[metric] == pytest.approx(expected[metric][region], rel=0, abs=1e-9)
+
+
+def test_real_cases_against_themselves_are_perfect_and_one_voxel_off_is_1_mm(real_cases):
+    for index, case in enumerate(find_cases(real_cases, need_segmentation=True)):
+        labels, geometry = read_volume(case.segmentation)
+        reference = labels_to_classes(labels, case.scheme)
+        for row in score_case(case.id, reference, reference, geometry.spacing_mm[::-1]):
+            assert row | PERFECT == row
+            assert row["predicted_ml"] == row["reference_ml"]
+        moved = np.roll(reference, 1, axis=index % 3)
+        for row in score_case(case.id, moved, reference, geometry.spacing_mm[::-1]):
+            assert row["hausdorff95_mm"] == (1 if row["reference_ml"] else 0)
 
 
 def test_summary_of_four_cases():
@@ -136,41 +141,54 @@ def test_summary_keeps_regions_and_metrics_apart():
     rows[1] |= {"region": "core", "sensitivity": 0.25}
     means = {(row["region"], row["metric"]): row["mean"] for row in summarize(rows)}
     assert means.pop(("core", "sensitivity")) == 0.25
-    assert len(means) == 8 and set(means.values()) == {0.5}
-
-
-@given(predicted=MASKS, reference=MASKS)
-def test_dice_is_symmetric_and_between_0_and_1(predicted, reference):
-    assert dice(predicted, reference) == dice(reference, predicted)
-    assert 0 <= dice(predicted, reference) <= 1
+    assert len(means) == 3 * 13 - 1 and set(means.values()) == {0.5}
 
 
 @given(classes=CLASSES)
-def test_perfect_prediction_scores_1_everywhere(classes):
-    for row in score_case("a", classes, classes):
-        assert [row[metric] for metric in METRICS] == [1, 1, 1]
+def test_perfect_prediction_is_perfect_in_every_score(classes):
+    for row in scores_of(classes, classes).values():
+        assert row | PERFECT == row
 
 
 @given(predicted=CLASSES, reference=CLASSES, axis=st.integers(0, 2))
 def test_flipping_both_volumes_changes_no_score(predicted, reference, axis):
-    flipped = score_case("a", np.flip(predicted, axis), np.flip(reference, axis))
-    assert flipped == score_case("a", predicted, reference)
-
-
-@given(predicted=MASKS, reference=MASKS)
-def test_specificity_is_sensitivity_of_the_background(predicted, reference):
-    outside = np.count_nonzero(~reference)
-    kept = np.count_nonzero(~predicted & ~reference)
-    assert specificity(predicted, reference) == (kept / outside if outside else 1)
+    flipped = scores_of(np.flip(predicted, axis), np.flip(reference, axis))
+    for region, row in scores_of(predicted, reference).items():
+        for metric in METRICS:
+            assert flipped[region][metric] == pytest.approx(row[metric])
 
 
 def test_scores_of_cases_written_one_by_one_end_in_one_table(tmp_path):
     empty = np.zeros((2, 3, 4), dtype=np.uint8)
     full = np.full((2, 3, 4), 3, dtype=np.uint8)
     for case_id, predicted in (("b", empty), ("a", full), ("b", full)):
-        write_scores(tmp_path, score_case(case_id, predicted, full))
+        write_scores(tmp_path, score_case(case_id, predicted, full, SPACING_MM))
     rows = read_table(tmp_path / "scores.csv")
     assert [row["case"] for row in rows] == ["a"] * 3 + ["b"] * 3
     assert {row["dice"] for row in rows} == {"1.0"}  # The first try at b is gone.
     summary = read_table(tmp_path / "summary.csv")
     assert {row["cases"] for row in summary} == {"2"}
+
+
+def test_spacing_of_a_geometry_is_turned_to_the_order_of_the_arrays(tmp_path):
+    # One voxel, two slices of 3 mm too high. In the order (x, y, z), it would be 2 mm.
+    reference, predicted = np.zeros((2, 5, 6, 7), dtype=np.uint8)
+    reference[1, 2, 2] = predicted[3, 2, 2] = 3
+    geometry = Geometry((1, 2, 3), (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    raw = RawCase([np.ones(reference.shape, np.int16)] * 4, reference, geometry)
+    written = write_segmentation(tmp_path, make_case("a"), raw, predicted)
+    assert [row["hausdorff_mm"] for row in written.rows] == [6, 6, 6]
+
+
+def test_scores_of_an_older_version_are_refused_before_any_work(tmp_path):
+    old = [{"case": "b", "region": region, "dice": 1.0} for region in REGIONS]
+    write_table(tmp_path / "scores.csv", old)
+    before = (tmp_path / "scores.csv").read_bytes()
+    expected = r"scores.csv has no sensitivity, .*num_false: another version wrote it. Delete it"
+    full = np.full(SHAPE, 3, dtype=np.uint8)
+    with pytest.raises(InputError, match=expected):
+        write_scores(tmp_path, score_case("a", full, full, SPACING_MM))
+    write_record(tmp_path, {"network_sha256": "1"})
+    with pytest.raises(InputError, match=expected):
+        check_output(tmp_path, [], overwrite=True, digest="1")
+    assert (tmp_path / "scores.csv").read_bytes() == before

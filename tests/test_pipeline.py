@@ -254,12 +254,21 @@ def test_every_case_has_a_picture_and_a_score_per_region(naming, predictions):
 
 def test_the_summary_is_over_the_scores(predictions):
     scores, summary = (rows(predictions["2023"] / f"{name}.csv") for name in ("scores", "summary"))
-    assert len(summary) == 3 * 3  # Regions and metrics.
+    assert len(summary) == 3 * 13  # Regions and metrics.
     for row in summary:
         values = [float(s[row["metric"]]) for s in scores if s["region"] == row["region"]]
         assert row["cases"] == "5"
         assert float(row["mean"]) == pytest.approx(np.mean(values))
         assert float(row["max"]) == pytest.approx(max(values))
+
+
+def test_the_printed_means_are_a_narrow_table_of_what_the_challenge_ranks_by(predictions, capsys):
+    predict.print_summary(rows(predictions["2023"] / "summary.csv"))
+    title, *lines = capsys.readouterr().out.splitlines()
+    metrics = ["dice", "hausdorff95_mm", "lesion_dice", "lesion_hausdorff95_mm"]
+    assert title.split() == ["Mean", "over", "5", "cases", *metrics]
+    assert [line.split()[0] for line in lines] == list(REGIONS)
+    assert {len(line) for line in lines} == {len(title)} and len(title) <= 80
 
 
 @pytest.mark.parametrize(("naming", "enhancing"), [("2017", 4), ("2023", 3)])

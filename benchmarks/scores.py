@@ -1,0 +1,83 @@
+"""Times all scores of one case beside the original's Hausdorff distances.
+
+In: a case with ground truth. Out: two tables on stdout: cases per second of all scores, of parts of
+them, and of three Hausdorff distances by the original's formulas; and what these distances are.
+
+    python benchmarks/scores.py --data-root data/brats
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.measure import in_turn, print_header, print_rates
+from brats.cases import find_cases, select_cases
+from brats.distances import hausdorff_distances
+from brats.lesions import lesion_scores
+from brats.metrics import REGIONS, region_mask, score_case
+from brats.volumes import read_case
+
+
+def main():
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-root", default="data/brats")
+    parser.add_argument("--case", help="id of the case; default: the first")
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args()
+    cases = find_cases(options.data_root, need_segmentation=True)
+    case = select_cases(cases, [options.case])[0] if options.case else cases[0]
+    print_header("Scores of one case", options, "scipy", "SimpleITK")
+    raw = read_case(case)
+    spacing_mm = raw.geometry.spacing_mm[::-1]
+    predicted = displaced(raw.classes)
+    masks = [(region_mask(predicted, r), region_mask(raw.classes, r)) for r in REGIONS]
+    print(f"{case.id}, {raw.classes.shape}, against itself displaced")
+    ways = {
+        "original's Hausdorff distances": lambda: [original_hausdorff(*pair) for pair in masks],
+        "all scores": lambda: score_case(case.id, predicted, raw.classes, spacing_mm),
+        "Hausdorff distances and HD95": lambda: [
+            hausdorff_distances(*pair, spacing_mm) for pair in masks
+        ],
+        "lesion-wise scores": lambda: [lesion_scores(*pair, spacing_mm) for pair in masks],
+    }
+    print_rates("cases/s", 1, in_turn(ways, options.runs))
+    print(f"\n{'Hausdorff distance, mm':<34}{'original':>10}{'here':>10}")
+    for region, pair in zip(REGIONS, masks, strict=True):
+        here = hausdorff_distances(*pair, spacing_mm)[0]
+        print(f"{region:<34}{original_hausdorff(*pair):10.1f}{here:10.1f}")
+
+
+def displaced(classes):
+    """Returns a stand-in for a prediction: moved by (1, -2, 3) voxels, and half of it missing."""
+    moved = np.roll(classes, (1, -2, 3), axis=(0, 1, 2))
+    moved[: int(np.argwhere(moved.any(axis=(1, 2))).mean())] = 0
+    return moved
+
+
+def original_hausdorff(predicted, reference):
+    """Returns the Hausdorff distance as the original defines it, in voxels.
+
+    It is that of the two backgrounds, over whole volumes: from the border of one, that is where
+    fewer than six neighbors are background, to the nearest voxel of the other, border or not.
+    """
+    backgrounds = [(~mask).astype(np.uint8) for mask in (predicted, reference)]
+    borders = [background_border(background) for background in backgrounds]
+    distances = [ndimage.distance_transform_edt(1 - background) for background in backgrounds]
+    return max((borders[0] * distances[1]).max(), (borders[1] * distances[0]).max())
+
+
+def background_border(background):
+    """Returns where a mask has fewer than six neighbors in itself, by six shifted copies of it."""
+    steps = np.concatenate([np.eye(3), -np.eye(3)])
+    num_neighbors = sum(ndimage.shift(background, step, order=0) for step in steps)
+    return (num_neighbors < 6) & (background == 1)
+
+
+if __name__ == "__main__":
+    main()
