@@ -13,6 +13,7 @@ ANY = ("any value", lambda value: True)
 COUNT = ("a whole number of at least 1", lambda value: value >= 1)
 POSITIVE = ("a number above 0", lambda value: 0 < value < float("inf"))
 FRACTION = ("a number of at least 0 and below 1", lambda value: 0 <= value < 1)
+NOT_NEGATIVE = ("a whole number of at least 0", lambda value: value >= 0)
 SEED = ("a whole number of at least 0 and below 2**32", lambda value: 0 <= value < 2**32)
 CLASS_WEIGHTS = (
     "four numbers above 0",
@@ -112,16 +113,43 @@ class TrainConfig(Settings):
 class PredictConfig(Settings):
     """What predict.py does."""
 
-    run_dir: str = setting("runs/default", "folder of the run whose network to use")
+    run_dir: tuple[str, ...] = setting(
+        ("runs/default",), "folders of the runs whose networks to use; several are averaged"
+    )
     weights: str | None = setting(None, "network to use instead: .keras, or the original's .hdf5")
     data_root: str = setting("data/brats", "folder of the cases, directly or in HGG and LGG")
     output: str = setting("predictions", "folder to write to")
     cases: tuple[str, ...] = setting(
-        (), "ids of the cases; default: all that the run was not trained on, or all with --weights"
+        (), "ids of the cases; default: all that no run was trained on, or all with --weights"
     )
     batch_size: int = setting(2, "slices in a batch", COUNT)
     full_slices: bool = setting(False, "predict whole slices instead of boxes around the brain")
+    flips: bool = setting(False, "average with the prediction of left-right mirrored slices")
+    fill_holes: bool = setting(False, "give background enclosed by tumor the nearest class")
+    min_lesion_voxels: int = setting(
+        0, "whole-tumor components of fewer voxels become background", NOT_NEGATIVE
+    )
+    min_enhancing_voxels: int = setting(
+        0, "enhancing tumor of fewer voxels in a case becomes necrosis", NOT_NEGATIVE
+    )
+    probabilities: bool = setting(False, "also write the probability of each class of tumor")
+    score_only: bool = setting(
+        False, "score the segmentations in --output, of any tool, and predict nothing"
+    )
     overwrite: bool = setting(False, "replace existing segmentations")
+
+    def __post_init__(self):
+        """Checks every field, and that nothing asked for would be ignored."""
+        super().__post_init__()
+        defaults = {item.name: item.default for item in fields(self)}
+        changed = {name for name, default in defaults.items() if getattr(self, name) != default}
+        if self.weights and "run_dir" in changed:
+            raise ValueError("--weights takes the place of --run-dir; give one of them.")
+        ignored = changed - {"data_root", "output", "cases", "score_only"}
+        if self.score_only and ignored:
+            raise ValueError(
+                f"--score-only predicts nothing; it does not go with {_flags(ignored)}."
+            )
 
 
 def parse(config_class, argv=None, description=None):

@@ -19,145 +19,120 @@ except ModuleNotFoundError as error:
     )
 from tqdm import tqdm
 
-from brats.cases import CLASSES, MODALITIES, find_cases, select_cases
+from brats.cases import find_cases, select_cases
 from brats.errors import InputError, exit_code
+from brats.evaluation import Failed, score_segmentation, select_scorable
 from brats.files import read_table
-from brats.metrics import HEADLINES, REGIONS
-from brats.normalization import normalize_case
-from brats.patch_file import check_agreement
-from brats.patches import PATCH_SIZE
+from brats.metrics import describe_summary
+from brats.postprocessing import postprocess
 from brats.provenance import header, software_versions, source_commit
-from brats.segmentations import check_output, network_digest, write_record, write_segmentation
-from brats.volumes import crop_window, read_case
+from brats.segmentations import check_output, file_digest, write_record, write_segmentation
 from config import PredictConfig, parse, to_dict
-from engine.background import background_network
-from engine.dataset import read_ahead
-from engine.devices import box_rounding, build_predictor, describe_device
-from engine.inference import predict_volume, write_behind
-from engine.runs import RECORD, best_network_path, read_record
-from engine.weights import is_original, load_network, load_weights, read_original_settings
-from model import ResUNet, build_resunet
+from engine.devices import describe_device
+from engine.networks import find_networks, read_network
+from engine.segmenting import build_segmenter, segment_cases
+from model import build_resunet
+
+# Settings that labels depend on: a folder holds the segmentations of one choice of these.
+METHOD = ("full_slices", "flips", "fill_holes", "min_lesion_voxels", "min_enhancing_voxels")
 
 
 def main(argv=None):
-    """Runs the prediction with the given command line arguments."""
+    """Runs the prediction, or the scoring, with the given command line arguments."""
     config = parse(PredictConfig, argv, __doc__)
-    source, trained_on = network_source(config)
-    cases = find_cases(config.data_root, need_segmentation=False)
-    cases = cases_to_predict(config, cases, trained_on)
-    model = read_network(source)
-    digest = network_digest(source)
-    check_output(config.output, cases, config.overwrite, digest)
-    facts = {
+    found = find_cases(config.data_root, need_segmentation=False)
+    if config.score_only:
+        cases, models = select_scorable(config.output, found, config.cases), []
+        results = (score_segmentation(config.output, case) for case in cases)
+    else:
+        paths, trained_on = (
+            ([config.weights], ()) if config.weights else find_networks(config.run_dir)
+        )
+        cases = cases_to_predict(config, found, trained_on)
+        models = [read_network(path, build_resunet) for path in paths]
+        results = segment(config, cases, paths, models)
+    print_header(config, cases, models)
+    failed = follow(results, len(cases))
+    summary = read_table(Path(config.output) / "summary.csv")
+    if summary:
+        print(describe_summary(summary))
+    print(f"Segmentations, scores and pictures are in {config.output}")
+    if failed:
+        raise InputError(
+            f"{len(failed)} of {len(cases)} cases failed, see above: "
+            f"{', '.join(failure.case_id for failure in failed)}. The others are done."
+        )
+
+
+def segment(config, cases, paths, models):
+    """Checks and describes the output folder; returns the iterator that segments the cases."""
+    method = {"networks": [file_digest(path) for path in paths]}
+    method |= {name: getattr(config, name) for name in METHOD}
+    check_output(config.output, cases, config.overwrite, method)
+    record = {"networks": list(map(str, paths)), "method": method, "settings": to_dict(config)}
+    write_record(config.output, record | software())
+    segment = build_segmenter(
+        models, config.batch_size, config.full_slices, config.flips, config.probabilities
+    )
+
+    def write(case, raw, classes, probabilities):
+        classes = postprocess(
+            classes, config.fill_holes, config.min_lesion_voxels, config.min_enhancing_voxels
+        )
+        return write_segmentation(config.output, case, raw, classes, probabilities)
+
+    return segment_cases(segment, cases, write)
+
+
+def software():
+    """Returns the device, the versions and the commit, for the record and the header."""
+    return {
         "device": describe_device(),
         "versions": software_versions("keras", keras.backend.backend(), "numpy", "SimpleITK"),
         "commit": source_commit(),
     }
-    print(
-        header(
-            "Segmenting cases",
-            **to_dict(config) | {"cases": f"{len(cases)}, from {cases[0].id} to {cases[-1].id}"},
-            network=f"{source}, {model.count_params():,} parameters",
-            **facts,
-        ),
-        flush=True,
-    )
-    network = {"network": str(source), "network_sha256": digest}
-    write_record(config.output, network | {"settings": to_dict(config)} | facts)
-    with tqdm(total=len(cases), desc="cases", unit="case") as progress:
-        for written in segment_cases(model, cases, config):
-            progress.update()
-            if written.rows:
-                dice = "".join(f"  {row['region']} {row['dice']:.3f}" for row in written.rows)
-                progress.write(f"{written.rows[0]['case']}  Dice{dice}")
-    print_summary(read_table(Path(config.output) / "summary.csv"))
-    print(
-        f"Wrote {len(cases)} segmentations, such as {written.segmentation}, and pictures such as "
-        f"{written.picture}"
-    )
 
 
-def network_source(config):
-    """Returns the path of the network and the ids of the cases that it was trained on.
-
-    Raises:
-        FileNotFoundError: If there is no such run, or it has no network yet.
-        InputError: If the run's patches were made in another way than by this version.
-    """
-    if config.weights:
-        return Path(config.weights), ()
-    extraction = read_record(config.run_dir)["extraction"]
-    check_agreement(extraction, Path(config.run_dir) / RECORD)
-    return best_network_path(config.run_dir), extraction["split"]["train"]
-
-
-def cases_to_predict(config, cases, trained_on):
-    """Returns the cases asked for: by id, or all that the network was not trained on."""
+def cases_to_predict(config, found, trained_on):
+    """Returns the cases asked for: by id, or all that no network was trained on."""
     if config.cases:
-        return select_cases(cases, config.cases)
-    unseen = [case for case in cases if case.id not in set(trained_on)]
+        return select_cases(found, config.cases)
+    unseen = [case for case in found if case.id not in trained_on]
     if not unseen:
         raise InputError(
-            f"The network was trained on all {len(cases)} cases in {config.data_root}. Name the "
+            f"The network was trained on all {len(found)} cases in {config.data_root}. Name the "
             "ones to segment with --cases, or give another --data-root."
         )
     return unseen
 
 
-def read_network(path):
-    """Reads a whole network, or the original's weights into a network of their settings."""
-    if is_original(path):
-        model = build_resunet(**read_original_settings(path))
-        load_weights(model, path)
-    else:
-        model = load_network(path)
-    if not isinstance(model, ResUNet):
-        raise InputError(f"{path} is a Keras model, but not a residual U-Net of train.py.")
-    num_modalities, num_classes = model.input_shape[-1], model.output_shape[-1]
-    if (num_modalities, num_classes) != (len(MODALITIES), len(CLASSES)):
-        raise InputError(
-            f"{path} is for {num_modalities} modalities and {num_classes} classes; expected "
-            f"{len(MODALITIES)} and {len(CLASSES)}."
-        )
-    return model
+def print_header(config, cases, models):
+    """Prints what is about to happen, and on what."""
+    parameters = " + ".join(f"{model.count_params():,}" for model in models)
+    print(
+        header(
+            "Scoring segmentations" if config.score_only else "Segmenting cases",
+            **to_dict(config) | {"cases": f"{len(cases)}, from {cases[0].id} to {cases[-1].id}"},
+            **({"parameters": parameters} if models else {}),
+            **software(),
+        ),
+        flush=True,
+    )
 
 
-def prepare_case(case):
-    """Reads and normalizes a case; returns `(case, raw, channels)`."""
-    raw = read_case(case)
-    return case, raw, normalize_case(raw.volumes, crop_window(raw.volumes, PATCH_SIZE))
-
-
-def segment_cases(model, cases, config):
-    """Reads, predicts and writes the cases; yields what was written of each.
-
-    The next case is read and the last one written while the network is at work.
-    """
-    multiple = 2 ** model.settings["depth"]
-    predict = build_predictor(lambda: model)
-    in_boxes = None if config.full_slices else build_predictor(lambda: background_network(model))
-
-    def segment(case, raw, channels):
-        classes = predict_volume(
-            predict, channels, config.batch_size, multiple, in_boxes, box_rounding()
-        )
-        return case, raw, classes
-
-    segmented = (segment(*prepared) for prepared in read_ahead(map(prepare_case, cases), 1))
-    return write_behind(segmented, lambda result: write_segmentation(config.output, *result))
-
-
-def print_summary(summary):
-    """Prints the means of the challenge's metrics per region, where there are scores."""
-    if not summary:
-        return
-    title = f"Mean over {summary[0]['cases']} cases"
-    print(f"{title:<20}" + "".join(f"{name:>{len(name) + 2}}" for name in HEADLINES))
-    for region in REGIONS:
-        means = {row["metric"]: float(row["mean"]) for row in summary if row["region"] == region}
-        print(
-            f"  {region:<18}" + "".join(f"{means[name]:{len(name) + 2}.3f}" for name in HEADLINES)
-        )
+def follow(results, num_cases):
+    """Tells of every case as it is done; returns the `Failed` ones."""
+    failed = []
+    with tqdm(total=num_cases, desc="cases", unit="case") as progress:
+        for result in results:
+            progress.update()
+            if isinstance(result, Failed):
+                failed.append(result)
+                progress.write(f"Error: {result.reason}", file=sys.stderr)
+            elif result.rows:
+                dice = "".join(f"  {row['region']} {row['dice']:.3f}" for row in result.rows)
+                progress.write(f"{result.case_id}  Dice{dice}")
+    return failed
 
 
 if __name__ == "__main__":

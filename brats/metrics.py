@@ -148,21 +148,40 @@ def read_scores(output):
     return rows
 
 
-def write_scores(output, case_rows):
-    """Writes the scores of a case into the tables of the output folder.
+def write_scores(output, case_id, case_rows):
+    """Writes the scores of a case into the tables of the output folder, in place of older ones.
 
     Rows of other cases are kept, so that cases segmented one by one end in one table.
 
     Args:
         output: Folder of `scores.csv` and `summary.csv`, a `Path`.
-        case_rows: Rows of `score_case`.
+        case_id: Id of the case.
+        case_rows: Rows of `score_case`; none if the case has no scores any more.
 
     Raises:
         InputError: If the scores there are another version's.
         OSError: If a file cannot be written.
     """
-    case_id = case_rows[0]["case"]
-    rows = [row for row in read_scores(output) if row["case"] != case_id]
-    rows = sorted(rows + case_rows, key=lambda row: row["case"])
+    rows = [row for row in read_scores(output) if row["case"] != case_id] + case_rows
+    if not rows:
+        for name in ("scores.csv", "summary.csv"):
+            (output / name).unlink(missing_ok=True)
+        return
+    rows = sorted(rows, key=lambda row: row["case"])
     write_table(output / "scores.csv", rows)
     write_table(output / "summary.csv", summarize(rows))
+
+
+def describe_summary(summary):
+    """Returns the means of the challenge's metrics per region as lines of text.
+
+    Args:
+        summary: Rows of `summary.csv`, one or more; the numbers may be text.
+    """
+    title = f"Mean over {summary[0]['cases']} cases"
+    lines = [f"{title:<20}" + "".join(f"{name:>{len(name) + 2}}" for name in HEADLINES)]
+    for region in REGIONS:
+        means = {row["metric"]: float(row["mean"]) for row in summary if row["region"] == region}
+        cells = "".join(f"{means[name]:{len(name) + 2}.3f}" for name in HEADLINES)
+        lines.append(f"  {region:<18}{cells}")
+    return "\n".join(lines)

@@ -1,77 +1,57 @@
-"""What a prediction leaves on disk: a label volume, a picture and scores per case.
+"""What a prediction leaves on disk: label volumes and probabilities, and how they were made.
 
-In: the predicted classes of a case. Out, in one folder, which is one network's: config.json,
-<case>.nii.gz, figures/<case>-<slice>.png and, where there is ground truth, rows of scores.csv and
-summary.csv.
+In: the predicted classes of a case. Out, in one folder, which is one method's: config.json,
+<case>.nii.gz, probabilities/<case>-<class>.nii.gz, and what `brats.evaluation` writes.
 """
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
-from brats.cases import classes_to_labels
+import numpy as np
+
+from brats.cases import CLASSES, EXTENSIONS, classes_to_labels
 from brats.errors import InputError
-from brats.figures import largest_tumor_slice, remove_pictures, write_overlays
+from brats.evaluation import segmentation_path, write_evaluation
 from brats.files import make_writable_folder, write_json
-from brats.metrics import read_scores, score_case, write_scores
+from brats.metrics import read_scores
 from brats.volumes import write_volume
 
 RECORD = "config.json"
 
 
-@dataclass(frozen=True)
-class Written:
-    """What was written of one case.
-
-    Attributes:
-        segmentation: Path of the label volume.
-        picture: Path of the picture.
-        rows: Scores, a list of dicts; empty without ground truth.
-    """
-
-    segmentation: Path
-    picture: Path
-    rows: list
-
-
-def segmentation_path(output, case):
-    """Returns the path of the segmentation of a case."""
-    return Path(output) / f"{case.id}.nii.gz"
-
-
-def network_digest(path):
-    """Returns the SHA-256 of the file of a network, in hexadecimal."""
+def file_digest(path):
+    """Returns the SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_record(output, record):
-    """Writes which network, settings and versions the folder's segmentations come from.
+    """Writes which networks, settings and versions the folder's segmentations come from.
 
     Args:
         output: Path of the folder.
-        record: Dict that JSON can hold, with "network_sha256" of `network_digest` at least.
+        record: Dict that JSON can hold, with what `check_output` compares as "method".
     """
     write_json(Path(output) / RECORD, record)
 
 
-def check_output(output, cases, overwrite, digest):
+def check_output(output, cases, overwrite, method):
     """Checks the output folder before any work is done.
 
     Args:
         output: Path of the folder; made if it does not exist.
         cases: Cases to be predicted.
         overwrite: Whether existing segmentations may be replaced.
-        digest: `network_digest` of the network.
+        method: Dict that JSON can hold, of all that labels depend on.
 
     Raises:
         OSError: If the folder cannot be made or written to.
-        InputError: If it holds another network's segmentations or scores, scores of another
-            version, or segmentations that nobody asked to replace.
+        InputError: If it holds segmentations or scores of another method, an older version's
+            scores, or segmentations that nobody asked to replace.
     """
     make_writable_folder(Path(output))
-    _check_same_network(Path(output), digest)
+    _check_same_method(Path(output), method)
     read_scores(Path(output))
     paths = [segmentation_path(output, case) for case in cases]
     existing = [path for path in paths if path.exists()]
@@ -82,25 +62,26 @@ def check_output(output, cases, overwrite, digest):
         )
 
 
-def _check_same_network(output, digest):
+def _check_same_method(output, method):
     record = output / RECORD
     if not (record.exists() or (output / "scores.csv").exists()):
         return
     try:
-        before = json.loads(record.read_text()) if record.exists() else {}
-    except ValueError as error:
+        before = json.loads(record.read_text())["method"] if record.exists() else {}
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{record} is damaged: {error}. Give another --output, or delete it."
+            f"{record} is damaged, or another version's: {error!r}. Give another --output, or "
+            "delete it."
         ) from error
-    if before.get("network_sha256") != digest:
+    different = sorted(name for name in method if before.get(name) != method[name])
+    if different:
         raise InputError(
-            f"{output} holds predictions of another network, "
-            f"{before.get('network', 'an unknown one')}; their scores would be mixed. Give "
-            "another --output, or delete it."
+            f"{output} holds predictions that were made with other {', '.join(different)}; their "
+            "scores would be mixed. Give another --output, or delete it."
         )
 
 
-def write_segmentation(output, case, raw, classes):
+def write_segmentation(output, case, raw, classes, probabilities=None):
     """Writes the volume and the picture of a case, and its scores where there is ground truth.
 
     Args:
@@ -108,6 +89,7 @@ def write_segmentation(output, case, raw, classes):
         case: A `Case`.
         raw: The `RawCase`.
         classes: Predicted class indices, uint8 `(Z, Y, X)`.
+        probabilities: Of every class, float32 `(Z, Y, X, C)`, or None.
 
     Returns:
         A `Written`.
@@ -115,17 +97,31 @@ def write_segmentation(output, case, raw, classes):
     Raises:
         OSError: If a file cannot be written.
     """
-    segmentation = segmentation_path(output, case)
-    write_volume(segmentation, classes_to_labels(classes, case.scheme), raw.geometry)
-    index = largest_tumor_slice(classes)
-    picture = Path(output) / "figures" / f"{case.id}-{index}.png"
-    remove_pictures(picture.parent, case.id)
-    reference = raw.classes[index] if raw.classes is not None else None
-    title = f"{case.id}, slice {index}"
-    write_overlays(picture, title, raw.volumes[0][index], classes[index], reference)
-    rows = []
-    if raw.classes is not None:
-        spacing_mm = raw.geometry.spacing_mm[::-1]  # (z, y, x), as the arrays.
-        rows = score_case(case.id, classes, raw.classes, spacing_mm)
-        write_scores(Path(output), rows)
-    return Written(segmentation, picture, rows)
+    labels = classes_to_labels(classes, case.scheme)
+    write_volume(Path(output) / f"{case.id}{EXTENSIONS[0]}", labels, raw.geometry)
+    if probabilities is not None:
+        write_probabilities(output, case, probabilities, raw.geometry)
+    return write_evaluation(output, case, raw, classes)
+
+
+def write_probabilities(output, case, probabilities, geometry):
+    """Writes one scalar volume per class of tumor, in steps of 1/4096.
+
+    Viewers show a scalar volume as a map over the image; of a volume with four components or
+    points in time ITK-SNAP and 3D Slicer make different things. Background is what is missing
+    to 1. The steps leave the last bits of a float empty, so that it compresses.
+
+    Args:
+        output: Path of the folder to write to.
+        case: A `Case`.
+        probabilities: float32 `(Z, Y, X, C)`.
+        geometry: The `Geometry` to write.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    folder = Path(output) / "probabilities"
+    make_writable_folder(folder)
+    for index, name in enumerate(CLASSES[1:], 1):
+        steps = np.round(probabilities[..., index] * 4096) / np.float32(4096)
+        write_volume(folder / f"{case.id}-{name}{EXTENSIONS[0]}", steps, geometry)

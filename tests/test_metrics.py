@@ -162,12 +162,22 @@ def test_scores_of_cases_written_one_by_one_end_in_one_table(tmp_path):
     empty = np.zeros((2, 3, 4), dtype=np.uint8)
     full = np.full((2, 3, 4), 3, dtype=np.uint8)
     for case_id, predicted in (("b", empty), ("a", full), ("b", full)):
-        write_scores(tmp_path, score_case(case_id, predicted, full, SPACING_MM))
+        write_scores(tmp_path, case_id, score_case(case_id, predicted, full, SPACING_MM))
     rows = read_table(tmp_path / "scores.csv")
     assert [row["case"] for row in rows] == ["a"] * 3 + ["b"] * 3
     assert {row["dice"] for row in rows} == {"1.0"}  # The first try at b is gone.
     summary = read_table(tmp_path / "summary.csv")
     assert {row["cases"] for row in summary} == {"2"}
+
+
+def test_a_case_that_has_no_scores_any_more_leaves_the_tables(tmp_path):
+    full = np.full((2, 3, 4), 3, dtype=np.uint8)
+    for case_id in ("a", "b"):
+        write_scores(tmp_path, case_id, score_case(case_id, full, full, SPACING_MM))
+    write_scores(tmp_path, "a", [])
+    assert {row["case"] for row in read_table(tmp_path / "scores.csv")} == {"b"}
+    write_scores(tmp_path, "b", [])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_spacing_of_a_geometry_is_turned_to_the_order_of_the_arrays(tmp_path):
@@ -187,8 +197,8 @@ def test_scores_of_an_older_version_are_refused_before_any_work(tmp_path):
     expected = r"scores.csv has no sensitivity, .*num_false: another version wrote it. Delete it"
     full = np.full(SHAPE, 3, dtype=np.uint8)
     with pytest.raises(InputError, match=expected):
-        write_scores(tmp_path, score_case("a", full, full, SPACING_MM))
-    write_record(tmp_path, {"network_sha256": "1"})
+        write_scores(tmp_path, "a", score_case("a", full, full, SPACING_MM))
+    write_record(tmp_path, {"method": {"networks": []}})
     with pytest.raises(InputError, match=expected):
-        check_output(tmp_path, [], overwrite=True, digest="1")
+        check_output(tmp_path, [], overwrite=True, method={"networks": []})
     assert (tmp_path / "scores.csv").read_bytes() == before

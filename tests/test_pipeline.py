@@ -16,12 +16,14 @@ import SimpleITK
 import extract_patches
 import predict
 import train
-from brats.cases import SCHEMES, find_cases
+from brats.cases import SCHEMES, find_cases, select_cases
 from brats.errors import exit_code
+from brats.metrics import describe_summary
 from brats.patches import cut_patch
 from brats.phantom import write_cohort
 from config import TrainConfig, parse
 from engine.runs import read_record
+from engine.segmenting import segment_cases
 from model import build_resunet
 
 SHAPE = (24, 160, 144)
@@ -262,9 +264,9 @@ def test_the_summary_is_over_the_scores(predictions):
         assert float(row["max"]) == pytest.approx(max(values))
 
 
-def test_the_printed_means_are_a_narrow_table_of_what_the_challenge_ranks_by(predictions, capsys):
-    predict.print_summary(rows(predictions["2023"] / "summary.csv"))
-    title, *lines = capsys.readouterr().out.splitlines()
+def test_the_printed_means_are_a_narrow_table_of_what_the_challenge_ranks_by(predictions):
+    text = describe_summary(rows(predictions["2023"] / "summary.csv"))
+    title, *lines = text.splitlines()
     metrics = ["dice", "hausdorff95_mm", "lesion_dice", "lesion_hausdorff95_mm"]
     assert title.split() == ["Mean", "over", "5", "cases", *metrics]
     assert [line.split()[0] for line in lines] == list(REGIONS)
@@ -441,22 +443,26 @@ def test_prediction_sees_the_intensities_that_training_saw(cohorts, patch_files)
     with h5py.File(patch_files["2017"]) as file:
         ids = json.loads(file.attrs["cases"])
         images, index, center = (file["train"][name][0] for name in ("images", "case", "center"))
-    cases = find_cases(cohorts["2017"], need_segmentation=False)
-    *_, channels = predict.prepare_case(next(case for case in cases if case.id == ids[index]))
+    case = select_cases(find_cases(cohorts["2017"], need_segmentation=False), [ids[index]])
+    (channels,) = segment_cases(lambda channels: (channels,), case, lambda *seen: seen[-1])
     np.testing.assert_array_equal(cut_patch(channels, center), images)
 
 
-def test_a_folder_of_predictions_is_one_networks(run_dir, cohorts, tmp_path, capsys):
+def test_a_folder_of_predictions_is_one_methods(run_dir, cohorts, tmp_path, capsys):
     output, other = tmp_path / "out", save_constant_network(tmp_path / "other.keras", 3)
     run_predict(cohorts["2017"], output, "--run-dir", str(run_dir))
     record = json.loads((output / "config.json").read_text())
-    assert record["network"] == str(run_dir / "best.keras")
+    assert record["networks"] == [str(run_dir / "best.keras")]
     assert record["settings"]["batch_size"] == 2 and record["versions"]["keras"]
     before = (output / "scores.csv").read_bytes()
     capsys.readouterr()
-    arguments = ["--weights", str(other), "--overwrite"]
-    assert exit_code(lambda: run_predict(cohorts["2017"], output, *arguments)) == 1
-    assert f"predictions of another network, {run_dir}/best.keras" in only_line(capsys)
+    for different, arguments in (
+        ("networks", ["--weights", str(other)]),
+        ("fill_holes, flips", ["--run-dir", str(run_dir), "--fill-holes", "--flips"]),
+    ):
+        arguments.append("--overwrite")
+        assert exit_code(lambda a=arguments: run_predict(cohorts["2017"], output, *a)) == 1
+        assert f"predictions that were made with other {different};" in only_line(capsys)
     assert (output / "scores.csv").read_bytes() == before
 
 
@@ -469,7 +475,7 @@ def test_a_damaged_record_of_predictions_is_told(run_dir, cohorts, tmp_path, cap
 def test_a_foreign_score_table_is_left_alone(run_dir, cohorts, tmp_path, capsys):
     (tmp_path / "scores.csv").write_text("name,points\na,1\n")
     assert exit_code(lambda: run_predict(cohorts["2017"], tmp_path, "--run-dir", str(run_dir))) == 1
-    assert "predictions of another network, an unknown one" in only_line(capsys)
+    assert "predictions that were made with other f" in only_line(capsys)
 
 
 def test_an_existing_segmentation_is_replaced_only_if_asked(cohorts, tmp_path, capsys):
@@ -498,7 +504,7 @@ def test_boxes_and_full_slices_give_the_same_volume(run_dir, cohorts, tmp_path):
     assert np.mean(volumes[0] != volumes[1]) <= 1e-4
 
 
-def test_cases_before_one_that_cannot_be_read_are_complete(cohorts, tmp_path, capsys):
+def test_a_case_that_cannot_be_read_is_told_and_the_others_are_done(cohorts, tmp_path, capsys):
     shutil.copytree(cohorts["2017"], tmp_path / "cases")
     network = save_constant_network(tmp_path / "two.keras", class_index=2)
     broken = next((tmp_path / "cases").rglob("*_0002_1_t1.nii.gz"))
@@ -507,10 +513,10 @@ def test_cases_before_one_that_cannot_be_read_are_complete(cohorts, tmp_path, ca
     arguments = ["--weights", str(network), "--cases", *cases]
     assert exit_code(lambda: run_predict(tmp_path / "cases", tmp_path / "out", *arguments)) == 1
     error = capsys.readouterr().err
-    message = error.splitlines()[-1]  # Below the progress bar.
-    assert message.startswith("Error: ") and broken.name in message
+    assert sum(broken.name in line and "Error: " in line for line in error.splitlines()) == 1
+    assert error.splitlines()[-1].startswith(f"Error: 1 of 4 cases failed, see above: {cases[2]}.")
     assert "Traceback" not in error
-    assert names(tmp_path / "out", ".nii.gz") == [f"{case}.nii.gz" for case in cases[:2]]
+    done = [case for case in cases if case != cases[2]]
+    assert names(tmp_path / "out", ".nii.gz") == [f"{case}.nii.gz" for case in done]
     scored = [row["case"] for row in rows(tmp_path / "out" / "scores.csv")]
-    assert scored == [case for case in cases[:2] for _ in REGIONS]
-    assert not [name for name in names(tmp_path / "out", "") if name.startswith(".partial")]
+    assert scored == [case for case in done for _ in REGIONS]

@@ -1,0 +1,141 @@
+"""Judging segmentations: scores against ground truth, and pictures.
+
+In: the classes of a case, or a folder of label volumes that any tool has written. Out, in the
+folder: figures/<case>-<slice>.png and, where there is ground truth, rows of scores.csv and
+summary.csv.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from brats.cases import EXTENSIONS, labels_to_classes, select_cases
+from brats.errors import InputError
+from brats.figures import largest_tumor_slice, remove_pictures, write_overlays
+from brats.metrics import score_case, write_scores
+from brats.volumes import read_case, read_volume
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written of one case.
+
+    Attributes:
+        case_id: Id of the case.
+        segmentation: Path of the label volume.
+        picture: Path of the picture.
+        rows: Scores, a list of dicts; empty without ground truth.
+    """
+
+    case_id: str
+    segmentation: Path
+    picture: Path
+    rows: list
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A case that could not be read.
+
+    Attributes:
+        case_id: Id of the case.
+        reason: What happened, one sentence or more.
+    """
+
+    case_id: str
+    reason: str
+
+
+def segmentation_path(output, case):
+    """Returns the path of the segmentation of a case, compressed unless another tool left it so."""
+    paths = [Path(output) / f"{case.id}{extension}" for extension in EXTENSIONS]
+    return next((path for path in paths if path.exists()), paths[0])
+
+
+def select_scorable(output, cases, ids):
+    """Returns the cases to score: those asked for, or all that have what it takes.
+
+    Args:
+        output: Path of the folder of segmentations.
+        cases: List of `Case`s.
+        ids: Ids of cases; none for all that have ground truth and a segmentation.
+
+    Raises:
+        InputError: If a case is unknown, has no ground truth, or no case has a segmentation.
+    """
+    scorable = select_cases(cases, ids) if ids else cases
+    unknown = [case for case in scorable if not case.segmentation]
+    if ids and unknown:
+        raise InputError(
+            f"Case {unknown[0].id} cannot be scored: {unknown[0].folder} has no ground truth. "
+            "Leave it out of --cases."
+        )
+    scorable = [case for case in scorable if case.segmentation]
+    segmented = [case for case in scorable if segmentation_path(output, case).exists()]
+    if not segmented:
+        raise InputError(
+            f"{output} has no segmentation of a case with ground truth; expected files such as "
+            f"{segmentation_path(output, cases[0])}. Give another --output or --data-root."
+        )
+    return scorable if ids else segmented
+
+
+def score_segmentation(output, case):
+    """Scores the segmentation of a case that is in a folder, whatever tool it comes from.
+
+    Args:
+        output: Path of the folder; the scores and the picture are written there, too.
+        case: A `Case` with ground truth.
+
+    Returns:
+        A `Written`, or a `Failed` if a file of the case cannot be read.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    path = segmentation_path(output, case)
+    try:
+        if not path.exists():
+            raise InputError(f"Case {case.id} has no segmentation {path}.")
+        raw = read_case(case)
+        labels, geometry = read_volume(path)
+        if labels.shape != raw.classes.shape or not geometry.is_close_to(raw.geometry):
+            raise InputError(
+                f"{path} does not lie on the grid of case {case.id}: it has size "
+                f"{labels.shape[::-1]} and {geometry}, the case {raw.classes.shape[::-1]} and "
+                f"{raw.geometry}. Resample it."
+            )
+        classes = labels_to_classes(labels, case.scheme)
+    except InputError as error:
+        write_scores(Path(output), case.id, [])
+        reason = str(error)
+        return Failed(case.id, reason if str(path) in reason else f"{path}: {reason}")
+    return write_evaluation(output, case, raw, classes)
+
+
+def write_evaluation(output, case, raw, classes):
+    """Writes the picture of a case, and its scores where there is ground truth.
+
+    Args:
+        output: Path of the folder to write to.
+        case: A `Case`.
+        raw: The `RawCase`.
+        classes: Predicted class indices, uint8 `(Z, Y, X)`.
+
+    Returns:
+        A `Written`.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    index = largest_tumor_slice(classes)
+    picture = Path(output) / "figures" / f"{case.id}-{index}.png"
+    remove_pictures(picture.parent, case.id)
+    reference = raw.classes[index] if raw.classes is not None else None
+    title = f"{case.id}, slice {index}"
+    write_overlays(picture, title, raw.volumes[0][index], classes[index], reference)
+    rows = []
+    if raw.classes is not None:
+        spacing_mm = raw.geometry.spacing_mm[::-1]  # (z, y, x), as the arrays.
+        rows = score_case(case.id, classes, raw.classes, spacing_mm)
+        write_scores(Path(output), case.id, rows)
+    return Written(case.id, segmentation_path(output, case), picture, rows)

@@ -1,0 +1,64 @@
+"""Which networks to predict with: those of runs, or a file of weights.
+
+In: run folders, or the path of a network. Out: paths, networks, and the cases they were trained on.
+"""
+
+from pathlib import Path
+
+from brats.cases import CLASSES, MODALITIES
+from brats.errors import InputError
+from brats.patch_file import check_agreement
+from engine.runs import RECORD, best_network_path, read_record
+from engine.weights import is_original, load_network, load_weights, read_original_settings
+
+
+def find_networks(run_dirs):
+    """Finds the best network of every run.
+
+    Args:
+        run_dirs: Paths of run folders.
+
+    Returns:
+        `(paths, trained_on)`: a list, and the set of the ids of the cases that any of the networks
+        was trained on.
+
+    Raises:
+        FileNotFoundError: If there is no such run, or it has no network yet.
+        InputError: If a run's patches were made in another way than by this version.
+    """
+    trained_on = set()
+    for run_dir in run_dirs:
+        extraction = read_record(run_dir)["extraction"]
+        check_agreement(extraction, Path(run_dir) / RECORD)
+        trained_on.update(extraction["split"]["train"])
+    return [best_network_path(run_dir) for run_dir in run_dirs], trained_on
+
+
+def read_network(path, build_network):
+    """Reads a whole network, or the original's weights into a network of their settings.
+
+    Args:
+        path: Path of a `.keras` file, or of an `.hdf5` file of the original.
+        build_network: `model.build_resunet`.
+
+    Returns:
+        A residual U-Net for the modalities and classes of `brats.cases`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        InputError: If the file holds something else.
+    """
+    if is_original(path):
+        network = build_network(**read_original_settings(path))
+        load_weights(network, path)
+    else:
+        network = load_network(path)
+    if not hasattr(network, "settings"):
+        raise InputError(f"{path} is a Keras model, but not a residual U-Net of train.py.")
+    num_modalities, num_classes = network.input_shape[-1], network.output_shape[-1]
+    if (num_modalities, num_classes) != (len(MODALITIES), len(CLASSES)):
+        raise InputError(
+            f"{path} is for {num_modalities} modalities and {num_classes} classes; expected "
+            f"{len(MODALITIES)} and {len(CLASSES)}."
+        )
+    return network
