@@ -27,6 +27,7 @@ from brats.normalization import normalize_case
 from brats.patch_file import check_agreement
 from brats.patches import PATCH_SIZE
 from brats.provenance import header, software_versions, source_commit
+from brats.report import write_report
 from brats.segmentations import check_output, network_digest, write_record, write_segmentation
 from brats.volumes import crop_window, read_case
 from config import PredictConfig, parse, to_dict
@@ -43,8 +44,8 @@ def main(argv=None):
     """Runs the prediction with the given command line arguments."""
     config = parse(PredictConfig, argv, __doc__)
     source, trained_on = network_source(config)
-    cases = find_cases(config.data_root, need_segmentation=False)
-    cases = cases_to_predict(config, cases, trained_on)
+    found = find_cases(config.data_root, need_segmentation=False)
+    cases = cases_to_predict(config, found, trained_on)
     model = read_network(source)
     digest = network_digest(source)
     check_output(config.output, cases, config.overwrite, digest)
@@ -71,9 +72,10 @@ def main(argv=None):
                 dice = "".join(f"  {row['region']} {row['dice']:.3f}" for row in written.rows)
                 progress.write(f"{written.rows[0]['case']}  Dice{dice}")
     print_summary(read_table(Path(config.output) / "summary.csv"))
+    report = write_report(config.output, found)
     print(
-        f"Wrote {len(cases)} segmentations, such as {written.segmentation}, and pictures such as "
-        f"{written.picture}"
+        f"Wrote {len(cases)} segmentations, such as {written.segmentation}, pictures such as "
+        f"{written.picture}, and {report}"
     )
 
 
