@@ -83,7 +83,8 @@ def _top(folder, metrics, shown, failures):
     record = folder / RECORD
     settings = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
     network = f", segmented by {settings['network']}" if "network" in settings else ""
-    cases = f"{len(shown)} case" + ("" if len(shown) == 1 else "s")
+    num_cases = len(shown.keys() - failures.keys())
+    cases = f"{num_cases} case" + ("" if num_cases == 1 else "s")
     failed = "".join(
         f"<li><b>{escape(case_id)}</b> {escape(str(message))}</li>"
         for case_id, message in sorted(failures.items())

@@ -79,24 +79,26 @@ chooseMetric();
 const ALL_PLANES = 3; // NiiVue numbers its views: axial, coronal, sagittal, all.
 const facts = JSON.parse(element("facts").textContent);
 const dialog = element("viewer");
-let niivue = null; // The one viewer of the page, made for the first case.
+let starting = null; // The promise of `niivue`, once a case has been opened.
+let niivue = null; // The one viewer of the page: browsers drop the oldest of many contexts.
 let shown = null; // The open case: its row, and its images by name once they are read.
 
 async function openCase(row) {
   if (!dialog.open) dialog.showModal();
   dialog.ariaBusy = "true";
-  shown = { row, images: null };
+  const opened = (shown = { row, images: null });
   element("viewer-case").textContent = row.dataset.case;
   element("viewer-scores").replaceChildren(scoreTable(row));
-  element("controls").classList.toggle("with-reference", Boolean(volumeBlock(row, "reference")));
   for (const option of element("labels").options) {
     option.disabled = option.value !== "prediction" && !volumeBlock(row, "reference");
   }
   if (element("labels").selectedOptions[0].disabled) element("labels").value = "prediction";
   try {
-    if (!document.createElement("canvas").getContext("webgl2")) return showThumbnail(row);
-    niivue ??= await startViewer();
-    await showImages(shown);
+    if (!starting && !document.createElement("canvas").getContext("webgl2")) {
+      return showThumbnail(row);
+    }
+    niivue = await (starting ??= startViewer());
+    await showImages(opened);
   } catch (error) {
     element("notice").textContent = `The viewer failed: ${error.message}`;
     throw error;
@@ -187,6 +189,7 @@ function drawLayers() {
   const { images } = shown;
   if (!images) return;
   const choice = element("labels").value;
+  element("outline-legend").hidden = choice !== "both";
   const opacity = element("overlay").checked ? Number(element("opacity").value) : 0;
   images.prediction.opacity = choice === "reference" ? 0 : opacity;
   if (images.reference) {
