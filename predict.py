@@ -26,6 +26,7 @@ from brats.files import read_table
 from brats.metrics import describe_summary
 from brats.postprocessing import postprocess
 from brats.provenance import header, software_versions, source_commit
+from brats.report import write_report
 from brats.segmentations import check_output, file_digest, write_record, write_segmentation
 from config import PredictConfig, parse, to_dict
 from engine.devices import describe_device
@@ -56,11 +57,13 @@ def main(argv=None):
     summary = read_table(Path(config.output) / "summary.csv")
     if summary:
         print(describe_summary(summary))
-    print(f"Segmentations, scores and pictures are in {config.output}")
+    failures = {failure.case_id: failure.reason for failure in failed}
+    report = write_report(config.output, found, failures)
+    print(f"Segmentations, scores and pictures are in {config.output}; look at {report}")
     if failed:
         raise InputError(
             f"{len(failed)} of {len(cases)} cases failed, see above: "
-            f"{', '.join(failure.case_id for failure in failed)}. The others are done."
+            f"{', '.join(failures)}. The others are done."
         )
 
 

@@ -26,9 +26,10 @@ import numpy as np
 
 from benchmarks.measure import print_header
 from brats.cases import find_cases, labels_to_classes, select_cases
+from brats.evaluation import segmentation_path
 from brats.normalization import normalize_case
 from brats.patches import PATCH_SIZE
-from brats.segmentations import segmentation_path, write_segmentation
+from brats.segmentations import write_segmentation
 from brats.volumes import crop_window, read_case, read_volume
 from engine.background import background_network
 from engine.devices import box_rounding, build_predictor

@@ -62,17 +62,29 @@ def check_output(output, cases, overwrite, method):
         )
 
 
-def _check_same_method(output, method):
-    record = output / RECORD
-    if not (record.exists() or (output / "scores.csv").exists()):
-        return
+def read_record(output):
+    """Returns what `write_record` wrote, or an empty dict where there is no record.
+
+    Raises:
+        InputError: If the record is damaged; names it.
+    """
+    path = Path(output) / RECORD
+    if not path.exists():
+        return {}
     try:
-        before = json.loads(record.read_text())["method"] if record.exists() else {}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{record} is damaged, or another version's: {error!r}. Give another --output, or "
-            "delete it."
-        ) from error
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}. Delete it.") from error
+    if not isinstance(record, dict):
+        raise InputError(f"{path} is not a record of predictions. Delete it.")
+    return record
+
+
+def _check_same_method(output, method):
+    record = read_record(output)
+    if not (record or (output / "scores.csv").exists()):
+        return
+    before = record.get("method", {})
     different = sorted(name for name in method if before.get(name) != method[name])
     if different:
         raise InputError(

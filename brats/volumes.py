@@ -142,6 +142,15 @@ def crop_window(volumes, min_size):
     return tuple(window)
 
 
+def build_image(volume, geometry):
+    """Returns the SimpleITK image of an array `(Z, Y, X)` that lies in a `Geometry`."""
+    image = SimpleITK.GetImageFromArray(volume)
+    image.SetSpacing(geometry.spacing_mm)
+    image.SetOrigin(geometry.origin_mm)
+    image.SetDirection(geometry.direction)
+    return image
+
+
 def write_volume(path, volume, geometry):
     """Writes a compressed NIfTI file that is complete or absent, and reads it back.
 
@@ -154,10 +163,7 @@ def write_volume(path, volume, geometry):
         OSError: If the folder is not writable, or the file does not read back as written.
     """
     # Departure: the original drops the geometry, and the challenge's server gives no score.
-    image = SimpleITK.GetImageFromArray(volume)
-    image.SetSpacing(geometry.spacing_mm)
-    image.SetOrigin(geometry.origin_mm)
-    image.SetDirection(geometry.direction)
+    image = build_image(volume, geometry)
     with replacing(path) as temporary:
         try:
             SimpleITK.WriteImage(image, str(temporary), useCompression=True)

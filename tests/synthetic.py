@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from brats.cases import SCHEMES, Case
+from brats.cases import SCHEMES, Case, classes_to_labels
 from brats.patch_file import append_case, creating_patch_file, write_settings
 from brats.patches import CasePatches
+from brats.volumes import write_volume
 
 
 def make_case(case_id, grade=None, scheme="2017"):
@@ -46,3 +47,17 @@ def write_noise(path, rng, dtype="float32"):
         append_case(file["validation"], 1, noise_patches(2, rng))
         write_settings(file, {"seed": 3})
     return train
+
+
+def write_case(folder, geometry, image, reference=None):
+    """Writes a case of 2017 with one image as every modality; returns it."""
+    scheme = SCHEMES["2017"]
+    paths = {name: folder / f"{folder.name}{end}.nii.gz" for name, end in scheme.suffixes.items()}
+    for path in paths.values():
+        write_volume(path, image, geometry)
+    segmentation = folder / f"{folder.name}{scheme.segmentation}.nii.gz"
+    if reference is not None:
+        write_volume(segmentation, classes_to_labels(reference, scheme), geometry)
+    return Case(
+        folder.name, folder, scheme, paths, None if reference is None else segmentation, None
+    )

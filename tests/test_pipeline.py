@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -252,6 +253,8 @@ def test_every_case_has_a_picture_and_a_score_per_region(naming, predictions):
     assert [picture.rpartition("-")[0] for picture in pictures] == cases
     for picture in pictures:
         assert (output / "figures" / picture).read_bytes().startswith(PNG_SIGNATURE)
+    report = (output / "report.html").read_text()
+    assert re.findall('<tr data-case="([^"]*)"', report) == cases
 
 
 def test_the_summary_is_over_the_scores(predictions):

@@ -1,0 +1,314 @@
+"use strict";
+// In: the page's table of cases, whose rows carry the volumes as base64 of .nii.gz files.
+// Out: the table sorts, and one viewer, made when the first case is opened, shows the cases.
+
+const element = (id) => document.getElementById(id);
+const body = document.querySelector("#cases tbody");
+const caseRows = () => [...body.rows];
+
+// ---- The table
+
+function chooseMetric() {
+  const metric = element("metric").value;
+  for (const cell of document.querySelectorAll("#cases [data-metric]")) {
+    cell.hidden = metric !== "" && cell.dataset.metric !== metric;
+  }
+  const best = element("metric").selectedOptions[0].dataset.best;
+  element("worst").disabled = element("best").disabled = !best;
+}
+
+// Rows without a value come last, whatever the direction.
+function sortRows(valueOf, descending) {
+  const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+  const entries = caseRows().map((row) => [valueOf(row), row]);
+  const known = entries.filter(([value]) => value !== null);
+  known.sort(([a], [b]) => (descending ? compare(b, a) : compare(a, b)));
+  const missing = entries.filter(([value]) => value === null);
+  body.append(...[...known, ...missing].map(([, row]) => row));
+}
+
+function markSorted(header, descending) {
+  for (const other of document.querySelectorAll("#cases th[aria-sort]")) {
+    other.setAttribute("aria-sort", "none");
+  }
+  header?.setAttribute("aria-sort", descending ? "descending" : "ascending");
+}
+
+function cellValue(cell) {
+  return cell?.dataset.value === undefined ? null : Number(cell.dataset.value);
+}
+
+function sortByHeader(header) {
+  const descending = header.getAttribute("aria-sort") === "ascending";
+  const index = header.cellIndex;
+  const valueOf = index === 0 ? (row) => row.dataset.case : (row) => cellValue(row.cells[index]);
+  sortRows(valueOf, descending);
+  markSorted(header, descending);
+}
+
+// The worst and the best by the mean over the regions.
+function sortByMean(worstFirst) {
+  const { value: metric, selectedOptions } = element("metric");
+  const meanOf = (row) => {
+    const cells = [...row.cells].filter((cell) => cell.dataset.metric === metric);
+    const values = cells.map(cellValue).filter((value) => value !== null);
+    return values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null;
+  };
+  sortRows(meanOf, (selectedOptions[0].dataset.best === "max") !== worstFirst);
+  markSorted(null);
+}
+
+for (const header of document.querySelectorAll("#cases th[aria-sort]")) {
+  header.querySelector("button").addEventListener("click", () => sortByHeader(header));
+}
+element("metric").addEventListener("change", chooseMetric);
+element("worst").addEventListener("click", () => sortByMean(true));
+element("best").addEventListener("click", () => sortByMean(false));
+element("by-name").addEventListener("click", () => {
+  const header = document.querySelector("#cases th[aria-sort]");
+  markSorted(null);
+  sortByHeader(header);
+});
+body.addEventListener("click", (event) => {
+  if (event.target.closest(".open")) openCase(event.target.closest("tr"));
+});
+chooseMetric();
+
+// ---- The viewer
+
+const ALL_PLANES = 3; // NiiVue numbers its views: axial, coronal, sagittal, all.
+const facts = JSON.parse(element("facts").textContent);
+const dialog = element("viewer");
+let starting = null; // The promise of `niivue`, once a case has been opened.
+let niivue = null; // The one viewer of the page: browsers drop the oldest of many contexts.
+let shown = null; // The open case: its row, and its images by name once they are read.
+
+async function openCase(row) {
+  if (!dialog.open) dialog.showModal();
+  dialog.ariaBusy = "true";
+  const opened = (shown = { row, images: null });
+  element("viewer-case").textContent = row.dataset.case;
+  element("viewer-scores").replaceChildren(scoreTable(row));
+  for (const option of element("labels").options) {
+    option.disabled = option.value !== "prediction" && !volumeBlock(row, "reference");
+  }
+  if (element("labels").selectedOptions[0].disabled) element("labels").value = "prediction";
+  try {
+    if (!starting && !document.createElement("canvas").getContext("webgl2")) {
+      return showThumbnail(row);
+    }
+    niivue = await (starting ??= startViewer());
+    await showImages(opened);
+  } catch (error) {
+    element("notice").textContent = `The viewer failed: ${error.message}`;
+    throw error;
+  }
+}
+
+async function startViewer() {
+  const script = document.createElement("script");
+  script.textContent = element("niivue").textContent;
+  document.head.append(script);
+  const viewer = new globalThis.niivue.Niivue({
+    isRadiologicalConvention: true,
+    showAllOrientationMarkers: true,
+    dragAndDropEnabled: false,
+    multiplanarPadPixels: 20,
+    multiplanarShowRender: 0, // Never.
+    viewModeHotKey: "",
+    clipPlaneHotKey: "",
+    cycleClipPlaneHotKey: "",
+    crosshairColor: [0.4, 0.75, 1, 0.7],
+    fontColor: [0.85, 0.85, 0.85, 1],
+    showLegend: false,
+    logLevel: "warn",
+  });
+  await viewer.attachTo("canvas");
+  viewer.onLocationChange = showSliceNumber;
+  return viewer;
+}
+
+function showThumbnail(row) {
+  const picture = row.querySelector("img").cloneNode();
+  element("notice").replaceChildren(
+    picture,
+    "This browser has no WebGL 2, which scrolling through slices needs: the slice with most " +
+      "predicted tumor is shown instead.",
+  );
+  dialog.ariaBusy = "false";
+}
+
+const volumeBlock = (row, name) => row.querySelector(`script[data-volume="${name}"]`);
+
+async function readImage(row, name, colors) {
+  const image = await globalThis.niivue.NVImage.loadFromBase64({
+    base64: volumeBlock(row, name).textContent,
+    name: `${name}.nii.gz`,
+    colormap: "gray",
+    cal_min: 0,
+    cal_max: facts.maxGray,
+  });
+  if (colors) {
+    const [R, G, B] = [0, 1, 2].map((channel) => colors.map((color) => color[channel]));
+    image.setColormapLabel({ R, G, B, A: colors.map((_, index) => (index ? 255 : 0)) });
+  }
+  return image;
+}
+
+// Leaves of a label image what borders on a lower label in its axial slice: lines of one voxel.
+function keepOutline(image) {
+  const width = image.hdr.dims[1];
+  const isBorder = (label, at, labels) =>
+    label > 0 && [at - 1, at + 1, at - width, at + width].some((near) => labels[near] < label);
+  image.img = image.img.map((...entry) => (isBorder(...entry) ? 1 : 0));
+}
+
+async function showImages(opened) {
+  const { row } = opened;
+  const black = [0, 0, 0];
+  const images = {
+    flair: await readImage(row, "flair"),
+    t1ce: await readImage(row, "t1ce"),
+    prediction: await readImage(row, "prediction", [black, ...facts.colors]),
+  };
+  if (volumeBlock(row, "reference")) {
+    images.reference = await readImage(row, "reference", [black, ...facts.colors]);
+    images.outline = await readImage(row, "reference", [black, [255, 255, 255]]);
+    keepOutline(images.outline);
+  }
+  if (opened !== shown) return; // Another case was opened meanwhile.
+  element("notice").replaceChildren();
+  opened.images = images;
+  drawLayers();
+  row.dataset.start.split(" ").forEach((number, axis) => showSlice(axis, Number(number)));
+  showPlane();
+  dialog.ariaBusy = "false";
+}
+
+function drawLayers() {
+  const { images } = shown;
+  if (!images) return;
+  const choice = element("labels").value;
+  element("outline-legend").hidden = choice !== "both";
+  const opacity = element("overlay").checked ? Number(element("opacity").value) : 0;
+  images.prediction.opacity = choice === "reference" ? 0 : opacity;
+  if (images.reference) {
+    images.reference.opacity = choice === "reference" ? opacity : 0;
+    images.outline.opacity = choice === "both" && opacity ? 1 : 0;
+  }
+  const { prediction, reference, outline } = images;
+  const overlays = [prediction, reference, outline].filter(Boolean);
+  niivue.volumes = [images[element("background").value], ...overlays];
+  niivue.back = niivue.volumes[0];
+  niivue.overlays = overlays;
+  niivue.updateGLVolume();
+}
+
+// Planes are numbered by the axis that the slices are counted along: 0 to the left, 1 to
+// posterior, 2 up. The volumes lie in this order; NiiVue counts the first two the other way.
+const sliderAxis = () => (element("plane").value === "all" ? 2 : Number(element("plane").value));
+const sizeAlong = (axis) => niivue.volumes[0].dimsRAS[axis + 1];
+const firstAlong = (axis) => Number(shown.row.dataset.first.split(" ")[axis]);
+const turned = (axis, index) => (axis === 2 ? index : sizeAlong(axis) - 1 - index);
+
+function showPlane() {
+  if (!shown.images) return;
+  const all = element("plane").value === "all";
+  niivue.setCrosshairWidth(all ? 1 : 0);
+  niivue.setSliceType(all ? ALL_PLANES : 2 - sliderAxis());
+  showSliceNumber();
+}
+
+function showSlice(axis, number) {
+  const index = Math.min(Math.max(number - firstAlong(axis), 0), sizeAlong(axis) - 1);
+  const voxel = niivue.frac2vox(niivue.scene.crosshairPos);
+  voxel[axis] = turned(axis, index);
+  niivue.scene.crosshairPos = niivue.vox2frac(voxel);
+  niivue.drawScene();
+  showSliceNumber();
+}
+
+function showSliceNumber() {
+  const axis = sliderAxis();
+  const first = firstAlong(axis);
+  const index = turned(axis, niivue.frac2vox(niivue.scene.crosshairPos)[axis]);
+  const slider = element("slice");
+  [slider.min, slider.max] = [first, first + sizeAlong(axis) - 1];
+  slider.value = first + index;
+  element("slice-number").value = slider.value;
+}
+
+function scoreTable(row) {
+  const table = document.createElement("table");
+  const lines = new Map();
+  for (const cell of row.querySelectorAll("td[data-value]")) {
+    const [label, region] = document.querySelectorAll("#cases thead th")[cell.cellIndex]
+      .querySelector("button").children;
+    if (!lines.has(label.textContent)) lines.set(label.textContent, []);
+    lines.get(label.textContent).push([region.textContent, cell.textContent]);
+  }
+  const addRow = (tag, texts) => {
+    const line = table.insertRow();
+    texts.forEach((text, index) => {
+      const cell = document.createElement(index ? tag : "th");
+      cell.textContent = text;
+      line.append(cell);
+    });
+  };
+  for (const [label, entries] of lines) {
+    if (!table.rows.length) addRow("th", ["", ...entries.map(([region]) => region)]);
+    addRow("td", [label, ...entries.map(([, text]) => text)]);
+  }
+  return table;
+}
+
+// The neighbor of the open case in the order of the table, past those that failed.
+function openNeighbor(step) {
+  const rows = caseRows().filter((row) => row.dataset.start !== undefined);
+  const neighbor = rows[rows.indexOf(shown.row) + step];
+  if (neighbor) openCase(neighbor);
+}
+
+function chooseNext(id) {
+  const options = [...element(id).options].filter((option) => !option.disabled);
+  const next = (options.indexOf(element(id).selectedOptions[0]) + 1) % options.length;
+  element(id).value = options[next].value;
+  drawLayers();
+}
+
+function moveSlice(step) {
+  if (shown.images) showSlice(sliderAxis(), Number(element("slice").value) + step);
+}
+
+const keys = {
+  ArrowUp: () => moveSlice(1),
+  ArrowDown: () => moveSlice(-1),
+  ArrowLeft: () => openNeighbor(-1),
+  ArrowRight: () => openNeighbor(1),
+  o: () => element("overlay").click(),
+  l: () => chooseNext("labels"),
+  i: () => chooseNext("background"),
+};
+
+// Caught before NiiVue, which has keys of its own. Lists and sliders keep theirs.
+dialog.addEventListener(
+  "keydown",
+  (event) => {
+    const action = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    if (!action || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.matches("select, input[type=range]")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    action();
+  },
+  true,
+);
+element("slice").addEventListener("input", () => moveSlice(0));
+element("plane").addEventListener("change", showPlane);
+for (const id of ["background", "overlay", "labels", "opacity"]) {
+  element(id).addEventListener("input", drawLayers);
+}
+element("controls").addEventListener("submit", (event) => event.preventDefault());
+element("previous").addEventListener("click", () => openNeighbor(-1));
+element("next").addEventListener("click", () => openNeighbor(1));
+element("close").addEventListener("click", () => dialog.close());
