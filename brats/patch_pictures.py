@@ -11,7 +11,7 @@ from brats.figures import overlay
 from brats.normalization import BACKGROUND
 
 NUM_PATCHES = 4
-MOST_READ = 64  # Patches looked at for each that is chosen: 18 MB in all cases.
+MOST_READ = 64  # Patches looked at for each that is chosen: 18 MB at a time, however large the set.
 GAP = 4  # White pixels between panels.
 
 
