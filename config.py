@@ -98,6 +98,7 @@ class TrainConfig(Settings):
     mixed_precision: bool = setting(
         False, "compute in 16 bits: float16 on a GPU, bfloat16 elsewhere"
     )
+    tensorboard: bool = setting(False, "write a TensorBoard log to the run folder")
 
     def __post_init__(self):
         """Checks every field, and that nothing asked for would be ignored."""

@@ -1,7 +1,7 @@
 """Trains the residual U-Net on a patch file.
 
 In: the patch file --patches. Out: the run folder --run-dir with config.json, history.csv,
-best.keras (lowest validation loss) and last.keras.
+curves.png, best.keras (lowest validation loss), last.keras and, if asked, a log for TensorBoard.
 
     python train.py --patches data/patches.h5 --run-dir runs/default
 """
@@ -14,6 +14,7 @@ import keras
 from tqdm import tqdm
 
 from brats.cases import CLASSES, MODALITIES
+from brats.curves import write_learning_curves
 from brats.errors import InputError, exit_code
 from brats.files import make_writable_folder
 from brats.metrics import REGIONS
@@ -23,8 +24,9 @@ from brats.patches import PATCH_SIZE
 from brats.provenance import header, software_versions, source_commit
 from config import TrainConfig, parse, to_dict
 from engine import runs
-from engine.dataset import num_batches
+from engine.dataset import steps_per_epoch
 from engine.devices import describe_device, mixed_precision_policy, training_compilation
+from engine.logs import TrainingLog, check_tensorboard
 from engine.schedules import build_optimizer, build_schedule
 from engine.training import train_epoch, validate
 from engine.weights import load_weights
@@ -32,15 +34,17 @@ from losses import ClassImbalanceLoss, SoftDice
 from model import build_resunet
 
 # Settings that a resumed run may change.
-CHANGEABLE = {"patches", "run_dir", "epochs", "weights", "resume", "overwrite"}
+CHANGEABLE = {"patches", "run_dir", "epochs", "weights", "resume", "overwrite", "tensorboard"}
 
 
 def main(argv=None):
     """Runs the training with the given command line arguments."""
     config = parse(TrainConfig, argv, __doc__)
+    if config.tensorboard:
+        check_tensorboard()
     extraction = read_settings(config.patches)
     readers = {split: PatchReader(config.patches, split) for split in ("train", "validation")}
-    steps = steps_per_epoch(config, len(readers["train"]))
+    steps = steps_per_epoch(len(readers["train"]), config.batch_size, config.steps_per_epoch)
     keras.utils.set_random_seed(config.seed)
     if config.mixed_precision:
         keras.config.set_dtype_policy(mixed_precision_policy())
@@ -65,33 +69,16 @@ def main(argv=None):
     else:
         runs.clear(config.run_dir)
         runs.write_record(config.run_dir, record)
+    log = None
+    if config.tensorboard:
+        log = TrainingLog(config.run_dir, history, steps, model, readers["validation"])
     for epoch in range(len(history), config.epochs):
-        with tqdm(total=steps, desc=f"epoch {epoch + 1}", leave=False, disable=None) as bar:
-            row = train_epoch(
-                model, readers["train"], config.batch_size, steps, config.seed, epoch, bar.update
-            )
-        row |= validate(model, readers["validation"], config.batch_size)
-        history.append({"epoch": epoch + 1} | row)
+        history.append(run_epoch(config, model, readers, steps, epoch, log))
         start = time.perf_counter()
         runs.write_epoch(config.run_dir, model, history)
+        write_learning_curves(Path(config.run_dir) / runs.CURVES, history)
         print_epoch(history[-1], config.epochs, state_s=time.perf_counter() - start)
     print(f"Finished {len(history)} epochs; the best network is {Path(config.run_dir) / runs.BEST}")
-
-
-def steps_per_epoch(config, num_patches):
-    """Returns the number of batches in an epoch.
-
-    Raises:
-        InputError: If there are no patches, or fewer batches than asked for.
-    """
-    most = num_batches(num_patches, config.batch_size)
-    if not most or (config.steps_per_epoch or 0) > most:
-        raise InputError(
-            f"{config.patches} has {num_patches} training patches, {most} batches of "
-            f"{config.batch_size}; --steps-per-epoch is {config.steps_per_epoch or 'all'}. Ask "
-            "for fewer, or extract more patches."
-        )
-    return config.steps_per_epoch or most
 
 
 def resume(config, extraction):
@@ -122,6 +109,23 @@ def build_compiled(config, steps):
         jit_compile=training_compilation(),
     )
     return model
+
+
+def run_epoch(config, model, readers, steps, epoch, log):
+    """Trains and validates for one epoch, and logs it; returns its row of the history."""
+    batch_size = config.batch_size
+
+    def note(loss):
+        bar.update()
+        if log:
+            log.add_step(loss)
+
+    with tqdm(total=steps, desc=f"epoch {epoch + 1}", leave=False, disable=None) as bar:
+        row = train_epoch(model, readers["train"], batch_size, steps, config.seed, epoch, note)
+    row = {"epoch": epoch + 1} | row | validate(model, readers["validation"], batch_size)
+    if log:
+        log.add_epoch(row)
+    return row
 
 
 def print_header(record, readers, steps, num_finished):

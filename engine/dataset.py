@@ -9,12 +9,34 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from brats.errors import InputError
+
 BATCHES_AHEAD = 4  # Read while the network is at work.
 
 
 def num_batches(num_patches, batch_size):
     """Returns how many batches hold all patches, the last one perhaps not full."""
     return -(-num_patches // batch_size)
+
+
+def steps_per_epoch(num_patches, batch_size, wanted=None):
+    """Returns the number of batches in an epoch.
+
+    Args:
+        num_patches: Training patches, int.
+        batch_size: Patches in a batch, int.
+        wanted: Batches asked for, int, or None for all.
+
+    Raises:
+        InputError: If there are no patches, or fewer batches than asked for.
+    """
+    most = num_batches(num_patches, batch_size)
+    if not most or (wanted or 0) > most:
+        raise InputError(
+            f"The patch file has {num_patches} training patches, {most} batches of {batch_size}; "
+            f"--steps-per-epoch is {wanted or 'all'}. Ask for fewer, or extract more patches."
+        )
+    return wanted or most
 
 
 def training_batches(reader, batch_size, num_steps, rng):

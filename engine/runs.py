@@ -1,7 +1,7 @@
 """The run folder: what train.py leaves behind and predict.py starts from.
 
 In: a network, its settings and its history. Out: `config.json`, `history.csv`, `best.keras` and
-`last.keras`, each complete or absent.
+`last.keras`, each complete or absent. `train.py` adds `curves.png` and, if asked, a log.
 """
 
 import json
@@ -15,6 +15,9 @@ RECORD = "config.json"
 HISTORY = "history.csv"
 BEST = "best.keras"
 LAST = "last.keras"
+CURVES = "curves.png"
+LOG = "tensorboard"
+EVENT_FILE = "events.out.tfevents.{}.brats"  # The ending tells ours from those of other programs.
 
 
 def write_record(run_dir, record):
@@ -51,8 +54,10 @@ def check_absent(run_dir):
 
 def clear(run_dir):
     """Removes the files of an earlier run, so that none is taken for the next one's."""
-    for name in (RECORD, HISTORY, BEST, LAST):
+    for name in (RECORD, HISTORY, BEST, LAST, CURVES):
         (Path(run_dir) / name).unlink(missing_ok=True)
+    for path in Path(run_dir, LOG).glob(f"*/{EVENT_FILE.format('*')}"):
+        path.unlink()
 
 
 def read_record(run_dir):

@@ -25,7 +25,7 @@ def train_epoch(model, reader, batch_size, num_steps, seed, epoch, on_step=None)
         num_steps: Batches in the epoch, int.
         seed: Seed of the run, int.
         epoch: Number of the epoch, from 0.
-        on_step: Function without arguments, called after every step.
+        on_step: Function of the loss of a step, called after every one.
 
     Returns:
         Dict of the mean loss, the metrics, the learning rate of the first step, the optimizer's
@@ -46,7 +46,7 @@ def train_epoch(model, reader, batch_size, num_steps, seed, epoch, on_step=None)
                 "The run folder holds the last finished epoch. Lower --learning-rate."
             )
         if on_step:
-            on_step()
+            on_step(float(loss))
 
     batches = training_batches(reader, batch_size, num_steps, rng)
     scores, wait_s, step_s = _run(model, model.train_on_batch, batches, check)

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.dataset import num_batches, read_ahead, training_batches, validation_batches
+from brats.errors import InputError
+from engine.dataset import (
+    num_batches,
+    read_ahead,
+    steps_per_epoch,
+    training_batches,
+    validation_batches,
+)
 
 
 class MemoryReader:
@@ -44,6 +51,17 @@ def one_pass(num_patches, batch_size, rng, num_steps=None):
 )
 def test_the_last_batch_may_be_short(num_patches, batch_size, expected):
     assert num_batches(num_patches, batch_size) == expected
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [(None, 3), (3, 3), (1, 1)])
+def test_an_epoch_has_all_batches_or_as_many_as_asked_for(wanted, expected):
+    assert steps_per_epoch(9, 4, wanted) == expected
+
+
+@pytest.mark.parametrize(("num_patches", "wanted"), [(0, None), (9, 4)])
+def test_an_epoch_of_more_batches_than_there_are_is_refused(num_patches, wanted):
+    with pytest.raises(InputError, match=rf"{num_patches} training patches, .* batches of 4"):
+        steps_per_epoch(num_patches, 4, wanted)
 
 
 @given(st.integers(1, 30), st.integers(1, 7), st.integers(0, 1000))

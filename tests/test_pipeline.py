@@ -113,6 +113,16 @@ def resumed_dir(patch_files, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def logged_dir(patch_files, tmp_path_factory):
+    """A run of one epoch with a log, resumed with it to a second."""
+    pytest.importorskip("tensorboard", reason="needs requirements-tensorboard.txt")
+    folder = tmp_path_factory.mktemp("runs") / "logged"
+    run_train(patch_files["2017"], folder, "--epochs", "1", "--tensorboard")
+    run_train(patch_files["2017"], folder, "--epochs", "2", "--resume", "--tensorboard")
+    return folder
+
+
+@pytest.fixture(scope="module")
 def predictions(run_dir, cohorts, tmp_path_factory):
     """The output folder for each cohort; each run was trained on four of its five cases."""
     outputs = {naming: tmp_path_factory.mktemp("predictions") / naming for naming in NAMINGS}
@@ -138,7 +148,13 @@ def test_extraction_writes_12_patches_per_case_and_how_they_were_made(naming, pa
 
 
 def test_training_writes_its_record_its_history_and_two_networks(run_dir, patch_files):
-    assert names(run_dir, "") == ["best.keras", "config.json", "history.csv", "last.keras"]
+    assert names(run_dir, "") == [
+        "best.keras",
+        "config.json",
+        "curves.png",
+        "history.csv",
+        "last.keras",
+    ]
     record = read_record(run_dir)
     assert record["settings"]["base_filters"] == 4
     assert record["settings"]["steps_per_epoch"] == 3
@@ -175,6 +191,36 @@ def test_a_resumed_run_says_with_what_it_went_on(resumed_dir):
     assert record["settings"]["epochs"] == 1
     assert (resumed["after_epoch"], resumed["settings"]["epochs"]) == (1, 2)
     assert resumed["versions"] == record["versions"] and "extraction" not in resumed
+
+
+def test_a_run_with_a_log_ends_with_the_weights_of_one_without(run_dir, logged_dir):
+    for expected, weight in zip(last_weights(run_dir), last_weights(logged_dir), strict=True):
+        np.testing.assert_array_equal(weight, expected)
+
+
+def test_the_log_has_every_step_and_epoch_once(logged_dir):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    history = rows(logged_dir / "history.csv")
+    for split, prefix in (("train", ""), ("validation", "val_")):
+        log = EventAccumulator(str(logged_dir / "tensorboard" / split)).Reload()
+        for tag, column in (("loss/epochs", "loss"), ("soft_dice/core", "dice_core")):
+            expected = [(row["epoch"], float(row[prefix + column])) for row in history]
+            found = [(str(point.step), point.value) for point in log.Scalars(tag)]
+            assert found == [(epoch, pytest.approx(value)) for epoch, value in expected]
+        if split == "train":
+            assert [point.step for point in log.Scalars("loss/steps")] == [1, 2, 3, 4, 5, 6]
+        else:
+            assert [picture.step for picture in log.Images("patches")] == [1, 2]
+
+
+def test_a_log_without_its_package_is_refused_before_any_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "engine.event_file", None)
+    absent = str(tmp_path / "absent")
+    arguments = ["--tensorboard", "--patches", absent, "--run-dir", absent]
+    assert exit_code(lambda: train.main(arguments)) == 1
+    assert "--tensorboard needs the package" in only_line(capsys)
+    assert not (tmp_path / "absent").exists()
 
 
 def test_the_settings_reach_the_network_its_loss_and_its_optimizer():

@@ -1,0 +1,108 @@
+"""The TensorBoard log of a run: losses of steps, rows of the history, pictures of patches.
+
+In: a network in training and the patches to validate it on. Out: the runs `train` and `validation`
+in the folder `tensorboard` of the run folder; the same tag in both, so that their curves share a
+chart.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from brats.errors import InputError
+from brats.metrics import REGIONS
+from brats.patch_pictures import choose_patches, draw_patches
+from engine.devices import build_predictor
+from engine.runs import LOG
+
+SHARED_TAGS = {"loss": "loss/epochs"} | {f"dice_{name}": f"soft_dice/{name}" for name in REGIONS}
+# For each run, the columns of the history that it shows, and under which tag.
+TAGS = {
+    "train": SHARED_TAGS
+    | {"learning_rate": "learning_rate", "wait_s": "seconds/waiting", "step_s": "seconds/steps"},
+    "validation": {f"val_{column}": tag for column, tag in SHARED_TAGS.items()}
+    | {"validation_s": "seconds/validation"},
+}
+STEPS, PATCHES = "loss/steps", "patches"
+POINTS_PER_EPOCH = 100  # At most, of the losses of steps; each is the mean since the one before.
+
+
+def check_tensorboard():
+    """Checks that the package `tensorboard` is installed.
+
+    Raises:
+        InputError: If it is not; names the line that installs it.
+    """
+    try:
+        import engine.event_file  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"--tensorboard needs the package {error.name}, which is not installed. Run "
+            "`pip install -r requirements-tensorboard.txt`, or leave the flag out."
+        ) from error
+
+
+class TrainingLog:
+    """Writes the log of a run, which goes on after the epochs that are finished.
+
+    What lies beyond them, from a run that was killed, is removed. Epochs that were not logged are
+    taken from the history, without a picture.
+
+    Args:
+        run_dir: Run folder.
+        history: List of one dict per finished epoch, of numbers or text.
+        num_steps: Steps in an epoch, int.
+        model: The network in training, images `(N, H, W, 4)` to probabilities.
+        validation: Reader of the validation patches; where there are none, nothing is drawn.
+
+    Raises:
+        OSError: If the folder cannot be written to.
+    """
+
+    def __init__(self, run_dir, history, num_steps, model, validation):
+        from engine.event_file import EventFile  # Needs an optional install.
+
+        def keeps(tag, step):
+            return step <= len(history) * (num_steps if tag == STEPS else 1)
+
+        self._files = {
+            name: EventFile(Path(run_dir, LOG, name), _scalars(history, tags), keeps)
+            for name, tags in TAGS.items()
+            if name == "train" or len(validation)
+        }
+        self._num_steps, self._step = num_steps, num_steps * len(history)
+        self._losses = []
+        self._predict = build_predictor(lambda: model)
+        self._patches = choose_patches(validation)
+
+    def add_step(self, loss):
+        """Takes up the loss of a step, a float."""
+        self._step += 1
+        self._losses.append(loss)
+        is_last = self._step % self._num_steps == 0
+        if is_last or len(self._losses) * POINTS_PER_EPOCH >= self._num_steps:
+            self._files["train"].add_scalars([(STEPS, self._step, np.mean(self._losses))])
+            self._losses.clear()
+
+    def add_epoch(self, row):
+        """Adds a row of the history, and what the network now says of the patches.
+
+        Nothing here draws a random number: training is the same without a log.
+        """
+        for name, file in self._files.items():
+            file.add_scalars(_scalars([row], TAGS[name]))
+        images, classes = self._patches
+        if len(images):
+            predicted = np.asarray(self._predict(images.astype(np.float32))).argmax(axis=-1)
+            picture = draw_patches(images, classes, predicted)
+            self._files["validation"].add_picture(PATCHES, row["epoch"], picture)
+
+
+def _scalars(history, tags):
+    """Returns `(tag, epoch, value)` of every column with a tag, where a row has a value."""
+    return [
+        (tag, int(row["epoch"]), float(row[column]))
+        for row in history
+        for column, tag in tags.items()
+        if row.get(column) not in (None, "")
+    ]
