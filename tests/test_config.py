@@ -245,3 +245,22 @@ def test_unknown_setting_alone_is_refused():
 def test_nothing_asked_for_is_ignored_on_resume(ignored):
     with pytest.raises(ValueError, match=f"--resume .* does not go with --{next(iter(ignored))}"):
         TrainConfig(resume=True, **ignored)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--score-only", "--flips"], "--score-only predicts nothing; it does not go with --flips"),
+        (["--score-only", "--weights", "a"], "does not go with --weights"),
+        (["--weights", "a.keras", "--run-dir", "b"], "--weights takes the place of --run-dir"),
+        (["--min-lesion-voxels", "-1"], "expected a whole number of at least 0"),
+    ],
+)
+def test_prediction_takes_no_flag_that_would_be_ignored(flags, message, capsys):
+    with pytest.raises(SystemExit):
+        parse(PredictConfig, flags)
+    assert message in capsys.readouterr().err
+
+
+def test_several_runs_may_be_named():
+    assert parse(PredictConfig, ["--run-dir", "a", "b"]).run_dir == ("a", "b")

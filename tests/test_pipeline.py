@@ -515,6 +515,26 @@ def test_a_folder_of_predictions_is_one_methods(run_dir, cohorts, tmp_path, caps
     assert (output / "scores.csv").read_bytes() == before
 
 
+def test_two_runs_are_averaged_over_the_cases_that_neither_has_seen(
+    run_dir, cohorts, predictions, tmp_path
+):
+    twin = tmp_path / "twin"
+    shutil.copytree(run_dir, twin)
+    record = json.loads((twin / "config.json").read_text())
+    split = record["extraction"]["split"]
+    seen = set(split["train"])
+    moved = split["train"].pop()
+    (twin / "config.json").write_text(json.dumps(record))
+    run_predict(cohorts["2017"], tmp_path / "both", "--run-dir", str(run_dir), str(twin))
+    unseen = names(tmp_path / "both", ".nii.gz")
+    assert moved in seen and not seen & {name.removesuffix(".nii.gz") for name in unseen}
+    record = json.loads((tmp_path / "both" / "config.json").read_text())
+    assert record["networks"] == [f"{folder}/best.keras" for folder in (run_dir, twin)]
+    for name in unseen:  # Twice the same network.
+        expected = read_image(predictions["2017"] / name)[0]
+        np.testing.assert_array_equal(read_image(tmp_path / "both" / name)[0], expected)
+
+
 def test_a_damaged_record_of_predictions_is_told(run_dir, cohorts, tmp_path, capsys):
     (tmp_path / "config.json").write_text("{")
     assert exit_code(lambda: run_predict(cohorts["2017"], tmp_path, "--run-dir", str(run_dir))) == 1
