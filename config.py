@@ -13,6 +13,7 @@ ANY = ("any value", lambda value: True)
 COUNT = ("a whole number of at least 1", lambda value: value >= 1)
 POSITIVE = ("a number above 0", lambda value: 0 < value < float("inf"))
 FRACTION = ("a number of at least 0 and below 1", lambda value: 0 <= value < 1)
+INDICES = ("whole numbers of at least 0", lambda value: all(item >= 0 for item in value))
 SEED = ("a whole number of at least 0 and below 2**32", lambda value: 0 <= value < 2**32)
 CLASS_WEIGHTS = (
     "four numbers above 0",
@@ -120,6 +121,9 @@ class PredictConfig(Settings):
         (), "ids of the cases; default: all that the run was not trained on, or all with --weights"
     )
     batch_size: int = setting(2, "slices in a batch", COUNT)
+    slices: tuple[int, ...] = setting(
+        (), "axial slices to draw, from 0; default: the one with most predicted tumor", INDICES
+    )
     full_slices: bool = setting(False, "predict whole slices instead of boxes around the brain")
     overwrite: bool = setting(False, "replace existing segmentations")
 

@@ -1,8 +1,8 @@
 """Segments cases with a trained network, slice by slice, back into NIfTI volumes.
 
 In: the run folder --run-dir (or --weights) and case folders under --data-root. Out, in --output:
-<case>.nii.gz in the geometry and label values of the input, figures/<case>-<slice>.png, and,
-where there is ground truth, scores.csv and summary.csv.
+<case>.nii.gz in the geometry and label values of the input, figures/<case>-*.png, and, where there
+is ground truth, scores.csv, summary.csv and scores.png.
 
     python predict.py --run-dir runs/default --data-root data/brats --output predictions
 """
@@ -24,8 +24,10 @@ from brats.errors import InputError, exit_code
 from brats.files import read_table
 from brats.metrics import METRICS, REGIONS
 from brats.normalization import normalize_case
+from brats.orientation import check_axial_slices
 from brats.patch_file import check_agreement
 from brats.patches import PATCH_SIZE
+from brats.plots import write_score_boxes
 from brats.provenance import header, software_versions, source_commit
 from brats.segmentations import check_output, network_digest, write_record, write_segmentation
 from brats.volumes import crop_window, read_case
@@ -70,7 +72,7 @@ def main(argv=None):
             if written.rows:
                 dice = "".join(f"  {row['region']} {row['dice']:.3f}" for row in written.rows)
                 progress.write(f"{written.rows[0]['case']}  Dice{dice}")
-    print_summary(read_table(Path(config.output) / "summary.csv"))
+    show_scores(Path(config.output))
     print(
         f"Wrote {len(cases)} segmentations, such as {written.segmentation}, and pictures such as "
         f"{written.picture}"
@@ -138,17 +140,20 @@ def segment_cases(model, cases, config):
     in_boxes = None if config.full_slices else build_predictor(lambda: background_network(model))
 
     def segment(case, raw, channels):
+        check_axial_slices(case.id, raw.volumes[0], raw.geometry, config.slices)
         classes = predict_volume(predict, channels, config.batch_size, multiple, in_boxes)
-        return case, raw, classes
+        return case, raw, classes, config.slices
 
     segmented = (segment(*prepared) for prepared in read_ahead(map(prepare_case, cases), 1))
     return write_behind(segmented, lambda result: write_segmentation(config.output, *result))
 
 
-def print_summary(summary):
-    """Prints the mean of every metric per region, where there are scores."""
+def show_scores(output):
+    """Draws the scores and prints the mean of every metric per region, where there are any."""
+    summary = read_table(output / "summary.csv")
     if not summary:
         return
+    write_score_boxes(output / "scores.png", read_table(output / "scores.csv"))
     print(f"Mean over {summary[0]['cases']} cases" + "".join(f"{name:>13}" for name in METRICS))
     for region in REGIONS:
         means = [float(row["mean"]) for row in summary if row["region"] == region]
@@ -156,7 +161,5 @@ def print_summary(summary):
 
 
 if __name__ == "__main__":
-    advice = (
-        "Finished cases are kept: name the others with --cases, or start again with --overwrite."
-    )
+    advice = "Finished cases are kept: name others with --cases, or start again with --overwrite."
     sys.exit(exit_code(main, advice))

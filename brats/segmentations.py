@@ -1,7 +1,7 @@
-"""What a prediction leaves on disk: a label volume, a picture and scores per case.
+"""What a prediction leaves on disk: a label volume, pictures and scores per case.
 
 In: the predicted classes of a case. Out, in one folder, which is one network's: config.json,
-<case>.nii.gz, figures/<case>-<slice>.png and, where there is ground truth, rows of scores.csv and
+<case>.nii.gz, figures/<case>-*.png and, where there is ground truth, rows of scores.csv and
 summary.csv.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from brats.cases import classes_to_labels
 from brats.errors import InputError
-from brats.figures import largest_tumor_slice, remove_pictures, write_overlays
+from brats.figures import write_pictures
 from brats.files import make_writable_folder, write_json
 from brats.metrics import score_case, write_scores
 from brats.volumes import write_volume
@@ -26,7 +26,7 @@ class Written:
 
     Attributes:
         segmentation: Path of the label volume.
-        picture: Path of the picture.
+        picture: Path of the first picture.
         rows: Scores, a list of dicts; empty without ground truth.
     """
 
@@ -99,14 +99,15 @@ def _check_same_network(output, digest):
         )
 
 
-def write_segmentation(output, case, raw, classes):
-    """Writes the volume and the picture of a case, and its scores where there is ground truth.
+def write_segmentation(output, case, raw, classes, slices=()):
+    """Writes the volume and the pictures of a case, and its scores where there is ground truth.
 
     Args:
         output: Path of the folder to write to.
         case: A `Case`.
         raw: The `RawCase`.
         classes: Predicted class indices, uint8 `(Z, Y, X)`.
+        slices: Indices of the axial slices to draw, see `write_pictures`.
 
     Returns:
         A `Written`.
@@ -116,12 +117,7 @@ def write_segmentation(output, case, raw, classes):
     """
     segmentation = segmentation_path(output, case)
     write_volume(segmentation, classes_to_labels(classes, case.scheme), raw.geometry)
-    index = largest_tumor_slice(classes)
-    picture = Path(output) / "figures" / f"{case.id}-{index}.png"
-    remove_pictures(picture.parent, case.id)
-    reference = raw.classes[index] if raw.classes is not None else None
-    title = f"{case.id}, slice {index}"
-    write_overlays(picture, title, raw.volumes[0][index], classes[index], reference)
+    picture = write_pictures(Path(output) / "figures", case.id, raw, classes, slices)
     rows = score_case(case.id, classes, raw.classes) if raw.classes is not None else []
     if rows:
         write_scores(Path(output), rows)
