@@ -14,6 +14,7 @@ COUNT = ("a whole number of at least 1", lambda value: value >= 1)
 POSITIVE = ("a number above 0", lambda value: 0 < value < float("inf"))
 FRACTION = ("a number of at least 0 and below 1", lambda value: 0 <= value < 1)
 NOT_NEGATIVE = ("a whole number of at least 0", lambda value: value >= 0)
+INDICES = ("whole numbers of at least 0", lambda value: all(item >= 0 for item in value))
 SEED = ("a whole number of at least 0 and below 2**32", lambda value: 0 <= value < 2**32)
 CLASS_WEIGHTS = (
     "four numbers above 0",
@@ -134,6 +135,9 @@ class PredictConfig(Settings):
         0, "enhancing tumor of fewer voxels in a case becomes necrosis", NOT_NEGATIVE
     )
     probabilities: bool = setting(False, "also write the probability of each class of tumor")
+    slices: tuple[int, ...] = setting(
+        (), "axial slices to draw, from 0; default: the one with most predicted tumor", INDICES
+    )
     score_only: bool = setting(
         False, "score the segmentations in --output, of any tool, and predict nothing"
     )
@@ -146,7 +150,7 @@ class PredictConfig(Settings):
         changed = {name for name, default in defaults.items() if getattr(self, name) != default}
         if self.weights and "run_dir" in changed:
             raise ValueError("--weights takes the place of --run-dir; give one of them.")
-        ignored = changed - {"data_root", "output", "cases", "score_only"}
+        ignored = changed - {"data_root", "output", "cases", "slices", "score_only"}
         if self.score_only and ignored:
             raise ValueError(
                 f"--score-only predicts nothing; it does not go with {_flags(ignored)}."

@@ -1,8 +1,9 @@
 """Segments cases with a trained network, slice by slice, back into NIfTI volumes.
 
 In: the run folder --run-dir (or --weights) and case folders under --data-root. Out, in --output:
-<case>.nii.gz in the geometry and label values of the input, figures/<case>-<slice>.png, and,
-where there is ground truth, scores.csv and summary.csv.
+<case>.nii.gz in the geometry and label values of the input, pictures in figures/, report.html and,
+where there is ground truth, scores.csv, summary.csv and scores.png. With --score-only, the
+segmentations are there already.
 
     python predict.py --run-dir runs/default --data-root data/brats --output predictions
 """
@@ -21,7 +22,13 @@ from tqdm import tqdm
 
 from brats.cases import find_cases, select_cases
 from brats.errors import InputError, exit_code
-from brats.evaluation import Failed, score_segmentation, select_scorable
+from brats.evaluation import (
+    Failed,
+    draw_scores,
+    read_case_to_draw,
+    score_segmentation,
+    select_scorable,
+)
 from brats.files import read_table
 from brats.metrics import describe_summary
 from brats.postprocessing import postprocess
@@ -44,7 +51,7 @@ def main(argv=None):
     found = find_cases(config.data_root, need_segmentation=False)
     if config.score_only:
         cases, models = select_scorable(config.output, found, config.cases), []
-        results = (score_segmentation(config.output, case) for case in cases)
+        results = (score_segmentation(config.output, case, config.slices) for case in cases)
     else:
         paths, trained_on = (
             ([config.weights], ()) if config.weights else find_networks(config.run_dir)
@@ -57,6 +64,7 @@ def main(argv=None):
     summary = read_table(Path(config.output) / "summary.csv")
     if summary:
         print(describe_summary(summary))
+    draw_scores(config.output)
     failures = {failure.case_id: failure.reason for failure in failed}
     report = write_report(config.output, found, failures)
     print(f"Segmentations, scores and pictures are in {config.output}; look at {report}")
@@ -82,9 +90,12 @@ def segment(config, cases, paths, models):
         classes = postprocess(
             classes, config.fill_holes, config.min_lesion_voxels, config.min_enhancing_voxels
         )
-        return write_segmentation(config.output, case, raw, classes, probabilities)
+        return write_segmentation(config.output, case, raw, classes, probabilities, config.slices)
 
-    return segment_cases(segment, cases, write)
+    def read(case):
+        return read_case_to_draw(case, config.slices)
+
+    return segment_cases(segment, cases, write, read)
 
 
 def software():

@@ -1,8 +1,8 @@
 """Judging segmentations: scores against ground truth, and pictures.
 
 In: the classes of a case, or a folder of label volumes that any tool has written. Out, in the
-folder: figures/<case>-<slice>.png and, where there is ground truth, rows of scores.csv and
-summary.csv.
+folder: figures/<case>-*.png and, where there is ground truth, rows of scores.csv and summary.csv,
+and scores.png.
 """
 
 from dataclasses import dataclass
@@ -10,8 +10,10 @@ from pathlib import Path
 
 from brats.cases import EXTENSIONS, labels_to_classes, select_cases
 from brats.errors import InputError
-from brats.figures import largest_tumor_slice, remove_pictures, write_overlays
-from brats.metrics import score_case, write_scores
+from brats.figures import write_pictures
+from brats.metrics import read_scores, score_case, write_scores
+from brats.orientation import check_axial_slices
+from brats.plots import write_score_boxes
 from brats.volumes import read_case, read_volume
 
 
@@ -22,7 +24,7 @@ class Written:
     Attributes:
         case_id: Id of the case.
         segmentation: Path of the label volume.
-        picture: Path of the picture.
+        picture: Path of the first picture.
         rows: Scores, a list of dicts; empty without ground truth.
     """
 
@@ -79,12 +81,31 @@ def select_scorable(output, cases, ids):
     return scorable if ids else segmented
 
 
-def score_segmentation(output, case):
+def read_case_to_draw(case, slices):
+    """Reads a case, and checks that it has the axial slices that are to be drawn.
+
+    Args:
+        case: A `Case`.
+        slices: Indices of axial slices, see `brats.orientation`.
+
+    Returns:
+        A `RawCase`.
+
+    Raises:
+        InputError: If a file cannot be read, or there is no such slice; names the case.
+    """
+    raw = read_case(case)
+    check_axial_slices(case.id, raw.volumes[0], raw.geometry, slices)
+    return raw
+
+
+def score_segmentation(output, case, slices=()):
     """Scores the segmentation of a case that is in a folder, whatever tool it comes from.
 
     Args:
         output: Path of the folder; the scores and the picture are written there, too.
         case: A `Case` with ground truth.
+        slices: Indices of the axial slices to draw, see `write_pictures`.
 
     Returns:
         A `Written`, or a `Failed` if a file of the case cannot be read.
@@ -96,7 +117,7 @@ def score_segmentation(output, case):
     try:
         if not path.exists():
             raise InputError(f"Case {case.id} has no segmentation {path}.")
-        raw = read_case(case)
+        raw = read_case_to_draw(case, slices)
         labels, geometry = read_volume(path)
         if labels.shape != raw.classes.shape or not geometry.is_close_to(raw.geometry):
             raise InputError(
@@ -109,17 +130,18 @@ def score_segmentation(output, case):
         write_scores(Path(output), case.id, [])
         reason = str(error)
         return Failed(case.id, reason if str(path) in reason else f"{path}: {reason}")
-    return write_evaluation(output, case, raw, classes)
+    return write_evaluation(output, case, raw, classes, slices)
 
 
-def write_evaluation(output, case, raw, classes):
-    """Writes the picture of a case, and its scores where there is ground truth.
+def write_evaluation(output, case, raw, classes, slices=()):
+    """Writes the pictures of a case, and its scores where there is ground truth.
 
     Args:
         output: Path of the folder to write to.
         case: A `Case`.
         raw: The `RawCase`.
         classes: Predicted class indices, uint8 `(Z, Y, X)`.
+        slices: Indices of the axial slices to draw, see `write_pictures`.
 
     Returns:
         A `Written`.
@@ -127,15 +149,21 @@ def write_evaluation(output, case, raw, classes):
     Raises:
         OSError: If a file cannot be written.
     """
-    index = largest_tumor_slice(classes)
-    picture = Path(output) / "figures" / f"{case.id}-{index}.png"
-    remove_pictures(picture.parent, case.id)
-    reference = raw.classes[index] if raw.classes is not None else None
-    title = f"{case.id}, slice {index}"
-    write_overlays(picture, title, raw.volumes[0][index], classes[index], reference)
+    picture = write_pictures(Path(output) / "figures", case.id, raw, classes, slices)
     rows = []
     if raw.classes is not None:
         spacing_mm = raw.geometry.spacing_mm[::-1]  # (z, y, x), as the arrays.
         rows = score_case(case.id, classes, raw.classes, spacing_mm)
         write_scores(Path(output), case.id, rows)
     return Written(case.id, segmentation_path(output, case), picture, rows)
+
+
+def draw_scores(output):
+    """Draws the box plots of a folder's scores, where there are any, as scores.png.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    rows = read_scores(Path(output))
+    if rows:
+        write_score_boxes(Path(output) / "scores.png", rows)

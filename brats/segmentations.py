@@ -93,8 +93,8 @@ def _check_same_method(output, method):
         )
 
 
-def write_segmentation(output, case, raw, classes, probabilities=None):
-    """Writes the volume and the picture of a case, and its scores where there is ground truth.
+def write_segmentation(output, case, raw, classes, probabilities=None, slices=()):
+    """Writes the volume and the pictures of a case, and its scores where there is ground truth.
 
     Args:
         output: Path of the folder to write to.
@@ -102,6 +102,7 @@ def write_segmentation(output, case, raw, classes, probabilities=None):
         raw: The `RawCase`.
         classes: Predicted class indices, uint8 `(Z, Y, X)`.
         probabilities: Of every class, float32 `(Z, Y, X, C)`, or None.
+        slices: Indices of the axial slices to draw, see `write_pictures`.
 
     Returns:
         A `Written`.
@@ -113,7 +114,7 @@ def write_segmentation(output, case, raw, classes, probabilities=None):
     write_volume(Path(output) / f"{case.id}{EXTENSIONS[0]}", labels, raw.geometry)
     if probabilities is not None:
         write_probabilities(output, case, probabilities, raw.geometry)
-    return write_evaluation(output, case, raw, classes)
+    return write_evaluation(output, case, raw, classes, slices)
 
 
 def write_probabilities(output, case, probabilities, geometry):

@@ -52,13 +52,14 @@ def build_segmenter(networks, batch_size, full_slices=False, flips=False, probab
     return segment
 
 
-def segment_cases(segment, cases, write):
+def segment_cases(segment, cases, write, read=read_case):
     """Reads, segments and writes cases; the next is read and the last written meanwhile.
 
     Args:
         segment: Function of `build_segmenter`.
         cases: List of `Case`s.
         write: Function of a `Case`, its `RawCase` and what `segment` returns.
+        read: Function from a `Case` to its `RawCase`.
 
     Returns:
         Iterator over what `write` returns, or a `Failed` where the case cannot be read, in order.
@@ -67,8 +68,15 @@ def segment_cases(segment, cases, write):
         OSError: What `write` raises; all cases before are written.
     """
 
+    def prepare(case):
+        try:
+            raw = read(case)
+        except InputError as error:
+            return case, Failed(case.id, str(error)), None
+        return case, raw, normalize_case(raw.volumes, crop_window(raw.volumes, PATCH_SIZE))
+
     def segmented():
-        for case, raw, channels in read_ahead(map(_prepare, cases), 1):
+        for case, raw, channels in read_ahead(map(prepare, cases), 1):
             yield case, raw, None if isinstance(raw, Failed) else segment(channels)
 
     def write_or_pass(result):
@@ -76,11 +84,3 @@ def segment_cases(segment, cases, write):
         return raw if predicted is None else write(case, raw, *predicted)
 
     return write_behind(segmented(), write_or_pass)
-
-
-def _prepare(case):
-    try:
-        raw = read_case(case)
-    except InputError as error:
-        return case, Failed(case.id, str(error)), None
-    return case, raw, normalize_case(raw.volumes, crop_window(raw.volumes, PATCH_SIZE))

@@ -202,6 +202,14 @@ def test_unknown_flag_or_missing_value_ends_with_exit_code_2(arguments, capsys):
     assert arguments[0] in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_a_slice_before_the_first_is_refused(capsys):
+    assert parse(PredictConfig, ["--slices", "60", "0"]).slices == (60, 0)
+    with pytest.raises(SystemExit):
+        parse(PredictConfig, ["--slices", "60", "-1"])
+    message = "--slices is (60, -1); expected whole numbers of at least 0."
+    assert message in capsys.readouterr().err
+
+
 def test_settings_cannot_be_changed_afterwards():
     with pytest.raises(FrozenInstanceError):
         TrainConfig().epochs = 5
@@ -212,7 +220,7 @@ def test_settings_cannot_be_changed_afterwards():
     [
         ExtractConfig(workers=2, validation_fraction=0.25, overwrite=True),
         TrainConfig(class_weights=(1.0, 2.0, 3.0, 4.5), steps_per_epoch=9, weights="w.hdf5"),
-        PredictConfig(cases=("b", "a")),
+        PredictConfig(cases=("b", "a"), slices=(60, 0)),
         PredictConfig(),
     ],
 )

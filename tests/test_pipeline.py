@@ -296,11 +296,26 @@ def test_every_case_has_a_picture_and_a_score_per_region(naming, predictions):
     expected = [(case, region) for case in cases for region in REGIONS]
     assert [(row["case"], row["region"]) for row in scores] == expected
     pictures = names(output / "figures", ".png")
-    assert [picture.rpartition("-")[0] for picture in pictures] == cases
-    for picture in pictures:
-        assert (output / "figures" / picture).read_bytes().startswith(PNG_SIGNATURE)
+    assert [picture.rpartition("-")[0] for picture in pictures] == sorted(2 * cases)
+    assert [name for name in pictures if name.endswith("-modalities.png")] == pictures[1::2]
+    for path in [output / "scores.png", *(output / "figures" / name for name in pictures)]:
+        assert path.read_bytes().startswith(PNG_SIGNATURE)
     report = (output / "report.html").read_text()
     assert re.findall('<tr data-case="([^"]*)"', report) == cases
+
+
+def test_slices_asked_for_are_drawn_and_missing_ones_are_told(cohorts, tmp_path, capsys):
+    network = save_constant_network(tmp_path / "two.keras", class_index=2)
+    arguments = ["--weights", str(network), "--cases", "BraTS-GLI-90001-000", "--slices", "7"]
+    last, beyond = SHAPE[0] - 1, SHAPE[0]
+    run_predict(cohorts["2023"], tmp_path / "out", *arguments, str(last))
+    assert names(tmp_path / "out" / "figures", "") == [
+        f"BraTS-GLI-90001-000-{name}.png" for name in (last, 7, "modalities")
+    ]
+    arguments.append(str(beyond))
+    assert exit_code(lambda: run_predict(cohorts["2023"], tmp_path / "no", *arguments)) == 1
+    assert f"has axial slices 0 to {last}, and no slice {beyond}" in capsys.readouterr().err
+    assert not names(tmp_path / "no", ".nii.gz")
 
 
 def test_the_summary_is_over_the_scores(predictions):

@@ -8,6 +8,7 @@ from brats.cases import find_cases
 from brats.errors import InputError
 from brats.evaluation import Failed
 from brats.normalization import BACKGROUND
+from brats.volumes import read_case
 from engine.segmenting import build_segmenter, segment_cases
 from model import build_resunet
 
@@ -32,7 +33,7 @@ def say(network, slices):
 
 
 # Boxes with random weights, which see far: the margin is 2 and 4 pixels here.
-both_forms = pytest.mark.parametrize(("full_slices", "atol"), [(True, 1e-5), (False, 0.02)])
+both_forms = pytest.mark.parametrize(("full_slices", "atol"), [(True, 1e-5), (False, 0.05)])
 
 
 @both_forms
@@ -66,19 +67,20 @@ def test_classes_are_the_same_without_probabilities(channels):
     assert classes.dtype == with_probabilities.dtype == np.uint8
 
 
-def test_a_case_that_cannot_be_read_fails_in_its_place(cohort, monkeypatch):
+def test_a_case_that_cannot_be_read_fails_in_its_place(cohort):
     cases = find_cases(cohort, need_segmentation=False)
-    read = segment_cases.__globals__["read_case"]
 
     def read_all_but_the_second(case):
         if case is cases[1]:
             raise InputError("torn")
-        return read(case)
+        return read_case(case)
 
-    monkeypatch.setitem(segment_cases.__globals__, "read_case", read_all_but_the_second)
-    results = segment_cases(lambda channels: (channels.shape,), cases, lambda case, *_: case.id)
-    assert list(results) == [
-        cases[0].id,
-        Failed(cases[1].id, "torn"),
-        *(case.id for case in cases[2:]),
-    ]
+    results = segment_cases(
+        lambda channels: (channels.shape,),
+        cases,
+        write=lambda case, raw, shape: (case.id, shape),
+        read=read_all_but_the_second,
+    )
+    failed = Failed(cases[1].id, "torn")
+    written = [(case.id, (20, 160, 144, 4)) for case in cases]
+    assert list(results) == [written[0], failed, *written[2:]]
