@@ -89,12 +89,13 @@ def write_pictures(folder, case_id, raw, classes, slices=()):
 
     remove_pictures(folder, case_id)
     largest = largest_tumor_slice(predicted)
-    paths = [folder / f"{case_id}-{index}.png" for index in slices or (largest,)]
-    for path, index in zip(paths, slices or (largest,), strict=True):
+    slices = slices or (largest,)
+    for index in slices:
         title, (flair, *_), *labels = cut(index)
+        path = folder / f"{case_id}-{index}.png"
         write_overlays(path, title, flair, *labels, pixel_mm=pixel_mm)
     write_modalities(folder / f"{case_id}-modalities.png", *cut(largest), pixel_mm=pixel_mm)
-    return paths[0]
+    return folder / f"{case_id}-{slices[0]}.png"
 
 
 def write_overlays(path, title, flair, predicted, reference=None, pixel_mm=(1.0, 1.0)):
