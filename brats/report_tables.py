@@ -13,6 +13,8 @@ from brats.metrics import REGIONS
 KEYS = ("case", "region", "metric")  # Columns that are no scores.
 STATISTICS = {"std": "SD", "q25": "25 %", "q75": "75 %"}
 UNITS = {"mm", "ml"}
+COUNT = "number"  # The unit of what is called `num_*`.
+FACTS = {"predicted_ml", "reference_ml", "num_lesions"}
 NOTHING = "–"
 
 
@@ -23,8 +25,10 @@ def metric_label(metric):
 
 
 def best_end(metric):
-    """Returns which end of a score is the best: "max", "min" for distances, "" for volumes."""
-    return {"mm": "min", "ml": ""}.get(_split_unit(metric)[1], "max")
+    """Returns which end of a score is the best: "max", "min", or "" for facts of the case."""
+    if metric in FACTS:
+        return ""
+    return "min" if _split_unit(metric)[1] in ("mm", COUNT) else "max"
 
 
 def format_score(metric, text):
@@ -35,7 +39,10 @@ def format_score(metric, text):
         return NOTHING
     if math.isnan(value):
         return NOTHING
-    return f"{value:.1f}" if _split_unit(metric)[1] else f"{value:.3f}"
+    unit = _split_unit(metric)[1]
+    if unit == COUNT:
+        return f"{value:.1f}".removesuffix(".0")
+    return f"{value:.1f}" if unit else f"{value:.3f}"
 
 
 def dice_cards(summary):
@@ -122,7 +129,9 @@ def _score_cell(metric, text):
 
 def _split_unit(metric):
     words, _, unit = metric.rpartition("_")
-    return (words, unit) if unit in UNITS else (metric, "")
+    if unit in UNITS:
+        return words, unit
+    return (metric.removeprefix("num_"), COUNT) if metric.startswith("num_") else (metric, "")
 
 
 def _flatten(settings, prefix=""):

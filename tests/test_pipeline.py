@@ -366,7 +366,12 @@ def test_the_originals_weights_segment_a_case_without_ground_truth(cohorts, fixt
     shutil.copytree(folder, tmp_path / "cases" / folder.name, ignore=images)
     weights = str(fixtures / "resunet_8_filters.hdf5")
     run_predict(tmp_path / "cases", tmp_path / "out", "--weights", weights)
-    assert names(tmp_path / "out", "") == [f"{folder.name}.nii.gz", "config.json", "figures"]
+    assert names(tmp_path / "out", "") == [
+        f"{folder.name}.nii.gz",
+        "config.json",
+        "figures",
+        "report.html",
+    ]
     labels, *_ = read_image(tmp_path / "out" / f"{folder.name}.nii.gz")
     assert labels.any()
 

@@ -252,6 +252,12 @@ def test_settings_of_nested_dicts_are_named_by_their_path(cases, tmp_path):
 def test_labels_ends_and_numbers_of_scores():
     assert metric_label("dice") == "Dice"
     assert metric_label("hausdorff95_mm") == "Hausdorff95 (mm)"
+    assert metric_label("num_missed") == "Missed (number)"
+    assert [best_end(name) for name in ("num_missed", "num_false", "num_lesions")] == [
+        "min",
+        "min",
+        "",
+    ]
     assert [best_end(name) for name in ("lesion_dice", "hausdorff_mm", "predicted_ml")] == [
         "max",
         "min",
@@ -259,6 +265,7 @@ def test_labels_ends_and_numbers_of_scores():
     ]
     assert format_score("dice", "0.12345") == "0.123"
     assert format_score("hausdorff_mm", "373.12866") == "373.1"
+    assert [format_score("num_false", text) for text in ("3", "1.5")] == ["3", "1.5"]
     assert [format_score("dice", text) for text in ("", "nan")] == ["–", "–"]
 
 
