@@ -32,9 +32,7 @@ from brats.normalization import normalize_case
 from brats.patches import PATCH_SIZE
 from brats.segmentations import write_segmentation
 from brats.volumes import crop_window, read_case, read_volume
-from engine.background import background_network
-from engine.devices import box_rounding, build_predictor
-from engine.inference import predict_volume
+from engine.segmenting import build_segmenter
 from engine.weights import load_network
 from model import ResUNet
 
@@ -82,20 +80,14 @@ def time_form(options, case):
     model = load_network(options.network)
     if not isinstance(model, ResUNet):
         raise SystemExit(f"{options.network} is not a residual U-Net of train.py.")
-    predict = build_predictor(lambda: model)
-    in_boxes = build_predictor(lambda: background_network(model))
-    in_boxes = in_boxes if options.only == "boxes" else None
-    multiple = 2 ** model.settings["depth"]
+    segment = build_segmenter([model], options.batch_size, options.only == "full slices")
     # Without ground truth: scores have a benchmark of their own.
     case = dataclasses.replace(case, segmentation=None)
 
     def predict_once():
         raw = read_case(case)
         channels = normalize_case(raw.volumes, crop_window(raw.volumes, PATCH_SIZE))
-        classes = predict_volume(
-            predict, channels, options.batch_size, multiple, in_boxes, box_rounding()
-        )
-        write_segmentation(options.output, case, raw, classes)
+        write_segmentation(options.output, case, raw, *segment(channels))
 
     elapsed, processor = [], []
     for _ in range(options.runs + 1):
