@@ -5,6 +5,7 @@ case noted as a step once its patches are there.
 """
 
 import collections
+import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -41,6 +42,7 @@ def is_extracted(output, settings):
         existing = read_settings(output)
     except (OSError, InputError):
         return False
+    settings = json.loads(json.dumps(settings))  # As the file gives them back.
     return all(existing.get(name) == value for name, value in settings.items())
 
 
