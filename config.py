@@ -64,6 +64,7 @@ class ExtractConfig(Settings):
     dtype: str = setting("float32", "type of the stored images", one_of("float32", "float16"))
     workers: int | None = setting(None, "cases prepared at once; default: one per core", COUNT)
     seed: int = setting(0, "seed of the split and of the patches' places", SEED)
+    resume: bool = setting(False, "go on after the last finished case of an earlier attempt")
     overwrite: bool = setting(False, "replace an existing patch file")
 
 

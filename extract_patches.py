@@ -5,23 +5,26 @@ In: case folders under --data-root. Out: the patch file --output, complete or ab
     python extract_patches.py --data-root data/brats --output data/patches.h5
 """
 
-import collections
 import os
-import shutil
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from brats.cases import CLASSES, find_cases
-from brats.errors import InputError, exit_code
-from brats.files import make_writable_folder
-from brats.patch_file import append_case, creating_patch_file, stored_bytes, write_settings
-from brats.patches import sample_case
+from brats.errors import exit_code
+from brats.extraction import (
+    append_cases,
+    check_free_space,
+    check_output,
+    is_extracted,
+    keep_cases,
+)
+from brats.patch_file import AGREEMENT, SPLITS, laying_out, stored_bytes, write_settings
 from brats.provenance import header, software_versions, source_commit
 from brats.splits import split_cases
+from brats.unfinished import journal_path, resuming
 from config import ExtractConfig, parse, to_dict
 
 # Shares that the original reports for BraTS 2017, in percent, in the order of CLASSES.
@@ -33,59 +36,39 @@ def main(argv=None):
     config = parse(ExtractConfig, argv, __doc__)
     output = Path(config.output)
     cases = find_cases(config.data_root, need_segmentation=True)
-    check_output(output, config.overwrite)
     train, validation = split_cases(cases, config.validation_fraction, config.seed)
-    most_patches = len(cases) * config.patches_per_case
-    check_free_space(output, stored_bytes(most_patches, config.dtype))
     settings = file_settings(config, cases, train, validation)
+    if config.resume and is_extracted(output, settings):
+        journal_path(output).unlink(missing_ok=True)  # A kill may have come between.
+        print(f"{output} is complete: there is nothing to go on with.")
+        return
+    check_output(output, config.overwrite)
+    most_patches = len(cases) * config.patches_per_case
+    size = stored_bytes(most_patches, config.dtype)
+    free = check_free_space(output, size)
     print(
         header(
             "Extracting patches",
             **to_dict(config),
             cases=f"{len(cases)}: {len(train)} to train on, {len(validation)} to validate on",
+            size=f"at most {size / 1e9:.3g} GB, of {free / 1e9:.3g} GB free",
             versions=settings["versions"],
             commit=settings["commit"],
         )
     )
-    with creating_patch_file(output, config.dtype, most_patches) as file:
-        counts = write_cases(file, config, cases, {case.id for case in validation})
-        settings["class_shares"] = (counts / counts.sum()).tolist()
-        write_settings(file, settings)
-        num_patches = {split: len(file[split]["case"]) for split in ("train", "validation")}
+    with resuming(output, AGREEMENT | settings, config.resume) as unfinished:
+        print_attempts(unfinished, len(cases), config.resume)
+        with laying_out(unfinished.path, config.dtype, most_patches) as (file, disk):
+            ids = {case.id for case in validation}
+            counts = write_cases(file, disk, unfinished, config, cases, ids)
+            settings["class_shares"] = (counts / counts.sum()).tolist()
+            write_settings(file, settings)
+            num_patches = {split: len(file[split]["case"]) for split in SPLITS}
     print_class_shares(settings["class_shares"])
     print(
         f"Wrote {num_patches['train']} training and {num_patches['validation']} validation "
         f"patches to {output}"
     )
-
-
-def check_output(output, overwrite):
-    """Checks, before any work is done, that the patch file can and may be written.
-
-    Raises:
-        OSError: If its folder cannot be made or written to.
-        InputError: If it is a folder, or exists and may not be replaced.
-    """
-    make_writable_folder(output.parent)
-    if output.is_dir():
-        raise InputError(f"{output} is a folder. Give the path of a file with --output.")
-    if output.exists() and not overwrite:
-        raise InputError(f"{output} exists. Add --overwrite, or give another --output.")
-
-
-def check_free_space(output, needed):
-    """Checks that the disk has room for the patches before any work is done.
-
-    Raises:
-        InputError: If it has not; gives both sizes.
-    """
-    folder = output.absolute().parent
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise InputError(
-            f"The patches need {needed / 1e9:.3g} GB, and {folder} has {free / 1e9:.3g} GB free. "
-            "Free some, or give another --output, fewer --patches-per-case or --dtype float16."
-        )
 
 
 def file_settings(config, cases, train, validation):
@@ -106,46 +89,46 @@ def file_settings(config, cases, train, validation):
     }
 
 
-def write_cases(file, config, cases, validation_ids):
+def write_cases(file, disk, unfinished, config, cases, validation_ids):
     """Writes the patches of every case, in order, and returns the voxels of each class."""
 
-    def sample(index):
-        # A generator of its own, so that a case's patches depend on no other case's.
-        rng = np.random.default_rng([config.seed, index])
-        return sample_case(cases[index], config.patches_per_case, rng)
+    def split_of(case):
+        return "validation" if case.id in validation_ids else "train"
 
-    counts = np.zeros(len(CLASSES), dtype=np.int64)
-    workers = config.workers or os.cpu_count()
-    progress = tqdm(in_order(sample, range(len(cases)), workers), "cases", len(cases), unit="case")
-    for index, patches in enumerate(progress):
-        case = cases[index]
-        split = "validation" if case.id in validation_ids else "train"
-        append_case(file[split], index, patches)
-        counts += patches.class_counts
-        if len(patches.centers) < config.patches_per_case:
-            progress.write(
-                f"{case.id} has {len(patches.centers)} admissible centers; took them all "
-                f"instead of {config.patches_per_case}."
-            )
-    return counts
+    keep_cases(file, disk, unfinished.steps, cases, split_of)
+    added = append_cases(
+        file,
+        disk,
+        unfinished,
+        cases,
+        split_of,
+        config.patches_per_case,
+        config.seed,
+        config.workers or os.cpu_count(),
+    )
+    num_kept = len(unfinished.steps)
+    with tqdm(total=len(cases), initial=num_kept, desc="cases", unit="case") as progress:
+        for case, num_patches in added:
+            progress.update()
+            if num_patches < config.patches_per_case:
+                progress.write(
+                    f"{case.id} has {num_patches} admissible centers; took them all "
+                    f"instead of {config.patches_per_case}."
+                )
+    return np.sum([step["class_counts"] for step in unfinished.steps], axis=0)
 
 
-def in_order(function, items, workers):
-    """Yields `function(item)` for every item, in order, with `workers` threads at work ahead.
-
-    At most `workers` results wait, so memory does not grow with the number of items.
-    """
-    with ThreadPoolExecutor(workers) as pool:
-        pending = collections.deque()
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) > workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+def print_attempts(unfinished, num_cases, resume):
+    """Prints what becomes of an earlier attempt, if there was one."""
+    if unfinished.steps:
+        print(f"Going on: {len(unfinished.steps)} of {num_cases} cases are done.")
+    elif resume:
+        print("There is nothing to go on with: starting with the first case.")
+    elif unfinished.num_replaced:
+        print(
+            f"Replacing an unfinished file of {unfinished.num_replaced} cases; --resume would "
+            "have gone on with it."
+        )
 
 
 def print_class_shares(shares):
@@ -156,4 +139,4 @@ def print_class_shares(shares):
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main, "No patch file was written: start again."))
+    sys.exit(exit_code(main, "Finished cases are kept: go on with --resume."))

@@ -9,6 +9,8 @@ segmentations are there already.
 """
 
 import sys
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 try:
@@ -34,7 +36,7 @@ from brats.metrics import describe_summary
 from brats.postprocessing import postprocess
 from brats.provenance import header, software_versions, source_commit
 from brats.report import write_report
-from brats.segmentations import check_output, file_digest, write_record, write_segmentation
+from brats.segmentations import file_digest, find_unfinished, write_record, write_segmentation
 from config import PredictConfig, parse, to_dict
 from engine.devices import describe_device
 from engine.networks import find_networks, read_network
@@ -51,6 +53,7 @@ def main(argv=None):
     found = find_cases(config.data_root, need_segmentation=False)
     if config.score_only:
         cases, models = select_scorable(config.output, found, config.cases), []
+        num_left = len(cases)
         results = (score_segmentation(config.output, case, config.slices) for case in cases)
     else:
         paths, trained_on = (
@@ -58,9 +61,11 @@ def main(argv=None):
         )
         cases = cases_to_predict(config, found, trained_on)
         models = [read_network(path, build_resunet) for path in paths]
-        results = segment(config, cases, paths, models)
+        results, num_left = segment(config, cases, paths, models)
     print_header(config, cases, models)
-    failed = follow(results, len(cases))
+    if num_left < len(cases):
+        print(f"{len(cases) - num_left} are done already; --overwrite would segment them again.")
+    failed = follow(results, num_left)
     summary = read_table(Path(config.output) / "summary.csv")
     if summary:
         print(describe_summary(summary))
@@ -76,12 +81,15 @@ def main(argv=None):
 
 
 def segment(config, cases, paths, models):
-    """Checks and describes the output folder; returns the iterator that segments the cases."""
+    """Checks and describes the output folder; returns the results, and their number."""
     method = {"networks": [file_digest(path) for path in paths]}
     method |= {name: getattr(config, name) for name in METHOD}
-    check_output(config.output, cases, config.overwrite, method)
+    output, slices = config.output, config.slices
+    missing, unjudged = find_unfinished(
+        output, cases, config.overwrite, method, config.probabilities, slices
+    )
     record = {"networks": list(map(str, paths)), "method": method, "settings": to_dict(config)}
-    write_record(config.output, record | software())
+    write_record(output, record | software())
     segment = build_segmenter(
         models, config.batch_size, config.full_slices, config.flips, config.probabilities
     )
@@ -90,12 +98,11 @@ def segment(config, cases, paths, models):
         classes = postprocess(
             classes, config.fill_holes, config.min_lesion_voxels, config.min_enhancing_voxels
         )
-        return write_segmentation(config.output, case, raw, classes, probabilities, config.slices)
+        return write_segmentation(output, case, raw, classes, probabilities, slices, method)
 
-    def read(case):
-        return read_case_to_draw(case, config.slices)
-
-    return segment_cases(segment, cases, write, read)
+    read = partial(read_case_to_draw, slices=slices)
+    judged = (score_segmentation(output, case, slices) for case in unjudged)
+    return chain(judged, segment_cases(segment, missing, write, read)), len(missing + unjudged)
 
 
 def software():
@@ -150,7 +157,4 @@ def follow(results, num_cases):
 
 
 if __name__ == "__main__":
-    advice = (
-        "Finished cases are kept: name the others with --cases, or start again with --overwrite."
-    )
-    sys.exit(exit_code(main, advice))
+    sys.exit(exit_code(main, "Finished cases are kept: start again to go on with the others."))

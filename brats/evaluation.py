@@ -10,7 +10,7 @@ from pathlib import Path
 
 from brats.cases import EXTENSIONS, labels_to_classes, select_cases
 from brats.errors import InputError
-from brats.figures import write_pictures
+from brats.figures import modalities_path, write_pictures
 from brats.metrics import read_scores, score_case, write_scores
 from brats.orientation import check_axial_slices
 from brats.plots import write_score_boxes
@@ -100,11 +100,11 @@ def read_case_to_draw(case, slices):
 
 
 def score_segmentation(output, case, slices=()):
-    """Scores the segmentation of a case that is in a folder, whatever tool it comes from.
+    """Scores and draws the segmentation of a case in a folder, whatever tool it comes from.
 
     Args:
         output: Path of the folder; the scores and the picture are written there, too.
-        case: A `Case` with ground truth.
+        case: A `Case`; without ground truth its segmentation is drawn only.
         slices: Indices of the axial slices to draw, see `write_pictures`.
 
     Returns:
@@ -119,10 +119,11 @@ def score_segmentation(output, case, slices=()):
             raise InputError(f"Case {case.id} has no segmentation {path}.")
         raw = read_case_to_draw(case, slices)
         labels, geometry = read_volume(path)
-        if labels.shape != raw.classes.shape or not geometry.is_close_to(raw.geometry):
+        shape = raw.volumes[0].shape
+        if labels.shape != shape or not geometry.is_close_to(raw.geometry):
             raise InputError(
                 f"{path} does not lie on the grid of case {case.id}: it has size "
-                f"{labels.shape[::-1]} and {geometry}, the case {raw.classes.shape[::-1]} and "
+                f"{labels.shape[::-1]} and {geometry}, the case {shape[::-1]} and "
                 f"{raw.geometry}. Resample it."
             )
         classes = labels_to_classes(labels, case.scheme)
@@ -134,7 +135,7 @@ def score_segmentation(output, case, slices=()):
 
 
 def write_evaluation(output, case, raw, classes, slices=()):
-    """Writes the pictures of a case, and its scores where there is ground truth.
+    """Writes the scores of a case where there is ground truth, and then its pictures.
 
     Args:
         output: Path of the folder to write to.
@@ -149,13 +150,30 @@ def write_evaluation(output, case, raw, classes, slices=()):
     Raises:
         OSError: If a file cannot be written.
     """
-    picture = write_pictures(Path(output) / "figures", case.id, raw, classes, slices)
     rows = []
     if raw.classes is not None:
         spacing_mm = raw.geometry.spacing_mm[::-1]  # (z, y, x), as the arrays.
         rows = score_case(case.id, classes, raw.classes, spacing_mm)
         write_scores(Path(output), case.id, rows)
+    picture = write_pictures(Path(output) / "figures", case.id, raw, classes, slices)
     return Written(case.id, segmentation_path(output, case), picture, rows)
+
+
+def is_evaluated(output, case, slices=()):
+    """Returns whether `write_evaluation` came to its end after the segmentation was written.
+
+    Args:
+        output: Path of the folder.
+        case: A `Case` with a segmentation in it.
+        slices: Indices of the axial slices that have to be drawn; none for any.
+    """
+    figures = Path(output) / "figures"
+    last = modalities_path(figures, case.id)
+    if not last.exists() or last.stat().st_mtime < segmentation_path(output, case).stat().st_mtime:
+        return False
+    drawn = all((figures / f"{case.id}-{index}.png").exists() for index in slices)
+    scored = {row["case"] for row in read_scores(Path(output))} if case.segmentation else {case.id}
+    return drawn and case.id in scored
 
 
 def draw_scores(output):

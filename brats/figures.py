@@ -87,15 +87,20 @@ def write_pictures(folder, case_id, raw, classes, slices=()):
         at_slice = None if reference is None else reference[index]
         return title, [image[index] for image in images], predicted[index], at_slice
 
-    remove_pictures(folder, case_id)
     largest = largest_tumor_slice(predicted)
-    slices = slices or (largest,)
-    for index in slices:
+    paths = {index: folder / f"{case_id}-{index}.png" for index in slices or (largest,)}
+    for index, path in paths.items():
         title, (flair, *_), *labels = cut(index)
-        path = folder / f"{case_id}-{index}.png"
         write_overlays(path, title, flair, *labels, pixel_mm=pixel_mm)
-    write_modalities(folder / f"{case_id}-modalities.png", *cut(largest), pixel_mm=pixel_mm)
-    return folder / f"{case_id}-{slices[0]}.png"
+    last = modalities_path(folder, case_id)
+    remove_pictures(folder, case_id, keep={*paths.values(), last})
+    write_modalities(last, *cut(largest), pixel_mm=pixel_mm)
+    return next(iter(paths.values()))
+
+
+def modalities_path(folder, case_id):
+    """Returns the path of the picture of a case that is written last."""
+    return folder / f"{case_id}-modalities.png"
 
 
 def write_overlays(path, title, flair, predicted, reference=None, pixel_mm=(1.0, 1.0)):
@@ -146,10 +151,10 @@ def write_modalities(path, title, images, predicted, reference=None, pixel_mm=(1
     _write_panels(path, title, rows, pixel_mm, *SHEET_PANEL)
 
 
-def remove_pictures(folder, case_id):
+def remove_pictures(folder, case_id, keep=()):
     """Removes the pictures of a case that an earlier prediction left, perhaps of other slices."""
     for path in folder.glob("*.png"):
-        if re.fullmatch(rf"{re.escape(case_id)}-(\d+|modalities)", path.stem):
+        if re.fullmatch(rf"{re.escape(case_id)}-(\d+|modalities)", path.stem) and path not in keep:
             path.unlink()
 
 

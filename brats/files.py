@@ -30,14 +30,33 @@ def replacing(path):
     make_writable_folder(path.parent)
     temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
-        yield temporary
-        temporary.replace(path)
+        with naming(path, temporary):
+            yield temporary
+            temporary.replace(path)
+    finally:
+        # On a disk that has become read-only, the error that says so is under way.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path, *temporary):
+    """Names the final path in an error of the system that a temporary file met with.
+
+    Args:
+        path: Final path.
+        *temporary: Paths that are written to instead.
+
+    Raises:
+        OSError: With a sentence that names `path`.
+    """
+    try:
+        yield
     except OSError as error:
-        if error.errno is None:  # One of ours, with a sentence of its own.
+        # Without a number it is one of ours, with a sentence of its own.
+        if error.errno is None or error.filename and Path(error.filename) not in temporary:
             raise
         raise OSError(f"Cannot write {path}: {os.strerror(error.errno)}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def make_writable_folder(folder):

@@ -15,6 +15,7 @@ import numpy as np
 from brats.cases import CLASSES, MODALITIES
 from brats.errors import InputError
 from brats.files import replacing
+from brats.layout_file import LayoutFile
 from brats.normalization import NORMALIZATION
 from brats.patches import PATCH_SIZE, cut_patch
 from brats.volumes import PUBLISHED_SHAPE, PUBLISHED_WINDOW
@@ -53,6 +54,29 @@ def creating_patch_file(path, dtype, num_patches=0):
     Raises:
         OSError: If the file cannot be written; names the path.
     """
+    with replacing(path) as temporary, laying_out(temporary, dtype, num_patches) as (file, _):
+        yield file
+
+
+@contextlib.contextmanager
+def laying_out(path, dtype, num_patches=0):
+    """Lays a patch file out from its first byte, in a new file or over an unfinished one.
+
+    The same calls put the same bytes in the same places. So the patches in an unfinished file stay
+    where they are if its cases are given to `keep_case` first, in their order; all else is written
+    again.
+
+    Args:
+        path: Path of the file.
+        dtype: Type of the stored images, "float32" or "float16".
+        num_patches: Patches to reserve disk space for, int; what is not needed is given back.
+
+    Yields:
+        `(file, disk)`: the open `h5py.File` and the `LayoutFile` below it.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
     patch = (PATCH_SIZE, PATCH_SIZE)
     shapes = {
         "images": ((*patch, len(MODALITIES)), dtype),
@@ -60,20 +84,25 @@ def creating_patch_file(path, dtype, num_patches=0):
         "case": ((), "int32"),
         "center": ((3,), "int32"),
     }
-    with replacing(path) as temporary:
-        with h5py.File(temporary, "w") as file, _emptied_on_error(temporary):
-            _reserve(temporary, stored_bytes(num_patches, dtype))
-            for split in SPLITS:
-                for name, (shape, kind) in shapes.items():
-                    # One patch is one chunk, so that a random read touches nothing else.
-                    chunk = (1, *shape) if len(shape) > 1 else (4096, *shape)
-                    file.create_dataset(
-                        f"{split}/{name}", (0, *shape), kind, chunks=chunk, maxshape=(None, *shape)
-                    )
-            yield file
-            file.flush()
-            size = file.id.get_filesize()
-        os.truncate(temporary, size)
+    with LayoutFile(path) as disk:
+        try:
+            _reserve(disk, stored_bytes(num_patches, dtype))
+            with h5py.File(disk, "w") as file, disk.muted_after_error():
+                for split in SPLITS:
+                    for name, (shape, kind) in shapes.items():
+                        # One patch is one chunk, so that a random read touches nothing else.
+                        chunk = (1, *shape) if len(shape) > 1 else (4096, *shape)
+                        file.create_dataset(
+                            f"{split}/{name}",
+                            (0, *shape),
+                            kind,
+                            chunks=chunk,
+                            maxshape=(None, *shape),
+                        )
+                yield file, disk
+            disk.check()
+        finally:
+            os.truncate(path, disk.end)
 
 
 def stored_bytes(num_patches, dtype):
@@ -81,28 +110,14 @@ def stored_bytes(num_patches, dtype):
     return num_patches * PATCH_SIZE**2 * (len(MODALITIES) * np.dtype(dtype).itemsize + 1)
 
 
-@contextlib.contextmanager
-def _emptied_on_error(path):
-    """Empties a file that HDF5 is about to close, if the block raises.
-
-    HDF5 flushes on closing, and crashes the process if the disk is full: this makes room.
-    """
-    try:
-        yield
-    except BaseException:
-        os.truncate(path, 0)
-        raise
-
-
-def _reserve(path, num_bytes):
+def _reserve(file, num_bytes):
     """Reserves disk space, where the system can: faster to write to, and surely there."""
     if num_bytes and hasattr(os, "posix_fallocate"):
-        with open(path, "rb+") as file:
-            try:
-                os.posix_fallocate(file.fileno(), 0, num_bytes)
-            except OSError as error:
-                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
-                    raise
+        try:
+            os.posix_fallocate(file.fileno(), 0, num_bytes)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                raise
 
 
 def append_case(group, case_index, patches):
@@ -113,19 +128,50 @@ def append_case(group, case_index, patches):
         case_index: Index of the case in the attribute `cases` of the file.
         patches: A `CasePatches`.
     """
-    start = len(group["case"])
-    stop = start + len(patches.centers)
-    for name in ("images", "labels", "case", "center"):
-        group[name].resize(stop, axis=0)
+    start = _add_places(group, case_index, patches.centers + patches.origin)
     for name, volume in (("images", patches.channels), ("labels", patches.classes)):
         dataset = group[name]
         for index, center in enumerate(patches.centers, start):
             patch = cut_patch(volume, center).astype(dataset.dtype, order="C", copy=False)
-            chunk = (index,) + (0,) * patch.ndim
-            # Past HDF5's cache of chunks, so that a full disk raises here and not on closing.
-            dataset.id.write_direct_chunk(chunk, np.ascontiguousarray(patch))
+            _write_patch(dataset, index, np.ascontiguousarray(patch))
+
+
+def keep_case(disk, group, case_index, centers):
+    """Appends a case whose patches an unfinished file holds in their places already.
+
+    Args:
+        disk: The `LayoutFile` of the file.
+        group: The `h5py.Group` of the split.
+        case_index: Index of the case in the attribute `cases` of the file.
+        centers: The centers that `append_case` has stored, int `(K, 3)`.
+
+    Raises:
+        InputError: If the unfinished file ends before the patches.
+    """
+    start = _add_places(group, case_index, np.asarray(centers))
+    for dataset in (group["images"], group["labels"]):
+        nothing = np.empty(dataset.shape[1:], dataset.dtype)
+        with disk.keeping(nothing.nbytes):
+            for index in range(start, len(dataset)):
+                _write_patch(dataset, index, nothing)
+    if disk.end > disk.kept_bytes:
+        raise InputError(f"{disk.path} was cut short. Start again without --resume.")
+
+
+def _add_places(group, case_index, centers):
+    """Makes room for the patches around `centers`, notes them; returns the first one's index."""
+    start = len(group["case"])
+    stop = start + len(centers)
+    for name in ("images", "labels", "case", "center"):
+        group[name].resize(stop, axis=0)
     group["case"][start:stop] = case_index
-    group["center"][start:stop] = patches.centers + patches.origin
+    group["center"][start:stop] = centers
+    return start
+
+
+def _write_patch(dataset, index, patch):
+    # Past HDF5's cache of chunks, so that a full disk raises here and not on closing.
+    dataset.id.write_direct_chunk((index,) + (0,) * patch.ndim, patch)
 
 
 def write_settings(file, settings):

@@ -12,10 +12,10 @@ import numpy as np
 
 from brats.cases import CLASSES, EXTENSIONS, classes_to_labels
 from brats.errors import InputError
-from brats.evaluation import segmentation_path, write_evaluation
+from brats.evaluation import is_evaluated, segmentation_path, write_evaluation
 from brats.files import make_writable_folder, write_json
 from brats.metrics import read_scores
-from brats.volumes import write_volume
+from brats.volumes import read_note, read_volume, write_volume
 
 RECORD = "config.json"
 
@@ -48,18 +48,63 @@ def check_output(output, cases, overwrite, method):
     Raises:
         OSError: If the folder cannot be made or written to.
         InputError: If it holds segmentations or scores of another method, an older version's
-            scores, or segmentations that nobody asked to replace.
+            scores, or segmentations of unknown making that nobody asked to replace.
     """
     make_writable_folder(Path(output))
     _check_same_method(Path(output), method)
     read_scores(Path(output))
     paths = [segmentation_path(output, case) for case in cases]
-    existing = [path for path in paths if path.exists()]
-    if existing and not overwrite:
+    foreign = [path for path in paths if path.exists() and read_note(path) != method_note(method)]
+    if foreign and not overwrite:
         raise InputError(
-            f"{existing[0]} exists, one of {len(existing)}. Add --overwrite, or give another "
+            f"{foreign[0]} exists, one of {len(foreign)}. Add --overwrite, or give another "
             "--output."
         )
+
+
+def method_note(method):
+    """Returns what the segmentations of a method say in their header: a digest of it."""
+    digest = hashlib.sha256(json.dumps(method, sort_keys=True).encode()).hexdigest()
+    return f"method sha256 {digest}"
+
+
+def find_unfinished(output, cases, overwrite, method, probabilities=False, slices=()):
+    """Checks the output folder, and finds what is left to do in it.
+
+    Args:
+        output: As for `check_output`, as are `cases`, `overwrite` and `method`.
+        cases: Cases to be predicted.
+        overwrite: Whether all of them are to be segmented, whatever is there.
+        method: Dict that JSON can hold, of all that labels depend on.
+        probabilities: Whether those of the classes are wanted, too.
+        slices: Indices of the axial slices to draw, see `write_pictures`.
+
+    Returns:
+        `(missing, unjudged)`: the cases to segment, and the segmented ones that have yet to be
+        scored or drawn, because an earlier prediction was ended in between.
+
+    Raises:
+        OSError, InputError: As `check_output`.
+    """
+    check_output(output, cases, overwrite, method)
+    if overwrite:
+        return list(cases), []
+    missing = [case for case in cases if not _is_segmented(output, case, method, probabilities)]
+    segmented = [case for case in cases if case not in missing]
+    return missing, [case for case in segmented if not is_evaluated(output, case, slices)]
+
+
+def _is_segmented(output, case, method, probabilities):
+    path = segmentation_path(output, case)
+    if not path.exists() or read_note(path) != method_note(method):
+        return False
+    paths = [path, *(probability_paths(output, case).values() if probabilities else ())]
+    try:
+        for path in paths:
+            read_volume(path)
+    except (InputError, FileNotFoundError):
+        return False
+    return True
 
 
 def read_record(output):
@@ -93,7 +138,7 @@ def _check_same_method(output, method):
         )
 
 
-def write_segmentation(output, case, raw, classes, probabilities=None, slices=()):
+def write_segmentation(output, case, raw, classes, probabilities=None, slices=(), method=None):
     """Writes the volume and the pictures of a case, and its scores where there is ground truth.
 
     Args:
@@ -103,6 +148,8 @@ def write_segmentation(output, case, raw, classes, probabilities=None, slices=()
         classes: Predicted class indices, uint8 `(Z, Y, X)`.
         probabilities: Of every class, float32 `(Z, Y, X, C)`, or None.
         slices: Indices of the axial slices to draw, see `write_pictures`.
+        method: Dict that JSON can hold, of all that labels depend on; the volume's header says
+            its digest, so that `find_unfinished` can tell it from other tools'.
 
     Returns:
         A `Written`.
@@ -111,7 +158,9 @@ def write_segmentation(output, case, raw, classes, probabilities=None, slices=()
         OSError: If a file cannot be written.
     """
     labels = classes_to_labels(classes, case.scheme)
-    write_volume(Path(output) / f"{case.id}{EXTENSIONS[0]}", labels, raw.geometry)
+    write_volume(
+        Path(output) / f"{case.id}{EXTENSIONS[0]}", labels, raw.geometry, method_note(method)
+    )
     if probabilities is not None:
         write_probabilities(output, case, probabilities, raw.geometry)
     return write_evaluation(output, case, raw, classes, slices)
@@ -133,8 +182,15 @@ def write_probabilities(output, case, probabilities, geometry):
     Raises:
         OSError: If a file cannot be written.
     """
-    folder = Path(output) / "probabilities"
-    make_writable_folder(folder)
-    for index, name in enumerate(CLASSES[1:], 1):
+    for index, path in probability_paths(output, case).items():
         steps = np.round(probabilities[..., index] * 4096) / np.float32(4096)
-        write_volume(folder / f"{case.id}-{name}{EXTENSIONS[0]}", steps, geometry)
+        write_volume(path, steps, geometry)
+
+
+def probability_paths(output, case):
+    """Returns the paths of the probabilities of a case, by index of the class of tumor."""
+    folder = Path(output) / "probabilities"
+    return {
+        index: folder / f"{case.id}-{name}{EXTENSIONS[0]}"
+        for index, name in enumerate(CLASSES[1:], 1)
+    }

@@ -16,6 +16,7 @@ from brats.nifti import check_stored_voxels
 
 PUBLISHED_SHAPE = (155, 240, 240)  # (Z, Y, X) of every BraTS volume to 2023.
 PUBLISHED_WINDOW = (slice(1, 147), slice(29, 221), slice(42, 194))
+NOTE = "ITK_FileNotes"  # ITK's name of the header's field `descrip`.
 
 
 @dataclass(frozen=True)
@@ -151,19 +152,21 @@ def build_image(volume, geometry):
     return image
 
 
-def write_volume(path, volume, geometry):
+def write_volume(path, volume, geometry, note=""):
     """Writes a compressed NIfTI file that is complete or absent, and reads it back.
 
     Args:
         path: Final path, ending in `.nii.gz`.
         volume: Array `(Z, Y, X)`, written in its own dtype.
         geometry: The `Geometry` to write.
+        note: Text for the header's field `descrip`, at most 79 characters of ASCII.
 
     Raises:
         OSError: If the folder is not writable, or the file does not read back as written.
     """
     # Departure: the original drops the geometry, and the challenge's server gives no score.
     image = build_image(volume, geometry)
+    image.SetMetaData(NOTE, note)
     with replacing(path) as temporary:
         try:
             SimpleITK.WriteImage(image, str(temporary), useCompression=True)
@@ -172,6 +175,17 @@ def write_volume(path, volume, geometry):
             raise OSError(f"Cannot write {path}. Is the disk full?") from error
         if not (np.array_equal(written, volume) and written_geometry.is_close_to(geometry)):
             raise OSError(f"{path} does not read back as written. Is the disk full?")
+
+
+def read_note(path):
+    """Returns the text of the header's field `descrip`, "" if the header cannot be read."""
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return ""
+    return reader.GetMetaData(NOTE) if reader.HasMetaDataKey(NOTE) else ""
 
 
 def _widen(first, last, least, size):

@@ -2,10 +2,8 @@
 
 import collections
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import h5py
@@ -37,6 +35,10 @@ def extract(cohort, output, **flags):
     extract_patches.main(arguments(cohort, output, **flags))
     with h5py.File(output, "r") as file:
         return {name: file[name][:].tobytes() for name in DATASETS}
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 def run(command, **kwargs):
@@ -171,19 +173,42 @@ def test_existing_output_is_kept_unless_told_otherwise(cohort, extracted, tmp_pa
     assert read_settings(output) == read_settings(extracted[0])
 
 
-def test_broken_case_leaves_no_file_and_is_named(cohort, tmp_path, capsys):
-    root = tmp_path / "cohort"
+def copy_cases(cohort, root):
+    """Makes a folder of links to the cases of high grade; returns the path of a file of one."""
     for folder in (cohort / "HGG").iterdir():
         (root / folder.name).mkdir(parents=True)
         for path in folder.iterdir():
             (root / folder.name / path.name).symlink_to(path)
-    broken = root / CASE_IDS[1] / f"{CASE_IDS[1]}_t2.nii.gz"
+    return root / CASE_IDS[1] / f"{CASE_IDS[1]}_t2.nii.gz"
+
+
+def test_broken_case_is_named_and_extraction_goes_on_once_it_is_mended(cohort, tmp_path, capsys):
+    root, output = tmp_path / "cohort", tmp_path / "output" / "patches.h5"
+    broken = copy_cases(cohort, root)
+    image = broken.resolve()
     broken.unlink()
     broken.write_text("not an image")
-    output = tmp_path / "output" / "patches.h5"
     assert exit_code(lambda: extract_patches.main(arguments(root, output))) == 1
-    assert f"Error: Cannot read {broken} as a NIfTI image" in capsys.readouterr().err
-    assert list(output.parent.iterdir()) == []
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"Error: Cannot read {broken} as a NIfTI image")
+    assert error.endswith("What was done before is kept: go on with --resume.")
+    assert not output.exists()
+    broken.unlink()
+    broken.symlink_to(image)
+    extract_patches.main([*arguments(root, output), "--resume"])
+    assert "Going on: 1 of 3 cases are done." in capsys.readouterr().out
+    extract_patches.main(arguments(root, tmp_path / "whole.h5"))
+    assert output.read_bytes() == (tmp_path / "whole.h5").read_bytes()
+    assert names(output.parent) == ["patches.h5"]
+
+
+def test_broken_first_case_leaves_nothing(cohort, tmp_path):
+    root, output = tmp_path / "cohort", tmp_path / "output" / "patches.h5"
+    broken = copy_cases(cohort, root).parent.parent / CASE_IDS[0] / f"{CASE_IDS[0]}_t2.nii.gz"
+    broken.unlink()
+    broken.write_text("not an image")
+    assert exit_code(lambda: extract_patches.main(arguments(root, output))) == 1
+    assert names(output.parent) == []
 
 
 def test_full_disk_is_foreseen_with_both_sizes(cohort, tmp_path, monkeypatch, capsys):
@@ -197,27 +222,6 @@ def test_full_disk_is_foreseen_with_both_sizes(cohort, tmp_path, monkeypatch, ca
     assert not output.exists()
     extract_patches.main(arguments(cohort, output, dtype="float16"))  # 24 * 128 * 128 * 9: 3.5 MB
     assert output.exists()
-
-
-def test_an_interrupted_extraction_says_so_and_leaves_nothing(cohort, tmp_path):
-    # Thousands of copies of one case, so that there is work left when the signal comes.
-    root, output = tmp_path / "cohort", tmp_path / "output"
-    source = cohort / "HGG" / CASE_IDS[0]
-    for index in range(2000):
-        folder = root / f"Brats17_COPY_{index}_1"
-        folder.mkdir(parents=True)
-        for path in source.iterdir():
-            name = path.name.replace(source.name, folder.name)
-            (folder / name).symlink_to(path)
-    command = [sys.executable, ROOT / "extract_patches.py", *arguments(root, output / "patches.h5")]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        while process.poll() is None and not any(output.glob(".partial-*")):
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        message = process.communicate(timeout=60)[1].decode()
-    assert process.returncode == 130
-    assert message.endswith("Interrupted. No patch file was written: start again.\n")
-    assert list(output.iterdir()) == []
 
 
 def test_missing_data_is_one_line_and_exit_code_1(tmp_path):

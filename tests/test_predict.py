@@ -1,8 +1,15 @@
 """predict.py with a constant network, and scoring what other tools have written."""
 
 import csv
+import itertools
+import os
+import random
 import re
 import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,6 +18,7 @@ import pytest
 import predict
 from brats.cases import find_cases
 from brats.errors import exit_code
+from brats.metrics import write_scores
 from brats.volumes import read_volume, write_volume
 from model import build_resunet
 
@@ -143,3 +151,141 @@ def test_mending_that_leaves_nothing_is_no_error(cohort, network, tmp_path):
     assert run(cohort, tmp_path, *arguments, "--min-lesion-voxels", "99999999") == 0
     assert not read_volume(tmp_path / f"{case.id}.nii.gz")[0].any()
     assert {row["dice"] for row in table(tmp_path / "scores.csv")} == {"0.0"}
+
+
+def contents(folder):
+    """Returns the bytes of every file in a folder, by relative path."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def two_cases(cohort, network):
+    """The command line for two cases."""
+    ids = [case.id for case in find_cases(cohort, need_segmentation=False)[:2]]
+    return ids, ["--weights", str(network), "--cases", *ids]
+
+
+def interrupt_at(monkeypatch, number):
+    """Ends what runs, as Ctrl-C does, before one of the files gets its name."""
+    replace, count = Path.replace, itertools.count(1)
+
+    def replace_or_stop(path, target):
+        if next(count) == number:
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace_or_stop)
+
+
+def never(*arguments):
+    pytest.fail("The network was run.")
+
+
+def test_interrupted_before_any_of_its_files_it_goes_on_to_the_same_ones(
+    cohort, two_cases, tmp_path, monkeypatch
+):
+    output = tmp_path / "out"
+    assert run(cohort, output, *two_cases[1]) == 0
+    expected = contents(output)
+    # config.json; per case a volume, two tables and two pictures; scores.png and the report.
+    assert len(expected) == 1 + 2 * 3 + 2 + 2
+    # Before the first case's scores, summary and second picture; the second's volume; the report.
+    for number in (3, 4, 6, 7, 13):
+        shutil.rmtree(output)
+        with monkeypatch.context() as patch:
+            interrupt_at(patch, number)
+            assert run(cohort, output, *two_cases[1]) == 130
+        left = contents(output)
+        whole = {name for name in left if left[name] == expected[name]}
+        assert left.keys() - whole <= {"scores.csv", "summary.csv"}  # Of the first case alone.
+        assert left.keys() < expected.keys()
+        assert run(cohort, output, *two_cases[1]) == 0
+        assert contents(output) == expected, number
+
+
+def test_what_is_done_is_told_and_left_alone(cohort, two_cases, tmp_path, monkeypatch, capsys):
+    ids, arguments = two_cases
+    assert run(cohort, tmp_path, *arguments[:2], "--cases", ids[0]) == 0
+    before = (tmp_path / f"{ids[0]}.nii.gz").stat()
+    assert run(cohort, tmp_path, *arguments) == 0
+    assert "1 are done already; --overwrite would segment them again." in capsys.readouterr().out
+    assert (tmp_path / f"{ids[0]}.nii.gz").stat() == before
+    assert {row["case"] for row in table(tmp_path / "scores.csv")} == set(ids)
+    report = (tmp_path / "report.html").read_text()
+    assert re.findall('<tr data-case="([^"]*)"', report) == ids
+    assert run(cohort, tmp_path, *arguments, "--overwrite") == 0
+    assert (tmp_path / f"{ids[0]}.nii.gz").stat() != before
+
+
+@pytest.mark.parametrize("lost", ["a row", "the scores", "the pictures", "an old picture"])
+def test_what_is_missing_of_a_segmented_case_is_made_without_the_network(
+    cohort, two_cases, tmp_path, monkeypatch, lost
+):
+    ids, arguments = two_cases
+    assert run(cohort, tmp_path, *arguments) == 0
+    expected = contents(tmp_path)
+    if lost == "a row":
+        write_scores(tmp_path, ids[1], [])
+    elif lost == "the scores":
+        (tmp_path / "scores.csv").unlink()
+    elif lost == "the pictures":
+        shutil.rmtree(tmp_path / "figures")
+    else:  # As after --overwrite that was ended before the pictures of the new volume.
+        picture = tmp_path / "figures" / f"{ids[1]}-modalities.png"
+        picture.write_text("of the volume before")
+        os.utime(picture, (0, 0))
+    monkeypatch.setattr(predict, "build_segmenter", lambda *settings: never)
+    assert run(cohort, tmp_path, *arguments) == 0
+    assert contents(tmp_path) == expected
+
+
+@pytest.mark.parametrize("damage", ["cut short", "gone", "without probabilities"])
+def test_a_segmentation_that_is_not_whole_is_made_again(cohort, two_cases, tmp_path, damage):
+    ids, arguments = two_cases
+    assert run(cohort, tmp_path, *arguments, "--probabilities") == 0
+    expected = contents(tmp_path)
+    name = f"probabilities/{ids[1]}-edema" if damage.startswith("without") else ids[1]
+    path = tmp_path / f"{name}.nii.gz"
+    if damage == "cut short":
+        path.write_bytes(path.read_bytes()[:-300])
+    else:
+        path.unlink()
+    assert run(cohort, tmp_path, *arguments, "--probabilities") == 0
+    assert contents(tmp_path) == expected
+
+
+def test_a_segmentation_of_another_tool_is_not_taken_for_ours(cohort, two_cases, tmp_path, capsys):
+    ids, arguments = two_cases
+    assert run(cohort, tmp_path, *arguments[:2], "--cases", ids[0]) == 0
+    foreign = tmp_path / f"{ids[1]}.nii.gz"
+    case = find_cases(cohort, need_segmentation=False)[1]
+    shutil.copy(case.segmentation, foreign)
+    before = contents(tmp_path)
+    capsys.readouterr()
+    assert run(cohort, tmp_path, *arguments) == 1
+    assert f"{foreign} exists, one of 1. Add --overwrite" in capsys.readouterr().err
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_prediction_goes_on_to_the_same_files(cohort, two_cases, tmp_path):
+    output = tmp_path / "out"
+    script = Path(predict.__file__)
+    command = [sys.executable, script, "--data-root", cohort, "--output", output, *two_cases[1]]
+    begin = time.monotonic()
+    subprocess.run(command, check=True, capture_output=True)
+    usual_s = time.monotonic() - begin
+    expected, clock = contents(output), random.Random(0)
+    shutil.rmtree(output)
+    for _ in range(10):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            time.sleep(clock.uniform(0.6, 1) * usual_s)
+            process.kill()
+            process.communicate()
+    subprocess.run(command, check=True, capture_output=True)
+    left = {name: value for name, value in contents(output).items() if ".partial-" not in name}
+    assert left == expected

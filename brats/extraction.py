@@ -1,0 +1,165 @@
+"""The extraction, case by case: what it needs, and how it goes on after it was ended.
+
+In: cases, and an unfinished patch file. Out: their patches in it, in the order of the cases, each
+case noted as a step once its patches are there.
+"""
+
+import collections
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from brats.errors import InputError
+from brats.files import make_writable_folder
+from brats.patch_file import append_case, keep_case, read_settings
+from brats.patches import sample_case
+from brats.unfinished import START_ANEW, partial_path
+
+
+def check_output(output, overwrite):
+    """Checks, before any work is done, that the patch file can and may be written.
+
+    Args:
+        output: Path of the patch file.
+        overwrite: Whether an existing one may be replaced.
+
+    Raises:
+        OSError: If its folder cannot be made or written to.
+        InputError: If it is a folder, or exists and may not be replaced.
+    """
+    make_writable_folder(output.parent)
+    if output.is_dir():
+        raise InputError(f"{output} is a folder. Give the path of a file with --output.")
+    if output.exists() and not overwrite:
+        raise InputError(f"{output} exists. Add --overwrite, or give another --output.")
+
+
+def is_extracted(output, settings):
+    """Returns whether a patch file exists that was made with the given settings."""
+    try:
+        existing = read_settings(output)
+    except (OSError, InputError):
+        return False
+    settings = json.loads(json.dumps(settings))  # As the file gives them back.
+    return all(existing.get(name) == value for name, value in settings.items())
+
+
+def check_free_space(output, needed):
+    """Checks that the disk has room for the patches before any work is done.
+
+    What an earlier attempt has left counts as free: it is gone on with, or replaced.
+
+    Args:
+        output: Path of the patch file.
+        needed: Its size in bytes.
+
+    Returns:
+        The free bytes, int.
+
+    Raises:
+        InputError: If they are too few; gives both sizes.
+    """
+    folder, partial = output.absolute().parent, partial_path(output)
+    free = shutil.disk_usage(folder).free
+    if partial.exists():
+        free += partial.stat().st_blocks * 512  # The unit of st_blocks, whatever the disk's.
+    if free < needed:
+        raise InputError(
+            f"The patches need {needed / 1e9:.3g} GB, and {folder} has {free / 1e9:.3g} GB free. "
+            "Free some, or give another --output, fewer --patches-per-case or --dtype float16."
+        )
+    return free
+
+
+def keep_cases(file, disk, steps, cases, split_of):
+    """Gives the cases that an unfinished patch file holds their places.
+
+    Args:
+        file: The `h5py.File`.
+        disk: The `LayoutFile` below it.
+        steps: What `append_cases` has noted of them.
+        cases: List of all `Case`s.
+        split_of: Function from a `Case` to its split.
+
+    Raises:
+        InputError: If a file of such a case has changed since.
+    """
+    for index, (case, step) in enumerate(zip(cases, steps, strict=False)):
+        now, then = file_states(case), step["files"]
+        changed = [path for path in now if now[path] != then.get(path)]
+        if changed:
+            raise InputError(
+                f"{changed[0]} has changed since the patches of case {case.id} were cut. "
+                f"{START_ANEW}"
+            )
+        keep_case(disk, file[split_of(case)], index, np.asarray(step["centers"]).reshape(-1, 3))
+
+
+def append_cases(file, disk, unfinished, cases, split_of, num_patches, seed, workers):
+    """Appends the patches of the cases that an unfinished patch file does not hold yet.
+
+    Args:
+        file: The `h5py.File`.
+        disk: The `LayoutFile` below it.
+        unfinished: The `Unfinished` that the steps are noted in.
+        cases: List of all `Case`s.
+        split_of: Function from a `Case` to its split.
+        num_patches: Patches to draw from each case, int.
+        seed: Seed of the patches' places, int.
+        workers: Cases prepared at once, int.
+
+    Yields:
+        Each `Case` and the number of its patches.
+
+    Raises:
+        InputError: If a case cannot be read.
+        OSError: If a patch cannot be written.
+    """
+
+    def sample(index):
+        # A generator of its own, so that a case's patches depend on no other case's.
+        rng = np.random.default_rng([seed, index])
+        return file_states(cases[index]), sample_case(cases[index], num_patches, rng)
+
+    missing = range(len(unfinished.steps), len(cases))
+    for index, (states, patches) in zip(missing, in_order(sample, missing, workers), strict=True):
+        append_case(file[split_of(cases[index])], index, patches)
+        disk.check()
+        unfinished.add(
+            {
+                "case": cases[index].id,
+                "files": states,
+                "centers": (patches.centers + patches.origin).tolist(),
+                "class_counts": patches.class_counts.tolist(),
+            }
+        )
+        yield cases[index], len(patches.centers)
+
+
+def file_states(case):
+    """Returns size and time of change of each file of a case, by path."""
+    states = {}
+    for path in (*case.images.values(), case.segmentation):
+        status = path.stat()
+        states[str(path)] = [status.st_size, status.st_mtime_ns]
+    return states
+
+
+def in_order(function, items, workers):
+    """Yields `function(item)` for every item, in order, with `workers` threads at work ahead.
+
+    At most `workers` results wait, so memory does not grow with the number of items.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        pending = collections.deque()
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) > workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)

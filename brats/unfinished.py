@@ -1,0 +1,189 @@
+"""A file made in steps, which goes on after the last complete one when its process was killed.
+
+In: the final path, and what the steps depend on. Out: the file under that path once all steps are
+done. Until then there are `.partial-<name>`, and `.partial-<name>.journal` with one line of JSON
+for what the steps depend on and one for every complete step.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import platform
+from pathlib import Path
+
+from brats.errors import InputError
+from brats.files import make_writable_folder, naming
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux; another one after every start.
+GO_ON = "What was done before is kept: go on with --resume."
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # File systems without any.
+START_ANEW = "Start anew, without --resume."
+
+
+class Unfinished:
+    """A file that is being made.
+
+    Attributes:
+        path: Where to write to, a `Path`.
+        steps: The complete steps, a list of values that JSON can hold.
+        num_replaced: Steps of an earlier attempt that is being replaced, int.
+    """
+
+    def __init__(self, path, journal, steps, num_replaced):
+        self.path, self.steps, self.num_replaced = path, steps, num_replaced
+        self._journal = journal
+
+    def add(self, step):
+        """Notes a step, all of whose writes have been made.
+
+        Raises:
+            OSError: If it cannot be noted; the journal is as before.
+        """
+        _append_line(self._journal, step)
+        self.steps.append(step)
+
+
+def partial_path(path):
+    """Returns where a file is written to before it is complete."""
+    path = Path(path)
+    return path.with_name(f".partial-{path.name}")
+
+
+def journal_path(path):
+    """Returns where the steps of a file are noted before it is complete."""
+    path = Path(path)
+    return path.with_name(f".partial-{path.name}.journal")
+
+
+@contextlib.contextmanager
+def resuming(path, settings, resume):
+    """Makes a file in steps, or goes on with one; it appears under `path` if the block succeeds.
+
+    If the block raises, what is written is kept if a step of it is complete, and removed
+    otherwise. What stood under `path` before is untouched.
+
+    Args:
+        path: Final path; its folder is made.
+        settings: Dict that JSON can hold, of all that the steps depend on.
+        resume: Whether to go on after the steps of an earlier attempt, if there was one; otherwise
+            it is replaced.
+
+    Yields:
+        An `Unfinished`, whose file is empty if it has no steps.
+
+    Raises:
+        OSError: If a file cannot be written; names the path.
+        InputError: If another process is writing the file, the earlier attempt had other settings,
+            or the machine was restarted since.
+    """
+    partial, noted = partial_path(path), journal_path(path)
+    make_writable_folder(partial.parent)
+    with naming(path, partial, noted), _locked(noted, path) as journal:
+        unfinished = _begin(partial, journal, settings | {"machine": _machine()}, resume)
+        try:
+            with _telling_to_go_on(unfinished), naming(path, partial):
+                yield unfinished
+                partial.replace(path)
+        finally:
+            if not (unfinished.steps and partial.exists()):
+                # On a disk that has become read-only, the error that says so is under way.
+                with contextlib.suppress(OSError):
+                    partial.unlink(missing_ok=True)
+                    noted.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(noted, path):
+    """Opens the journal for one process alone, until that ends in whatever way."""
+    with open(noted, "ab+", buffering=0) as journal:
+        try:
+            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise _taken(path) from error
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        # The process that had it may have finished and removed it since it was opened.
+        if os.fstat(journal.fileno()).st_nlink == 0:
+            raise _taken(path)
+        yield journal
+
+
+def _taken(path):
+    return InputError(
+        f"{path} is being written by another process. Wait for it, or give another --output."
+    )
+
+
+def _begin(partial, journal, settings, resume):
+    """Returns the earlier attempt if it is to go on, or a new one in its place."""
+    settings = json.loads(json.dumps(settings))  # As the journal gives them back.
+    lines = _read_lines(journal) if partial.exists() else []
+    steps = lines[1:]
+    if resume and steps:
+        _check_same(partial, lines[0], settings)
+        return Unfinished(partial, journal, steps, 0)
+    journal.truncate(0)
+    partial.write_bytes(b"")
+    _append_line(journal, settings)
+    return Unfinished(partial, journal, [], len(steps))
+
+
+def _check_same(partial, begun, settings):
+    """Checks that an attempt was begun with the same settings, in a machine that still runs."""
+    (host, boot), (begun_host, begun_boot) = settings.pop("machine"), begun.pop("machine")
+    if host == begun_host and boot != begun_boot:
+        raise InputError(
+            f"The machine was restarted since {partial} was written, which may lack what was in "
+            f"memory then. {START_ANEW}"
+        )
+    for name in sorted(settings.keys() | begun.keys()):
+        before, now = begun.get(name, "missing"), settings.get(name, "missing")
+        if before != now:
+            raise InputError(
+                f"{partial} was begun with {name} {_short(before)}, not {_short(now)}. Go on as it "
+                "was begun, or start anew, without --resume."
+            )
+
+
+@contextlib.contextmanager
+def _telling_to_go_on(unfinished):
+    """Adds to the message of an error that the complete steps are kept."""
+    try:
+        yield
+    except (InputError, OSError) as error:
+        if not unfinished.steps:
+            raise
+        kind = InputError if isinstance(error, InputError) else OSError
+        raise kind(f"{error} {GO_ON}") from error
+
+
+def _read_lines(journal):
+    """Returns the values of a journal; cuts off a last line that a kill has left torn."""
+    journal.seek(0)
+    complete, newline, _ = journal.read().rpartition(b"\n")
+    journal.truncate(len(complete + newline))
+    return [json.loads(line) for line in complete.splitlines()]
+
+
+def _append_line(journal, value):
+    end = journal.seek(0, os.SEEK_END)
+    line = memoryview(json.dumps(value).encode() + b"\n")
+    try:
+        while line:
+            line = line[journal.write(line) :]
+    except OSError:
+        journal.truncate(end)
+        raise
+
+
+def _machine():
+    """Returns the name of the machine, and what tells this start of it from others."""
+    return platform.node(), BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""
+
+
+def _short(value):
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

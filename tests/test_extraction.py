@@ -1,0 +1,274 @@
+"""An extraction that is killed goes on to the same bytes, and says what it cannot go on with."""
+
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import extract_patches
+from brats import unfinished
+from brats.errors import exit_code
+from brats.layout_file import LayoutFile
+
+ROOT = Path(__file__).parents[1]
+JOURNAL = ".partial-patches.h5.journal"
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def command(root, output, *more):
+    return [
+        *("--data-root", str(root), "--output", str(output), "--patches-per-case", "3"),
+        *("--workers", "1", *more),
+    ]
+
+
+def extract(root, output, *more):
+    """Runs the extraction in this process; returns its exit code."""
+    return exit_code(lambda: extract_patches.main(command(root, output, *more)))
+
+
+def start(root, output, *more):
+    """Starts the extraction in a process of its own."""
+    arguments = [sys.executable, ROOT / "extract_patches.py", *command(root, output, *more)]
+    return subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def die_at(number, root, output):
+    """Runs an extraction with --resume in a child process that is killed at one of its writes.
+
+    Returns:
+        Whether it was killed; False if it makes fewer writes.
+    """
+    child = os.fork()
+    if child == 0:
+        count = itertools.count()
+
+        def deadly(function):
+            def call(*arguments, **named):
+                if next(count) == number:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return function(*arguments, **named)
+
+            return call
+
+        def append_torn(journal, value, append=unfinished._append_line):
+            if next(count) == number:
+                journal.write(b'{"case": "half of a l')
+                os.kill(os.getpid(), signal.SIGKILL)
+            append(journal, value)
+
+        LayoutFile.write = deadly(LayoutFile.write)
+        unfinished._append_line = append_torn
+        Path.replace, Path.unlink = deadly(Path.replace), deadly(Path.unlink)
+        code = exit_code(lambda: extract_patches.main(command(root, output, "--resume")))
+        os._exit(code)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status not in (0, -signal.SIGKILL):
+        raise SystemExit(f"The extraction ended with {status} instead of being killed at {number}.")
+    return status != 0
+
+
+def kill_everywhere(root, folder, stride):
+    """Kills extractions at every write whose number `stride` divides, and resumes each of them.
+
+    It runs in a process without threads, which can be forked.
+    """
+    root, output = Path(root), Path(folder) / "patches.h5"
+    die_at(-1, root, output)
+    expected = output.read_bytes()
+    number = 0
+    while True:
+        output.unlink()
+        was_killed = die_at(number, root, output)
+        is_there = output.exists()
+        die_at(-1, root, output)
+        if is_there and output.read_bytes() != expected or names(output.parent) != ["patches.h5"]:
+            raise SystemExit(f"Killed at write {number}, it left {names(output.parent)}.")
+        if output.read_bytes() != expected:
+            raise SystemExit(f"Killed at write {number}, it was resumed to other bytes.")
+        if not was_killed:
+            print(f"{number} writes")
+            return
+        number += stride
+
+
+@pytest.fixture(scope="module")
+def whole(cohort, tmp_path_factory):
+    """The bytes of the patch file of an extraction that nothing came between."""
+    output = tmp_path_factory.mktemp("whole") / "patches.h5"
+    extract_patches.main(command(cohort, output))
+    return output.read_bytes()
+
+
+@pytest.fixture
+def begun(cohort, tmp_path, monkeypatch, capsys):
+    """The path of a patch file of which two cases are done, in a folder of its own."""
+    output = tmp_path / "output" / "patches.h5"
+    with monkeypatch.context() as patch:
+        steps = iter(range(3))  # The settings, and two cases.
+        append = unfinished._append_line
+
+        def append_or_stop(journal, value):
+            if next(steps, None) is None:
+                raise KeyboardInterrupt
+            append(journal, value)
+
+        patch.setattr(unfinished, "_append_line", append_or_stop)
+        assert extract(cohort, output) == 130
+    capsys.readouterr()
+    assert names(output.parent) == [".partial-patches.h5", JOURNAL]
+    return output
+
+
+@pytest.mark.parametrize(
+    "stride", [pytest.param(9, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)]
+)
+def test_killed_at_a_write_it_is_resumed_to_the_same_bytes(cohort, tmp_path, stride):
+    arguments = f"{str(cohort)!r}, {str(tmp_path)!r}, {stride}"
+    code = f"from tests.test_extraction import kill_everywhere; kill_everywhere({arguments})"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=500
+    )
+    assert result.returncode == 0, result.stderr
+    # Each of four cases has three patches of two arrays and a line; then come 2 * 4 data sets.
+    assert int(result.stdout.splitlines()[-1].split()[0]) > 4 * (3 * 2 + 1) + 8
+
+
+@pytest.mark.parametrize(
+    "num_kills", [pytest.param(2, id="two"), pytest.param(20, id="many", marks=pytest.mark.slow)]
+)
+def test_killed_at_random_moments_it_is_resumed_to_the_same_bytes(
+    cohort, tmp_path, whole, num_kills
+):
+    output, clock = tmp_path / "patches.h5", random.Random(0)
+    begin = time.monotonic()
+    with start(cohort, tmp_path / "timed.h5") as process:
+        assert process.wait(100) == 0
+    usual_s = time.monotonic() - begin
+    for _ in range(num_kills):
+        with start(cohort, output, "--resume") as process:
+            time.sleep(clock.uniform(0.5, 1) * usual_s)
+            process.kill()
+            process.communicate()
+        assert not output.exists() or output.read_bytes() == whole
+    assert extract(cohort, output, "--resume") == 0
+    assert output.read_bytes() == whole
+    assert names(tmp_path) == ["patches.h5", "timed.h5"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_keeps_what_is_done_and_says_how_to_go_on(cohort, tmp_path, number):
+    # Many names of one case, so that there is work left when the signal comes.
+    root, output = tmp_path / "cohort", tmp_path / "output"
+    source = next(cohort.glob("HGG/*"))
+    for index in range(300):
+        folder = root / f"Brats17_COPY_{index}_1"
+        folder.mkdir(parents=True)
+        for path in source.iterdir():
+            (folder / path.name.replace(source.name, folder.name)).symlink_to(path)
+    with start(root, output / "patches.h5") as process:
+        journal = output / JOURNAL
+        while not journal.exists() or len(journal.read_bytes().splitlines()) < 3:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(number)
+        message = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert message.endswith("Interrupted. Finished cases are kept: go on with --resume.\n")
+    assert names(output) == [".partial-patches.h5", JOURNAL]
+    # The disk space that was reserved for the other cases is free again.
+    num_cases = len(journal.read_bytes().splitlines()) - 1
+    partial = output / ".partial-patches.h5"
+    assert partial.stat().st_size < (num_cases + 2) * 3 * 17 * 128**2
+
+
+def test_resumed_it_says_how_many_cases_are_done(cohort, begun, whole, capsys):
+    assert extract(cohort, begun, "--resume") == 0
+    assert "Going on: 2 of 4 cases are done." in capsys.readouterr().out
+    assert begun.read_bytes() == whole
+    assert names(begun.parent) == ["patches.h5"]
+
+
+def test_without_resume_an_unfinished_file_is_replaced_and_said_so(cohort, begun, whole, capsys):
+    assert extract(cohort, begun) == 0
+    message = "Replacing an unfinished file of 2 cases; --resume would have gone on with it."
+    assert message in capsys.readouterr().out
+    assert begun.read_bytes() == whole
+
+
+def test_resume_without_an_earlier_attempt_starts_with_the_first_case(cohort, tmp_path, capsys):
+    assert extract(cohort, tmp_path / "patches.h5", "--resume") == 0
+    assert "There is nothing to go on with: starting with" in capsys.readouterr().out
+
+
+def test_resume_of_a_complete_file_leaves_it_alone(cohort, tmp_path, capsys):
+    output = tmp_path / "patches.h5"
+    assert extract(cohort, output) == 0
+    before = output.stat()
+    assert extract(cohort, output, "--resume") == 0
+    assert f"{output} is complete: there is nothing" in capsys.readouterr().out
+    assert output.stat() == before
+    assert extract(cohort, output, "--resume", "--seed=1") == 1  # Another one's file.
+    assert f"{output} exists. Add --overwrite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--seed=1", "--dtype=float16", "--validation-fraction=0.5"])
+def test_other_settings_are_refused_and_the_unfinished_file_is_kept(cohort, begun, flag, capsys):
+    before = [path.read_bytes() for path in sorted(begun.parent.iterdir())]
+    assert extract(cohort, begun, "--resume", flag) == 1
+    error = capsys.readouterr().err
+    assert f"{begun.parent}/.partial-patches.h5 was begun with " in error
+    assert "or start anew, without --resume." in error
+    assert [path.read_bytes() for path in sorted(begun.parent.iterdir())] == before
+
+
+def test_a_case_that_has_changed_since_is_refused(cohort, begun, capsys):
+    changed = next(cohort.glob("HGG/*_0001_1/*_t2.nii.gz"))
+    times = changed.stat()
+    os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns + 1))
+    try:
+        assert extract(cohort, begun, "--resume") == 1
+    finally:
+        os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert (
+        f"{changed} has changed since the patches of case Brats17_PHAN" in capsys.readouterr().err
+    )
+
+
+def test_an_unfinished_file_that_was_cut_short_is_refused(cohort, begun, capsys):
+    partial = begun.with_name(".partial-patches.h5")
+    os.truncate(partial, partial.stat().st_size // 4)
+    assert extract(cohort, begun, "--resume") == 1
+    assert f"{partial} was cut short. Start" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("host", "code"), [("here", 1), ("elsewhere", 0)])
+def test_after_a_restart_of_its_machine_it_is_refused(
+    cohort, begun, monkeypatch, capsys, host, code
+):
+    # What a machine had in memory when it went down may be missing on its disk.
+    journal = begun.with_name(JOURNAL)
+    text = journal.read_text().replace(unfinished._machine()[0], "here", 1)
+    journal.write_text(text)
+    monkeypatch.setattr(unfinished, "_machine", lambda: (host, "another start"))
+    assert extract(cohort, begun, "--resume") == code
+    told = f"The machine was restarted since {begun.parent}" in capsys.readouterr().err
+    assert told == (code == 1)
+
+
+def test_a_file_that_another_process_is_writing_is_left_to_it(cohort, begun, capsys):
+    with unfinished._locked(begun.with_name(JOURNAL), begun):
+        before = [path.read_bytes() for path in sorted(begun.parent.iterdir())]
+        for flags in ([], ["--resume"]):
+            assert extract(cohort, begun, *flags) == 1
+            assert f"{begun} is being written by another process." in capsys.readouterr().err
+        assert [path.read_bytes() for path in sorted(begun.parent.iterdir())] == before
