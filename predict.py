@@ -22,24 +22,31 @@ except ModuleNotFoundError as error:
     )
 from tqdm import tqdm
 
-from brats.cases import find_cases, select_cases
+from brats.cases import find_cases
 from brats.errors import InputError, exit_code
 from brats.evaluation import (
     Failed,
     draw_scores,
     read_case_to_draw,
+    remove_evaluation,
     score_segmentation,
     select_scorable,
 )
-from brats.files import read_table
+from brats.files import check_outside, read_table
 from brats.metrics import describe_summary
 from brats.postprocessing import postprocess
 from brats.provenance import header, software_versions, source_commit
 from brats.report import write_report
-from brats.segmentations import file_digest, find_unfinished, write_record, write_segmentation
+from brats.segmentations import (
+    file_digest,
+    find_unfinished,
+    read_record,
+    write_record,
+    write_segmentation,
+)
 from config import PredictConfig, parse, to_dict
 from engine.devices import describe_device
-from engine.networks import find_networks, read_network
+from engine.networks import find_networks, read_network, select_unseen
 from engine.segmenting import build_segmenter, segment_cases
 from model import build_resunet
 
@@ -50,8 +57,10 @@ METHOD = ("full_slices", "flips", "fill_holes", "min_lesion_voxels", "min_enhanc
 def main(argv=None):
     """Runs the prediction, or the scoring, with the given command line arguments."""
     config = parse(PredictConfig, argv, __doc__)
+    check_outside("--output", config.output, "--data-root", config.data_root)
     found = find_cases(config.data_root, need_segmentation=False)
     if config.score_only:
+        read_record(config.output)  # Damaged, it is told now.
         cases, models = select_scorable(config.output, found, config.cases), []
         num_left = len(cases)
         results = (score_segmentation(config.output, case, config.slices) for case in cases)
@@ -59,30 +68,33 @@ def main(argv=None):
         paths, trained_on = (
             ([config.weights], ()) if config.weights else find_networks(config.run_dir)
         )
-        cases = cases_to_predict(config, found, trained_on)
+        cases = select_unseen(found, config.cases, trained_on)
         models = [read_network(path, build_resunet) for path in paths]
-        results, num_left = segment(config, cases, paths, models)
+        results, num_left = start_segmenting(config, cases, paths, models)
     print_header(config, cases, models)
     if num_left < len(cases):
         print(f"{len(cases) - num_left} are done already; --overwrite would segment them again.")
-    failed = follow(results, num_left)
+    failures = follow(results, num_left)
+    for case_id in failures:
+        remove_evaluation(config.output, case_id)
+    draw_scores(config.output)
     summary = read_table(Path(config.output) / "summary.csv")
     if summary:
         print(describe_summary(summary))
-    draw_scores(config.output)
-    failures = {failure.case_id: failure.reason for failure in failed}
     report = write_report(config.output, found, failures)
     print(f"Segmentations, scores and pictures are in {config.output}; look at {report}")
-    if failed:
+    if failures:
         raise InputError(
-            f"{len(failed)} of {len(cases)} cases failed, see above: "
-            f"{', '.join(failures)}. The others are done."
+            f"{len(failures)} of {len(cases)} cases failed, see above: {', '.join(failures)}."
         )
 
 
-def segment(config, cases, paths, models):
+def start_segmenting(config, cases, paths, models):
     """Checks and describes the output folder; returns the results, and their number."""
-    method = {"networks": [file_digest(path) for path in paths]}
+    digests = [file_digest(path) for path in paths]
+    if len(set(digests)) < len(digests):
+        raise InputError(f"--run-dir names a network twice: {', '.join(map(str, paths))}.")
+    method = {"networks": digests}
     method |= {name: getattr(config, name) for name in METHOD}
     output, slices = config.output, config.slices
     missing, unjudged = find_unfinished(
@@ -90,7 +102,7 @@ def segment(config, cases, paths, models):
     )
     record = {"networks": list(map(str, paths)), "method": method, "settings": to_dict(config)}
     write_record(output, record | software())
-    segment = build_segmenter(
+    segmenter = build_segmenter(
         models, config.batch_size, config.full_slices, config.flips, config.probabilities
     )
 
@@ -102,7 +114,7 @@ def segment(config, cases, paths, models):
 
     read = partial(read_case_to_draw, slices=slices)
     judged = (score_segmentation(output, case, slices) for case in unjudged)
-    return chain(judged, segment_cases(segment, missing, write, read)), len(missing + unjudged)
+    return chain(judged, segment_cases(segmenter, missing, write, read)), len(missing + unjudged)
 
 
 def software():
@@ -114,46 +126,30 @@ def software():
     }
 
 
-def cases_to_predict(config, found, trained_on):
-    """Returns the cases asked for: by id, or all that no network was trained on."""
-    if config.cases:
-        return select_cases(found, config.cases)
-    unseen = [case for case in found if case.id not in trained_on]
-    if not unseen:
-        raise InputError(
-            f"The network was trained on all {len(found)} cases in {config.data_root}. Name the "
-            "ones to segment with --cases, or give another --data-root."
-        )
-    return unseen
-
-
 def print_header(config, cases, models):
     """Prints what is about to happen, and on what."""
-    parameters = " + ".join(f"{model.count_params():,}" for model in models)
-    print(
-        header(
-            "Scoring segmentations" if config.score_only else "Segmenting cases",
-            **to_dict(config) | {"cases": f"{len(cases)}, from {cases[0].id} to {cases[-1].id}"},
-            **({"parameters": parameters} if models else {}),
-            **software(),
-        ),
-        flush=True,
-    )
+    settings = to_dict(config) | {"cases": f"{len(cases)}, from {cases[0].id} to {cases[-1].id}"}
+    if config.score_only:
+        settings = {name: settings[name] for name in ("data_root", "output", "cases", "slices")}
+    else:
+        settings["parameters"] = " + ".join(f"{model.count_params():,}" for model in models)
+    title = "Scoring segmentations" if config.score_only else "Segmenting cases"
+    print(header(title, **settings, **software()), flush=True)
 
 
 def follow(results, num_cases):
-    """Tells of every case as it is done; returns the `Failed` ones."""
-    failed = []
+    """Tells of every case as it is done; returns why cases failed, by their ids."""
+    failures = {}
     with tqdm(total=num_cases, desc="cases", unit="case") as progress:
         for result in results:
             progress.update()
             if isinstance(result, Failed):
-                failed.append(result)
+                failures[result.case_id] = result.reason
                 progress.write(f"Error: {result.reason}", file=sys.stderr)
             elif result.rows:
                 dice = "".join(f"  {row['region']} {row['dice']:.3f}" for row in result.rows)
                 progress.write(f"{result.case_id}  Dice{dice}")
-    return failed
+    return failures
 
 
 if __name__ == "__main__":

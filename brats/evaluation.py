@@ -10,11 +10,12 @@ from pathlib import Path
 
 from brats.cases import EXTENSIONS, labels_to_classes, select_cases
 from brats.errors import InputError
-from brats.figures import modalities_path, write_pictures
+from brats.figures import modalities_path, remove_pictures, write_pictures
+from brats.files import make_writable_folder
 from brats.metrics import read_scores, score_case, write_scores
 from brats.orientation import check_axial_slices
 from brats.plots import write_score_boxes
-from brats.volumes import read_case, read_volume
+from brats.volumes import describe_grid, read_case, read_volume
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,10 @@ class Written:
 
     Attributes:
         case_id: Id of the case.
-        segmentation: Path of the label volume.
-        picture: Path of the first picture.
         rows: Scores, a list of dicts; empty without ground truth.
     """
 
     case_id: str
-    segmentation: Path
-    picture: Path
     rows: list
 
 
@@ -54,31 +51,43 @@ def segmentation_path(output, case):
 
 
 def select_scorable(output, cases, ids):
-    """Returns the cases to score: those asked for, or all that have what it takes.
+    """Checks a folder before its segmentations are scored, and selects the cases.
 
     Args:
         output: Path of the folder of segmentations.
         cases: List of `Case`s.
         ids: Ids of cases; none for all that have ground truth and a segmentation.
 
+    Returns:
+        List of the cases to score.
+
     Raises:
-        InputError: If a case is unknown, has no ground truth, or no case has a segmentation.
+        OSError: If the folder cannot be written to.
+        InputError: If a case is unknown, has no ground truth, or no case has a segmentation, or
+            the folder holds tables that are not ours.
     """
-    scorable = select_cases(cases, ids) if ids else cases
-    unknown = [case for case in scorable if not case.segmentation]
-    if ids and unknown:
+    make_writable_folder(Path(output))
+    summary = Path(output) / "summary.csv"
+    if not read_scores(Path(output)) and summary.exists():
         raise InputError(
-            f"Case {unknown[0].id} cannot be scored: {unknown[0].folder} has no ground truth. "
-            "Leave it out of --cases."
+            f"{summary} stands there without scores: it is not ours. Move it away, or give "
+            "another --output."
         )
-    scorable = [case for case in scorable if case.segmentation]
-    segmented = [case for case in scorable if segmentation_path(output, case).exists()]
+    chosen = select_cases(cases, ids) if ids else cases
+    unlabelled = [case for case in chosen if not case.segmentation]
+    if ids and unlabelled:
+        raise InputError(
+            f"Case {unlabelled[0].id} cannot be scored: {unlabelled[0].folder} has no ground "
+            "truth. Leave it out of --cases."
+        )
+    labelled = [case for case in chosen if case.segmentation]
+    segmented = [case for case in labelled if segmentation_path(output, case).exists()]
     if not segmented:
         raise InputError(
             f"{output} has no segmentation of a case with ground truth; expected files such as "
             f"{segmentation_path(output, cases[0])}. Give another --output or --data-root."
         )
-    return scorable if ids else segmented
+    return labelled if ids else segmented
 
 
 def read_case_to_draw(case, slices):
@@ -113,25 +122,32 @@ def score_segmentation(output, case, slices=()):
     Raises:
         OSError: If a file cannot be written.
     """
-    path = segmentation_path(output, case)
     try:
-        if not path.exists():
-            raise InputError(f"Case {case.id} has no segmentation {path}.")
         raw = read_case_to_draw(case, slices)
-        labels, geometry = read_volume(path)
-        shape = raw.volumes[0].shape
-        if labels.shape != shape or not geometry.is_close_to(raw.geometry):
-            raise InputError(
-                f"{path} does not lie on the grid of case {case.id}: it has size "
-                f"{labels.shape[::-1]} and {geometry}, the case {shape[::-1]} and "
-                f"{raw.geometry}. Resample it."
-            )
-        classes = labels_to_classes(labels, case.scheme)
+        classes = _read_classes(segmentation_path(output, case), case, raw)
     except InputError as error:
-        write_scores(Path(output), case.id, [])
-        reason = str(error)
-        return Failed(case.id, reason if str(path) in reason else f"{path}: {reason}")
+        return Failed(case.id, str(error))
     return write_evaluation(output, case, raw, classes, slices)
+
+
+def _read_classes(path, case, raw):
+    """Returns the class indices of a segmentation that lies on the grid of its case."""
+    if not path.exists():
+        raise InputError(f"Case {case.id} has no segmentation {path}.")
+    labels, geometry = read_volume(path)
+    if labels.shape != raw.volumes[0].shape or not geometry.is_close_to(raw.geometry):
+        advice = (
+            "Copy the case's geometry" if labels.shape == raw.volumes[0].shape else "Resample it"
+        )
+        raise InputError(
+            f"{path} does not lie on the grid of case {case.id}: it has "
+            f"{describe_grid(labels, geometry)}, the case "
+            f"{describe_grid(raw.volumes[0], raw.geometry)}. {advice}."
+        )
+    try:
+        return labels_to_classes(labels, case.scheme)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def write_evaluation(output, case, raw, classes, slices=()):
@@ -155,8 +171,18 @@ def write_evaluation(output, case, raw, classes, slices=()):
         spacing_mm = raw.geometry.spacing_mm[::-1]  # (z, y, x), as the arrays.
         rows = score_case(case.id, classes, raw.classes, spacing_mm)
         write_scores(Path(output), case.id, rows)
-    picture = write_pictures(Path(output) / "figures", case.id, raw, classes, slices)
-    return Written(case.id, segmentation_path(output, case), picture, rows)
+    write_pictures(Path(output) / "figures", case.id, raw, classes, slices)
+    return Written(case.id, rows)
+
+
+def remove_evaluation(output, case_id):
+    """Removes the scores and the pictures that a case has from an earlier time.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    write_scores(Path(output), case_id, [])
+    remove_pictures(Path(output) / "figures", case_id)
 
 
 def is_evaluated(output, case, slices=()):
@@ -177,11 +203,13 @@ def is_evaluated(output, case, slices=()):
 
 
 def draw_scores(output):
-    """Draws the box plots of a folder's scores, where there are any, as scores.png.
+    """Draws the box plots of a folder's scores as scores.png; removes it where there are none.
 
     Raises:
         OSError: If the file cannot be written.
     """
-    rows = read_scores(Path(output))
+    rows, path = read_scores(Path(output)), Path(output) / "scores.png"
     if rows:
-        write_score_boxes(Path(output) / "scores.png", rows)
+        write_score_boxes(path, rows)
+    else:
+        path.unlink(missing_ok=True)

@@ -9,6 +9,8 @@ import json
 import os
 from pathlib import Path
 
+from brats.errors import InputError
+
 
 @contextlib.contextmanager
 def replacing(path):
@@ -78,6 +80,25 @@ def make_writable_folder(folder):
         raise PermissionError(f"The folder {folder} is not writable. Choose another one.")
 
 
+def check_outside(name, folder, root_name, root):
+    """Checks that what is written to a folder is not found when another is looked through.
+
+    Args:
+        name: What the folder is called, such as its flag.
+        folder: Path of the folder.
+        root_name: What the other is called.
+        root: Path of the other.
+
+    Raises:
+        InputError: If the folder is the other one, or lies in it; names both.
+    """
+    if Path(folder).resolve().is_relative_to(Path(root).resolve()):
+        raise InputError(
+            f"{name} {folder} lies in {root_name} {root}, where it would be taken for a case. "
+            "Give a folder outside of it."
+        )
+
+
 def write_json(path, value):
     """Writes a value that JSON can hold, indented.
 
@@ -85,7 +106,7 @@ def write_json(path, value):
         OSError: If the file cannot be written.
     """
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n")
+        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def write_table(path, rows):
@@ -96,15 +117,22 @@ def write_table(path, rows):
     Raises:
         OSError: If the file cannot be written.
     """
-    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
         writer.writeheader()
         writer.writerows(rows)
 
 
 def read_table(path):
-    """Reads what `write_table` wrote, every value as text; an absent file has no rows."""
+    """Reads what `write_table` wrote, every value as text; an absent file has no rows.
+
+    Raises:
+        InputError: If the file is no table; names it.
+    """
     if not Path(path).exists():
         return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is not a table: {error}. Repair or delete it.") from error

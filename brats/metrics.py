@@ -136,16 +136,31 @@ def read_scores(output):
         Rows of `score_case` with every value as text; none if there is no such file.
 
     Raises:
-        InputError: If the table lacks a metric, as one that an older version wrote.
+        InputError: If the table there is damaged, another version's or another tool's.
     """
-    rows = read_table(output / "scores.csv")
-    missing = [name for name in ("case", "region", *METRICS) if rows and not rows[0].get(name)]
-    if missing:
-        raise InputError(
-            f"{output / 'scores.csv'} has no {', '.join(missing)}: another version wrote it. "
-            "Delete it and score its cases again, or give another --output."
-        )
+    path = output / "scores.csv"
+    advice = "Move it away and score its cases again, or give another --output."
+    rows = read_table(path)
+    for line, row in enumerate(rows, 2):
+        missing = [name for name in ("case", "region", *METRICS) if not row.get(name)]
+        if missing:
+            raise InputError(
+                f"{path} has no {', '.join(missing)} in line {line}: it is damaged, or another "
+                f"version wrote it. {advice}"
+            )
+        if row["region"] not in REGIONS or not all(_is_number(row[name]) for name in METRICS):
+            raise InputError(
+                f"{path} has an unknown region, or a score that is not a number, in line {line}. "
+                f"{advice}"
+            )
     return rows
+
+
+def _is_number(text):
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def write_scores(output, case_id, case_rows):

@@ -43,7 +43,8 @@ def check_stored_voxels(path):
         path: Path of a NIfTI-1 file; one of another kind passes, for ITK to judge.
 
     Raises:
-        InputError: If the file is truncated or damaged, or a value is not finite; names it.
+        InputError: If the file cannot be read, is truncated or damaged, or a value is not finite;
+            names it.
     """
     try:
         layout = _read_layout(path)
@@ -54,6 +55,10 @@ def check_stored_voxels(path):
             _check_finite(path, layout)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"Cannot read {path} as a NIfTI image: {error}.") from error
+    except OSError as error:
+        raise InputError(
+            f"Cannot read {path}: {error.strerror}. Check the file and its permissions."
+        ) from error
     if stored < layout.size:
         raise InputError(
             f"{path} holds {stored} bytes, but its header promises {layout.size}: it was cut "

@@ -83,8 +83,8 @@ def _top(folder, metrics, shown, failures):
     """Returns what stands above the rows of the cases, by its name in the template."""
     summary = read_table(folder / "summary.csv")
     settings = read_record(folder)
-    networks = settings.get("networks", [])
-    network = f", segmented by {' and '.join(networks)}" if networks else ""
+    networks = " and ".join(map(str, settings.get("networks", ())))
+    network = f", segmented by {networks}" if networks else ""
     num_cases = len(shown.keys() - failures.keys())
     cases = f"{num_cases} case" + ("" if num_cases == 1 else "s")
     failed = "".join(

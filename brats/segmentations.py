@@ -108,10 +108,10 @@ def _is_segmented(output, case, method, probabilities):
 
 
 def read_record(output):
-    """Returns what `write_record` wrote, or an empty dict where there is no record.
+    """Returns what `write_record` wrote, or an empty dict where there is no such record.
 
     Raises:
-        InputError: If the record is damaged; names it.
+        InputError: If the file is damaged; names it.
     """
     path = Path(output) / RECORD
     if not path.exists():
@@ -120,16 +120,16 @@ def read_record(output):
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}. Delete it.") from error
-    if not isinstance(record, dict):
-        raise InputError(f"{path} is not a record of predictions. Delete it.")
+    # Other tools have files of that name, too.
+    if not (isinstance(record, dict) and isinstance(record.get("method"), dict)):
+        return {}
     return record
 
 
 def _check_same_method(output, method):
-    record = read_record(output)
-    if not (record or (output / "scores.csv").exists()):
+    if not any((output / name).exists() for name in (RECORD, "scores.csv")):
         return
-    before = record.get("method", {})
+    before = read_record(output).get("method", {})
     different = sorted(name for name in method if before.get(name) != method[name])
     if different:
         raise InputError(

@@ -105,8 +105,8 @@ def read_case(case):
         if volume.shape != volumes[0].shape or not geometry.is_close_to(geometries[0]):
             raise InputError(
                 f"The files of case {case.id} do not lie on one grid: {path.name} has "
-                f"{_grid(volume, geometry)}, {paths[0].name} has "
-                f"{_grid(volumes[0], geometries[0])}. Resample them to one grid."
+                f"{describe_grid(volume, geometry)}, {paths[0].name} has "
+                f"{describe_grid(volumes[0], geometries[0])}. Resample them to one grid."
             )
     classes = None
     if case.segmentation:
@@ -115,6 +115,14 @@ def read_case(case):
         except InputError as error:
             raise InputError(f"Case {case.id}, {case.segmentation}: {error}") from error
     return RawCase(list(volumes[: len(MODALITIES)]), classes, geometries[0])
+
+
+def describe_grid(volume, geometry):
+    """Returns size, spacing, origin and direction of a volume as text, in the order (x, y, z)."""
+    return (
+        f"size {volume.shape[::-1]}, spacing {_numbers(geometry.spacing_mm)} mm, origin "
+        f"{_numbers(geometry.origin_mm)} and direction {_numbers(geometry.direction)}"
+    )
 
 
 def crop_window(volumes, min_size):
@@ -193,13 +201,6 @@ def _widen(first, last, least, size):
     length = min(max(last - first, least), size)
     start = min(max((first + last - length) // 2, 0), size - length)
     return slice(start, start + length)
-
-
-def _grid(volume, geometry):
-    return (
-        f"size {volume.shape[::-1]}, spacing {_numbers(geometry.spacing_mm)} mm, origin "
-        f"{_numbers(geometry.origin_mm)} and direction {_numbers(geometry.direction)}"
-    )
 
 
 def _numbers(values):

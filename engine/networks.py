@@ -1,11 +1,11 @@
-"""Which networks to predict with: those of runs, or a file of weights.
+"""Which networks to predict with: those of runs, or a file of weights; and on which cases.
 
-In: run folders, or the path of a network. Out: paths, networks, and the cases they were trained on.
+In: run folders, or the path of a network. Out: paths, networks, and cases they were not trained on.
 """
 
 from pathlib import Path
 
-from brats.cases import CLASSES, MODALITIES
+from brats.cases import CLASSES, MODALITIES, select_cases
 from brats.errors import InputError
 from brats.patch_file import check_agreement
 from engine.runs import RECORD, best_network_path, read_record
@@ -32,6 +32,28 @@ def find_networks(run_dirs):
         check_agreement(extraction, Path(run_dir) / RECORD)
         trained_on.update(extraction["split"]["train"])
     return [best_network_path(run_dir) for run_dir in run_dirs], trained_on
+
+
+def select_unseen(cases, ids, trained_on):
+    """Selects the cases to predict: those asked for, or all that no network was trained on.
+
+    Args:
+        cases: List of `Case`s.
+        ids: Ids of cases, seen or not; none for all that are unseen.
+        trained_on: Set of ids.
+
+    Raises:
+        InputError: If a case is unknown, or none is left.
+    """
+    if ids:
+        return select_cases(cases, ids)
+    unseen = [case for case in cases if case.id not in trained_on]
+    if not unseen:
+        raise InputError(
+            f"The network was trained on all {len(cases)} cases that were found. Name the ones to "
+            "segment with --cases, or give another --data-root."
+        )
+    return unseen
 
 
 def read_network(path, build_network):

@@ -14,6 +14,7 @@ from brats.files import read_table, write_table
 from brats.metrics import (
     METRICS,
     REGIONS,
+    read_scores,
     region_mask,
     score_case,
     summarize,
@@ -194,7 +195,7 @@ def test_scores_of_an_older_version_are_refused_before_any_work(tmp_path):
     old = [{"case": "b", "region": region, "dice": 1.0} for region in REGIONS]
     write_table(tmp_path / "scores.csv", old)
     before = (tmp_path / "scores.csv").read_bytes()
-    expected = r"scores.csv has no sensitivity, .*num_false: another version wrote it. Delete it"
+    expected = r"scores.csv has no sensitivity, .*num_false in line 2: it is damaged, or another"
     full = np.full(SHAPE, 3, dtype=np.uint8)
     with pytest.raises(InputError, match=expected):
         write_scores(tmp_path, "a", score_case("a", full, full, SPACING_MM))
@@ -202,3 +203,27 @@ def test_scores_of_an_older_version_are_refused_before_any_work(tmp_path):
     with pytest.raises(InputError, match=expected):
         check_output(tmp_path, [], overwrite=True, method={"networks": []})
     assert (tmp_path / "scores.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text[: text.rstrip().rindex(",")], "has no num_false in line 4"),
+        (lambda text: text.replace("core", "Core"), "an unknown region, .* in line 3"),
+        (lambda text: text.replace("1.0", "one", 1), "a score that is not a number, in line 2"),
+        (lambda text: text.replace("1.0", "nan", 1), "a score that is not a number, in line 2"),
+    ],
+)
+def test_a_damaged_table_is_told_with_its_line(damage, message, tmp_path):
+    full = np.full((2, 3, 4), 3, dtype=np.uint8)
+    write_scores(tmp_path, "a", score_case("a", full, full, SPACING_MM))
+    path = tmp_path / "scores.csv"
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(InputError, match=message):
+        read_scores(tmp_path)
+
+
+def test_what_is_no_table_is_told(tmp_path):
+    (tmp_path / "scores.csv").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="scores.csv is not a table"):
+        read_scores(tmp_path)

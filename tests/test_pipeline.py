@@ -545,6 +545,8 @@ def test_two_runs_are_averaged_over_the_cases_that_neither_has_seen(
     seen = set(split["train"])
     moved = split["train"].pop()
     (twin / "config.json").write_text(json.dumps(record))
+    # The same network, but another file: of another day.
+    keras.saving.load_model(run_dir / "best.keras", compile=False).save(twin / "best.keras")
     run_predict(cohorts["2017"], tmp_path / "both", "--run-dir", str(run_dir), str(twin))
     unseen = names(tmp_path / "both", ".nii.gz")
     assert moved in seen and not seen & {name.removesuffix(".nii.gz") for name in unseen}
@@ -553,6 +555,13 @@ def test_two_runs_are_averaged_over_the_cases_that_neither_has_seen(
     for name in unseen:  # Twice the same network.
         expected = read_image(predictions["2017"] / name)[0]
         np.testing.assert_array_equal(read_image(tmp_path / "both" / name)[0], expected)
+
+
+def test_a_run_is_not_averaged_with_itself(run_dir, cohorts, tmp_path, capsys):
+    arguments = ["--run-dir", str(run_dir), str(run_dir)]
+    assert exit_code(lambda: run_predict(cohorts["2017"], tmp_path / "out", *arguments)) == 1
+    assert "--run-dir names a network twice" in only_line(capsys)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_damaged_record_of_predictions_is_told(run_dir, cohorts, tmp_path, capsys):

@@ -94,7 +94,7 @@ def cases(tmp_path):
         case = write_case(tmp_path / "cases" / case_id, GEOMETRY, brain(), reference)
         predict(tmp_path, case, tumor(3), reference)
         cases.append(case)
-    write_record(tmp_path, {"networks": ["runs/<x>"], "settings": {"batch_size": 2}})
+    write_record(tmp_path, {"method": {}, "networks": ["runs/<x>"], "settings": {"batch_size": 2}})
     return cases
 
 
