@@ -55,7 +55,7 @@ class Settings:
 class ExtractConfig(Settings):
     """What extract_patches.py does."""
 
-    data_root: str = setting("data/brats", "folder of the cases, directly or in HGG and LGG")
+    data_root: str = setting("data/brats", "folder of the cases, or of unpacked archives")
     output: str = setting("data/patches.h5", "patch file to write")
     # 146 slices times 3, as published.
     patches_per_case: int = setting(438, "patches to draw from each case", COUNT)
@@ -120,7 +120,7 @@ class PredictConfig(Settings):
         ("runs/default",), "folders of the runs whose networks to use; several are averaged"
     )
     weights: str | None = setting(None, "network to use instead: .keras, or the original's .hdf5")
-    data_root: str = setting("data/brats", "folder of the cases, directly or in HGG and LGG")
+    data_root: str = setting("data/brats", "folder of the cases, or of unpacked archives")
     output: str = setting("predictions", "folder to write to")
     cases: tuple[str, ...] = setting(
         (), "ids of the cases; default: all that no run was trained on, or all with --weights"

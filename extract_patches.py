@@ -52,6 +52,7 @@ def main(argv=None):
             **to_dict(config),
             cases=f"{len(cases)}: {len(train)} to train on, {len(validation)} to validate on",
             size=f"at most {size / 1e9:.3g} GB, of {free / 1e9:.3g} GB free",
+            trained_as_background=settings["trained_as_background"] or "label 0 only",
             versions=settings["versions"],
             commit=settings["commit"],
         )
@@ -75,6 +76,11 @@ def file_settings(config, cases, train, validation):
     """Returns what the patch file says of its making, all but the class shares."""
     return {
         "label_schemes": {case.scheme.name: case.scheme.labels for case in cases},
+        "trained_as_background": {
+            f"label {value} of {case.scheme.name}": f"({meaning})"
+            for case in cases
+            for value, meaning in case.scheme.background.items()
+        },
         "dtype": config.dtype,
         "patches_per_case": config.patches_per_case,
         "seed": config.seed,

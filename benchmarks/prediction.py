@@ -31,7 +31,7 @@ from brats.evaluation import segmentation_path
 from brats.normalization import normalize_case
 from brats.patches import PATCH_SIZE
 from brats.segmentations import write_segmentation
-from brats.volumes import crop_window, read_case, read_volume
+from brats.volumes import crop_window, read_case, read_modalities, read_volume
 from engine.segmenting import build_segmenter
 from engine.weights import load_network
 from model import ResUNet
@@ -103,8 +103,7 @@ def print_table(results, case, folder):
     """Prints a row per form."""
     columns = ("first s", "median s", "least", "most", "CPU s", "peak GB", "changed")
     print(f"{'':<12}" + "".join(f"{name:>10}" for name in columns))
-    images = [read_volume(path)[0] for path in case.images.values()]
-    brain = np.logical_or.reduce([image != 0 for image in images])
+    brain = np.logical_or.reduce([image != 0 for image, _ in read_modalities(case)])
     classes = {
         form: labels_to_classes(read_volume(segmentation_path(folder / form, case))[0], case.scheme)
         for form in results

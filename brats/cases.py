@@ -1,22 +1,30 @@
 """Cases on disk: finding them, their naming and their label values.
 
-In: a folder of BraTS cases (directly, or inside `HGG` and `LGG`). Out: `Case` records that are
-complete and sorted.
+In: a folder of BraTS cases of any edition, or of several. Out: `Case` records that are complete
+and sorted.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from brats.errors import InputError
+from brats.layouts import (
+    EXTENSIONS,
+    find_case_paths,
+    folder_grade,
+    is_image_folder,
+    label_files,
+    nifti_files,
+    read_grades,
+    stem,
+)
 
 MODALITIES = ("flair", "t1", "t1ce", "t2")  # The channel order of the original.
 CLASSES = ("normal", "necrosis", "edema", "enhancing")
-GRADES = ("HGG", "LGG")
 UNKNOWN = 255  # No class: marks label values outside a scheme.
-EXTENSIONS = (".nii.gz", ".nii")
 
 
 @dataclass(frozen=True)
@@ -25,34 +33,46 @@ class Scheme:
 
     Attributes:
         name: The edition that introduced it.
-        suffixes: File name suffix of each modality, in the order of `MODALITIES`.
-        segmentation: File name suffix of the ground truth.
         labels: Value in the segmentation file of each class, in the order of `CLASSES`.
+        suffixes: File name suffix of each modality, in the order of `MODALITIES`; empty if one
+            file holds them all.
+        segmentation: File name suffix of the ground truth.
+        background: What other values mean that are trained as background and never predicted.
+        components: Index of each modality along the fourth axis of the file that holds them all,
+            in the order of `MODALITIES`; empty if each has a file.
         visit: Pattern of the end of a case id that tells visits of one patient apart, or None.
     """
 
     name: str
-    suffixes: dict
-    segmentation: str
     labels: tuple
+    suffixes: dict = field(default_factory=dict)
+    segmentation: str = ""
+    background: dict = field(default_factory=dict)
+    components: dict = field(default_factory=dict)
     visit: str | None = None
 
 
-# Label values cannot tell the editions apart (3 and 4 change their meaning): the naming does.
-# Reference: the data pages of BraTS 2017 to 2023.
+# Label values cannot tell the editions apart (1, 3 and 4 change their meaning): the naming does.
+# Reference: the data pages of BraTS 2017 to 2024; `dataset.json` of MSD Task01_BrainTumour.
 SCHEMES = {
     "2017": Scheme(
         name="2017",
+        labels=(0, 1, 2, 4),
         suffixes={"flair": "_flair", "t1": "_t1", "t1ce": "_t1ce", "t2": "_t2"},
         segmentation="_seg",
-        labels=(0, 1, 2, 4),
     ),
     "2023": Scheme(
         name="2023",
+        labels=(0, 1, 2, 3),
         suffixes={"flair": "-t2f", "t1": "-t1n", "t1ce": "-t1c", "t2": "-t2w"},
         segmentation="-seg",
-        labels=(0, 1, 2, 3),
+        background={4: "resection cavity"},  # In 2024, which is named as 2023 is.
         visit=r"-\d{3}$",
+    ),
+    "msd": Scheme(
+        name="msd",
+        labels=(0, 2, 1, 3),
+        components={"flair": 0, "t1": 1, "t1ce": 2, "t2": 3},
     ),
 }
 
@@ -62,12 +82,13 @@ class Case:
     """One visit of one patient: the paths of its files.
 
     Attributes:
-        id: Name of the case folder.
-        folder: The case folder.
+        id: Name of the case folder, or of the file that holds all modalities.
+        folder: The folder of the images.
         scheme: `Scheme` by which its files are named and its labels numbered.
-        images: Dict from modality to `Path`, in the order of `MODALITIES`.
+        images: Dict from modality to `Path`, in the order of `MODALITIES`; the same path for all
+            if the scheme has components. `brats.volumes.read_modalities` reads them.
         segmentation: Path of the ground truth, or None.
-        grade: "HGG" or "LGG" if the case lies in a folder of that name, else None.
+        grade: "HGG" or "LGG" if a folder or a table tells it, else None.
     """
 
     id: str
@@ -87,8 +108,9 @@ def find_cases(root, need_segmentation):
     """Finds every case under a folder and checks that each has all of its files.
 
     Args:
-        root: Folder that holds the case folders, directly or inside `HGG` and `LGG`.
-        need_segmentation: Whether a case without ground truth is incomplete.
+        root: Folder that holds cases of one edition or of several, see `brats.layouts`.
+        need_segmentation: Whether a case without ground truth is incomplete; the test images of
+            MSD, which have none, are then left out.
 
     Returns:
         List of `Case`, sorted by id.
@@ -99,27 +121,24 @@ def find_cases(root, need_segmentation):
             than one, for something it needs; with a table of what is wrong.
     """
     root = Path(root)
-    if not root.is_dir():
-        problem = "is not a folder" if root.exists() else "does not exist"
-        raise FileNotFoundError(
-            f"The data folder {root} {problem}. Give the folder that holds the case folders with "
-            "--data-root."
-        )
-    folders = list(_find_case_folders(root))
-    for folder, _ in folders:
-        _check_not_parent(folder)
-    found = [_match_files(*entry) for entry in folders]
-    if not found and _nifti_files(root):
-        raise InputError(f"{root} is a case itself; give the folder that holds it, {root.parent}.")
-    if not found:
-        raise InputError(
-            f"No case found in {root}. Expected case folders such as {root}/BraTS2021_00000, or "
-            f"{root}/HGG/<case>, each with files ending in "
-            f"{', '.join(s + '.nii.gz' for s in SCHEMES['2017'].suffixes.values())}."
-        )
+    paths = find_case_paths(root, with_test_images=not need_segmentation)
+    if not paths:
+        raise _nothing_found(root)
+    found = [(path, *_match_files(path)) for path in paths]
     _check_complete(root, found, need_segmentation)
-    _check_unique(found)
-    return sorted((_case(*entry) for entry in found), key=lambda case: case.id)
+    grades = read_grades(root, paths)
+    cases = [
+        Case(
+            id=stem(path),
+            folder=path.parent if scheme.components else path,
+            scheme=scheme,
+            images={modality: files[modality][0] for modality in MODALITIES},
+            segmentation=files["seg"][0] if files["seg"] else None,
+            grade=folder_grade(root, path) or grades.get(stem(path)),
+        )
+        for path, scheme, files in found
+    ]
+    return sorted(cases, key=lambda case: case.id)
 
 
 def select_cases(cases, ids):
@@ -145,6 +164,8 @@ def classes_to_labels(classes, scheme):
 def labels_to_classes(labels, scheme):
     """Returns the class index of every label value of a scheme.
 
+    Values that the scheme's `background` names are normal, index 0.
+
     Args:
         labels: Array of label values, any real dtype, any shape.
         scheme: The `Scheme` they follow.
@@ -158,6 +179,7 @@ def labels_to_classes(labels, scheme):
     labels = np.asarray(labels)
     table = np.full(256, UNKNOWN, dtype=np.uint8)
     table[list(scheme.labels)] = range(len(scheme.labels))
+    table[list(scheme.background)] = 0
     with np.errstate(invalid="ignore"):  # A value that is none of uint8's differs below.
         values = labels.astype(np.uint8)
     classes = table[values]
@@ -165,78 +187,58 @@ def labels_to_classes(labels, scheme):
     if unknown.any():
         found = ", ".join(f"{value:g}" for value in np.unique(labels[unknown])[:5])
         raise InputError(
-            f"Unknown label values {found}; expected only {scheme.labels}. "
+            f"Unknown label values {found}; expected only "
+            f"{(*scheme.labels, *scheme.background)}. "
             "Name the files as their edition does, or correct the segmentation."
         )
     return classes
 
 
-def _find_case_folders(root):
-    """Yields (folder, grade) of every folder that holds NIfTI files or is named as a case."""
-    places = [(root, None)] + [(root / grade, grade) for grade in GRADES]
-    for place, grade in places:
-        for folder in sorted(place.iterdir()) if place.is_dir() else []:
-            is_case = folder.is_dir() and folder.name not in GRADES
-            if is_case and (folder.name.lower().startswith("brats") or _nifti_files(folder)):
-                yield folder, grade
+def _nothing_found(root):
+    """Returns the error of a folder without cases, which says what it holds."""
+    if nifti_files(root):
+        return InputError(f"{root} is a case itself; give the folder that holds it, {root.parent}.")
+    names = sorted(path.name for path in root.iterdir())
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    suffixes = [
+        ", ".join(suffix + EXTENSIONS[0] for suffix in scheme.suffixes.values())
+        for scheme in SCHEMES.values()
+        if scheme.suffixes
+    ]
+    return InputError(
+        f"No case found in {root}, which holds {', '.join(names[:5]) or 'nothing'}{more}. Expected "
+        f"case folders such as {root}/BraTS2021_00000, or {root}/HGG/<case>, each with files "
+        f"ending in {' or '.join(suffixes)}; or {root}/imagesTr/BRATS_001{EXTENSIONS[0]}."
+    )
 
 
-def _check_not_parent(folder):
-    """Raises `InputError` if what is named as a case is a folder of cases."""
-    inner = [path for path in folder.iterdir() if path.is_dir() and _nifti_files(path)]
-    if inner and not _nifti_files(folder):
-        raise InputError(
-            f"{folder} is no case, but holds cases such as {inner[0].name}. Give --data-root "
-            f"{folder}."
-        )
-
-
-def _nifti_files(folder):
-    # Hidden files, such as those that macOS adds to archives, are no images.
-    names = sorted(path for path in folder.iterdir() if path.name.endswith(EXTENSIONS))
-    return [path for path in names if not path.name.startswith(".")]
-
-
-def _stem(path):
-    for extension in EXTENSIONS:
-        path = path.with_name(path.name.removesuffix(extension))
-    return path.name
-
-
-def _match_files(folder, grade):
-    """Returns (folder, grade, scheme, files), where files lists the paths for each name."""
-    paths = _nifti_files(folder)
+def _match_files(path):
+    """Returns the `Scheme` of a case and the list of its files for each modality and "seg"."""
+    if is_image_folder(path.parent):
+        return SCHEMES["msd"], dict.fromkeys(MODALITIES, [path]) | {"seg": label_files(path)}
+    files = nifti_files(path)
     matches = {}
     for scheme in SCHEMES.values():
-        suffixes = scheme.suffixes | {"seg": scheme.segmentation}
-        matches[scheme.name] = {
-            name: [path for path in paths if _stem(path).endswith(suffix)]
-            for name, suffix in suffixes.items()
-        }
+        if scheme.suffixes:
+            suffixes = scheme.suffixes | {"seg": scheme.segmentation}
+            matches[scheme.name] = {
+                name: [file for file in files if stem(file).endswith(suffix)]
+                for name, suffix in suffixes.items()
+            }
     best = max(matches, key=lambda name: sum(map(bool, matches[name].values())))
-    return folder, grade, SCHEMES[best], matches[best]
-
-
-def _case(folder, grade, scheme, files):
-    return Case(
-        id=folder.name,
-        folder=folder,
-        scheme=scheme,
-        images={modality: files[modality][0] for modality in MODALITIES},
-        segmentation=files["seg"][0] if files["seg"] else None,
-        grade=grade,
-    )
+    return SCHEMES[best], matches[best]
 
 
 def _check_complete(root, found, need_segmentation):
     needed = (*MODALITIES, "seg") if need_segmentation else MODALITIES
     columns = (*MODALITIES, "seg")
     rows = []
-    for folder, _, _, files in found:
+    for path, scheme, files in found:
         missing = any(not files[name] for name in needed)
         if missing or any(len(paths) > 1 for paths in files.values()):
             counts = [{0: "-", 1: "yes"}.get(len(files[name]), "many") for name in columns]
-            rows.append("".join(f"{cell:<8}" for cell in counts) + str(folder.relative_to(root)))
+            cells = "".join(f"{cell:<8}" for cell in counts)
+            rows.append(f"{cells}{path.relative_to(root)}{_unrecognized(path, scheme, files)}")
     if rows:
         table = "\n  ".join(["".join(f"{name:<8}" for name in columns) + "case", *rows])
         raise InputError(
@@ -245,12 +247,9 @@ def _check_complete(root, found, need_segmentation):
         )
 
 
-def _check_unique(found):
-    folders = {}
-    for folder, *_ in found:
-        if folder.name in folders:
-            raise InputError(
-                f"Two cases are called {folder.name}: {folders[folder.name]} and {folder}. "
-                "Remove or rename one."
-            )
-        folders[folder.name] = folder
+def _unrecognized(path, scheme, files):
+    """Returns the names of a case folder's images that end in no known suffix, as a remark."""
+    known = {file for paths in files.values() for file in paths}
+    others = [] if scheme.components else [p.name for p in nifti_files(path) if p not in known]
+    more = ", ..." if len(others) > 3 else ""
+    return f", not recognized: {', '.join(others[:3])}{more}" if others else ""

@@ -9,12 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from brats.cases import CLASSES
-from brats.errors import InputError
 from brats.normalization import BACKGROUND, normalize_case
-from brats.volumes import (
-    crop_window,
-    read_case,
-)
+from brats.volumes import crop_window, read_case
 
 PATCH_SIZE = 128
 
@@ -24,10 +20,12 @@ class CasePatches:
     """The patches of one case, not yet cut out.
 
     Attributes:
-        channels: Normalized window of the case, float32 `(Z, Y, X, M)`.
-        classes: Ground truth in the window, uint8 class indices `(Z, Y, X)`.
+        channels: Normalized window of the case, float32 `(Z, Y, X, M)`, padded with background
+            to the size of a patch where its slices are smaller.
+        classes: Ground truth in the window, uint8 class indices `(Z, Y, X)`, padded likewise.
         centers: Patch centers in the window, int32 `(K, 3)` as (z, y, x).
-        origin: First voxel of the window in the uncropped volume, int32 `(3,)`.
+        origin: First voxel of the window in the uncropped volume, int32 `(3,)`; negative where
+            the window begins with padding.
         class_counts: Voxels of each class in the uncropped volume, int64 `(4,)`.
     """
 
@@ -50,27 +48,42 @@ def sample_case(case, num_patches, rng):
         A `CasePatches`, with fewer centers where fewer are admissible.
 
     Raises:
-        InputError: If the case cannot be read or is smaller than a patch in the plane.
+        InputError: If the case cannot be read.
     """
     raw = read_case(case)
     window = crop_window(raw.volumes, PATCH_SIZE)
-    cropped = [volume[window] for volume in raw.volumes]
-    height, width = cropped[0].shape[1:]
-    if min(height, width) < PATCH_SIZE:
-        raise InputError(
-            f"Case {case.id} has axial slices of {height} x {width}; expected at least "
-            f"{PATCH_SIZE} x {PATCH_SIZE} to cut patches from."
-        )
     everything = (slice(None),) * 3
-    channels = normalize_case(cropped, everything)
+    channels = normalize_case([volume[window] for volume in raw.volumes], everything)
+    # After normalization, as prediction does, so that the background added takes no part in it.
+    channels, before = pad_to_patch(channels, BACKGROUND)
     # Departure: the original pools the centers of all cases, which then have to be in memory.
     return CasePatches(
         channels=channels,
-        classes=raw.classes[window],
+        classes=pad_to_patch(raw.classes[window], 0)[0],
         centers=sample_centers(admissible_centers(channels[..., 0]), num_patches, rng),
-        origin=np.array([part.start for part in window], dtype=np.int32),
+        origin=np.array([part.start for part in window], dtype=np.int32) - before,
         class_counts=count_classes(raw.classes),
     )
+
+
+def pad_to_patch(volume, value):
+    """Pads slices smaller than a patch evenly on both sides until they are as large.
+
+    Args:
+        volume: Array `(Z, Y, X)` or `(Z, Y, X, M)`.
+        value: Value of the padding.
+
+    Returns:
+        `(padded, before)`: an array of the same type, the same one where nothing is missing; and
+        the width of the padding before the first voxel of each axis, int32 `(3,)` as (z, y, x).
+    """
+    missing = [0, *(max(PATCH_SIZE - length, 0) for length in volume.shape[1:3])]
+    widths = [(total // 2, total - total // 2) for total in missing]
+    before = np.array([width for width, _ in widths], dtype=np.int32)
+    if not any(missing):
+        return volume, before
+    widths += [(0, 0)] * (volume.ndim - 3)
+    return np.pad(volume, widths, constant_values=value), before
 
 
 def admissible_centers(flair):

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from brats.cases import MODALITIES, SCHEMES, classes_to_labels
+from brats.cases import MODALITIES
 from brats.errors import InputError, exit_code
-from brats.volumes import PUBLISHED_SHAPE, Geometry, write_volume
+from brats.phantom_files import NAMINGS, write_case
+from brats.volumes import PUBLISHED_SHAPE
 
 EXTENT_MM = PUBLISHED_SHAPE  # Voxels of 1 mm.
-GEOMETRY = Geometry((1.0, 1.0, 1.0), (0.0, -239.0, 0.0), tuple(np.eye(3).ravel().tolist()))
 
 # Typical intensity of each tissue in the order of MODALITIES, white matter being 1, and how far
 # it wanders within a brain, after what BraTS cases show. The last three in the order of classes.
@@ -71,11 +71,12 @@ def write_cohort(root, num_cases, seed, shape=PUBLISHED_SHAPE, naming="2017", re
         num_cases: Number of cases, at least 1.
         seed: Seed of the cohort, a non-negative int.
         shape: Shape of the volumes `(Z, Y, X)`; voxels are written as 1 mm in any case.
-        naming: "2017" (grade folders, labels 0, 1, 2, 4) or "2023" (labels 0, 1, 2, 3).
-        report: Called with the folder of every case that is complete, if given.
+        naming: Edition whose names, folders and label values to use: "2017", "2020", "2021",
+            "2023" or "msd".
+        report: Called with the path of every case that is complete, if given.
 
     Returns:
-        List of the case folders, in the order of the cases.
+        List of the case folders (of the images, for "msd"), in the order of the cases.
 
     Raises:
         InputError: If `root` is a file or a folder that holds anything.
@@ -84,7 +85,7 @@ def write_cohort(root, num_cases, seed, shape=PUBLISHED_SHAPE, naming="2017", re
     if root.is_file() or (root.is_dir() and any(root.iterdir())):
         raise InputError(f"{root} already holds files. Give a new or empty folder.")
     for index in range(num_cases):
-        folders.append(_write_case(root, index, seed, shape, SCHEMES[naming]))
+        folders.append(_draw_and_write(root, index, seed, shape, naming))
         if report:
             report(folders[-1])
     return folders
@@ -101,18 +102,11 @@ def _write_and_report(root, cases, seed, shape, naming):
     print(f"Wrote {cases} synthetic cases to {root}")
 
 
-def _write_case(root, index, seed, shape, scheme):
+def _draw_and_write(root, index, seed, shape, naming):
     low_grade = index % 4 == 3
     enhancing = not low_grade or index % 12 == 11
     images, classes = synthesize(shape, np.random.default_rng([seed, index]), enhancing)
-    volumes = {scheme.suffixes[modality]: image for modality, image in images.items()}
-    volumes[scheme.segmentation] = classes_to_labels(classes, scheme)
-    folder = root / ("LGG" if low_grade else "HGG") / f"Brats17_PHANTOM_{index:04d}_1"
-    if scheme.name == "2023":
-        folder = root / f"BraTS-GLI-{90000 + index}-000"
-    for suffix, volume in volumes.items():
-        write_volume(folder / f"{folder.name}{suffix}.nii.gz", volume, GEOMETRY)
-    return folder
+    return write_case(root, index, "LGG" if low_grade else "HGG", images, classes, naming)
 
 
 def _brain_axes(shape, rng):
@@ -239,7 +233,7 @@ def _parse_arguments(argv):
     add("--cases", type=int, default=6, help="number of cases (default %(default)s)")
     add("--seed", type=int, default=0, help="seed of the cohort (default %(default)s)")
     add("--shape", type=int, nargs=3, default=PUBLISHED_SHAPE, help="Z Y X (default %(default)s)")
-    add("--naming", choices=sorted(SCHEMES), default="2017", help="edition (default %(default)s)")
+    add("--naming", choices=sorted(NAMINGS), default="2017", help="edition (default %(default)s)")
     arguments = parser.parse_args(argv)
     if arguments.cases < 1 or arguments.seed < 0 or min(arguments.shape) < 8:
         parser.error("expected --cases of at least 1, --seed of at least 0, --shape of at least 8")

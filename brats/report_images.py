@@ -17,7 +17,7 @@ from brats.cases import labels_to_classes
 from brats.errors import InputError
 from brats.evaluation import segmentation_path
 from brats.figures import largest_tumor_slice, overlay
-from brats.volumes import build_image, read_volume
+from brats.volumes import build_image, read_modalities, read_volume
 
 BACKGROUNDS = ("flair", "t1ce")  # Edema shows in the first, enhancing tumor in the second.
 # Noise fills the last bits of 8 and does not compress: 64 gray levels take 0.7 of the bytes.
@@ -60,8 +60,9 @@ def read_case_images(folder, case):
             FLAIR image; names it.
     """
     label_paths = {"prediction": segmentation_path(folder, case), "reference": case.segmentation}
-    backgrounds = {name: _read_oriented(case.images[name]) for name in BACKGROUNDS}
-    labels = {name: _read_oriented(path) for name, path in label_paths.items() if path}
+    read = zip(BACKGROUNDS, read_modalities(case, BACKGROUNDS), strict=True)
+    backgrounds = {name: _oriented(*volume) for name, volume in read}
+    labels = {name: _oriented(*read_volume(path)) for name, path in label_paths.items() if path}
     arrays = {name: _array(image) for name, image in (backgrounds | labels).items()}
     for name in labels:
         _check_shape(label_paths[name], arrays[name].shape, arrays["flair"].shape)
@@ -114,9 +115,9 @@ def bounding_box(volumes):
     return tuple(window)
 
 
-def _read_oriented(path):
+def _oriented(volume, geometry):
     """Returns the image with its axes turned to the patient's left, posterior and superior."""
-    return SimpleITK.DICOMOrient(build_image(*read_volume(path)), "LPS")
+    return SimpleITK.DICOMOrient(build_image(volume, geometry), "LPS")
 
 
 def _array(image):

@@ -71,18 +71,43 @@ def read_volume(path):
         InputError: If the file cannot be read, is cut short, is not three-dimensional, or holds
             values that are not finite; names the file.
     """
-    check_stored_voxels(path)
-    try:
-        image = SimpleITK.ReadImage(str(path))
-    except RuntimeError as error:
-        raise InputError(f"Cannot read {path} as a NIfTI image: {_last_line(error)}") from error
+    image = _read_image(path)
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(
             f"{path} has size {image.GetSize()} and {image.GetNumberOfComponentsPerPixel()} "
             "components; expected one scalar volume in three dimensions."
         )
-    volume = SimpleITK.GetArrayFromImage(image)  # (Z, Y, X)
-    return volume, Geometry(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+    return SimpleITK.GetArrayFromImage(image), _geometry(image)  # (Z, Y, X)
+
+
+def read_modalities(case, modalities=MODALITIES):
+    """Reads modalities of a case, from a file each or from the one that holds them all.
+
+    Args:
+        case: A `Case`.
+        modalities: Names of modalities.
+
+    Returns:
+        List of `(volume, geometry)`, in the order of `modalities`: an array `(Z, Y, X)` in the
+        type of the file, and a `Geometry`.
+
+    Raises:
+        InputError: If a file cannot be read, is cut short, has other dimensions than its naming
+            says, or holds values that are not finite; names the file.
+    """
+    components = case.scheme.components
+    if not components:
+        return [read_volume(case.images[modality]) for modality in modalities]
+    path = case.images[modalities[0]]
+    image = _read_image(path)
+    if image.GetDimension() != 4 or image.GetSize()[3] != len(components):
+        raise InputError(
+            f"{path} has size {image.GetSize()}; in a folder {path.parent.name}, expected four "
+            f"dimensions, the last of {len(components)}: {', '.join(components)}. Put a case with "
+            "a file for each modality into a folder of its own, named as in docs/data.md."
+        )
+    volumes = SimpleITK.GetArrayFromImage(image)  # (M, Z, Y, X)
+    return [(volumes[components[modality]], _geometry(image)) for modality in modalities]
 
 
 def read_case(case):
@@ -99,8 +124,10 @@ def read_case(case):
             holds a value that is not finite, or the ground truth an unknown label; names the
             case and the file.
     """
-    paths = list(case.images.values()) + ([case.segmentation] if case.segmentation else [])
-    volumes, geometries = zip(*map(read_volume, paths), strict=True)
+    paths, read = list(case.images.values()), read_modalities(case)
+    if case.segmentation:
+        paths, read = [*paths, case.segmentation], [*read, read_volume(case.segmentation)]
+    volumes, geometries = zip(*read, strict=True)
     for path, volume, geometry in zip(paths, volumes, geometries, strict=True):
         if volume.shape != volumes[0].shape or not geometry.is_close_to(geometries[0]):
             raise InputError(
@@ -194,6 +221,22 @@ def read_note(path):
     except RuntimeError:
         return ""
     return reader.GetMetaData(NOTE) if reader.HasMetaDataKey(NOTE) else ""
+
+
+def _read_image(path):
+    check_stored_voxels(path)
+    try:
+        return SimpleITK.ReadImage(str(path))
+    except RuntimeError as error:
+        raise InputError(f"Cannot read {path} as a NIfTI image: {_last_line(error)}") from error
+
+
+def _geometry(image):
+    """Returns the `Geometry` of an image in three dimensions, or of the first three of four."""
+    direction = np.reshape(image.GetDirection(), (image.GetDimension(),) * 2)[:3, :3]
+    return Geometry(
+        image.GetSpacing()[:3], image.GetOrigin()[:3], tuple(direction.ravel().tolist())
+    )
 
 
 def _widen(first, last, least, size):

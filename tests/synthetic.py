@@ -61,3 +61,17 @@ def write_case(folder, geometry, image, reference=None):
     return Case(
         folder.name, folder, scheme, paths, None if reference is None else segmentation, None
     )
+
+
+def write_constant_network(path, probabilities):
+    """Writes a small network that gives every pixel the same probability of each class."""
+    import keras  # Here, so that tests of the data side do without.
+
+    from model import build_resunet
+
+    keras.utils.set_random_seed(0)
+    network = build_resunet((None, None, 4), base_filters=2, depth=1)
+    head = network.get_layer("head")
+    head.set_weights([np.zeros(head.kernel.shape), np.log(probabilities)])
+    network.save(path)
+    return path

@@ -39,8 +39,11 @@ def touch_case(folder, suffixes=OLD, extension=".nii.gz"):
         ("LGG/Brats18_2013_0_1", OLD, "2017", "LGG"),
         ("HGG/BraTS19_CBICA_AAB_1", OLD, "2017", "HGG"),
         ("BraTS20_Training_001", OLD, "2017", None),
+        ("MICCAI_BraTS2020_TrainingData/BraTS20_Training_001", OLD, "2017", None),
         ("BraTS2021_00000", OLD, "2017", None),
         ("BraTS-GLI-00000-000", NEW, "2023", None),
+        ("training_data1_v2/BraTS-GLI-02405-100", NEW, "2023", None),  # 2024
+        ("glioma/LGG/patient 7", NEW, "2023", "LGG"),
     ],
 )
 def test_every_edition_is_recognized_by_its_naming(
@@ -152,8 +155,11 @@ def test_visits_are_told_apart_from_patients_by_the_naming_of_2023_only():
     assert make_case("Brats17-00005-101").patient == "Brats17-00005-101"
 
 
-@pytest.mark.parametrize(("scheme", "labels"), [("2017", [0, 1, 2, 4]), ("2023", [0, 1, 2, 3])])
-def test_classes_are_necrosis_edema_enhancing_in_both_schemes(scheme, labels):
+@pytest.mark.parametrize(
+    ("scheme", "labels"),  # Of normal, necrosis, edema, enhancing: MSD has 1 edema, 2 necrosis.
+    [("2017", [0, 1, 2, 4]), ("2023", [0, 1, 2, 3]), ("msd", [0, 2, 1, 3])],
+)
+def test_every_scheme_has_its_own_values_of_the_classes(scheme, labels):
     assert classes_to_labels(np.arange(4), SCHEMES[scheme]).tolist() == labels
     assert labels_to_classes(np.array(labels), SCHEMES[scheme]).tolist() == [0, 1, 2, 3]
 
@@ -169,27 +175,55 @@ def test_classes_to_labels_to_classes_is_the_identity(scheme, classes):
         assert np.array_equal(back, classes)
 
 
+def test_resection_cavity_of_2024_is_normal_and_never_comes_back():
+    classes = labels_to_classes(np.array([4, 0, 1, 2, 3], dtype=np.uint8), SCHEMES["2023"])
+    assert classes.tolist() == [0, 0, 1, 2, 3]
+    assert classes_to_labels(classes, SCHEMES["2023"]).tolist() == [0, 0, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
-    ("scheme", "value", "shown"),
+    ("scheme", "value", "shown", "known"),
     [
-        ("2017", 3, "3"),  # Enhancing tumor in 2023, nothing in 2017.
-        ("2023", 4, "4"),  # Enhancing tumor in 2017, a resection cavity in 2024.
-        ("2017", -1, "-1"),
-        ("2023", 1.5, "1.5"),
-        ("2017", 256, "256"),  # 0 in eight bits.
+        ("2017", 3, "3", "(0, 1, 2, 4)"),  # Enhancing tumor in 2023, nothing in 2017.
+        ("msd", 4, "4", "(0, 2, 1, 3)"),
+        ("2017", -1, "-1", "(0, 1, 2, 4)"),
+        ("2023", 1.5, "1.5", "(0, 1, 2, 3, 4)"),
+        ("2023", 5, "5", "(0, 1, 2, 3, 4)"),
+        ("2017", 256, "256", "(0, 1, 2, 4)"),  # 0 in eight bits.
     ],
 )
-def test_unknown_label_is_named_and_not_converted(scheme, value, shown):
+def test_unknown_label_is_named_and_not_converted(scheme, value, shown, known):
     labels = np.array([[0, 1, value]])
-    expected = re.escape(f"Unknown label values {shown}; expected only {SCHEMES[scheme].labels}")
+    expected = re.escape(f"Unknown label values {shown}; expected only {known}")
     with pytest.raises(InputError, match=expected):
         labels_to_classes(labels, SCHEMES[scheme])
 
 
-def test_folder_of_cases_taken_for_a_case_is_told_as_the_root(tmp_path):
-    touch_case(tmp_path / "BraTS2021_Training" / "BraTS2021_00000")
-    with pytest.raises(InputError, match="BraTS2021_Training is no case, .* Give --data-root"):
+def test_folder_that_is_not_recognized_is_told_with_what_it_holds(tmp_path):
+    touch_case(tmp_path / "atlas", ("_mean",))
+    touch_case(tmp_path / "BraTS2021_00000", (*OLD[:4], "_mask"))
+    with pytest.raises(InputError, match="2 of 2 cases") as error:
         find_cases(tmp_path, need_segmentation=True)
+    assert str(error.value).splitlines()[2:] == [
+        "  yes     yes     yes     yes     -       BraTS2021_00000, not recognized: "
+        "BraTS2021_00000_mask.nii.gz",
+        "  -       -       -       -       -       atlas, not recognized: atlas_mean.nii.gz",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ((), "which holds nothing. Expected"),
+        (("notes", "HGG"), "which holds HGG, notes. Expected"),
+        ("abcdefg", "which holds a, b, c, d, e and 2 more. Expected"),
+    ],
+)
+def test_what_a_folder_without_cases_holds_is_told(tmp_path, names, told):
+    for name in names:
+        (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=told):
+        find_cases(tmp_path, need_segmentation=False)
 
 
 def test_case_given_as_the_root_is_told(tmp_path):

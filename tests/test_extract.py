@@ -107,6 +107,7 @@ def test_file_says_how_it_was_made(cohort, extracted):
     assert made.pop("commit")
     assert made == {
         "label_schemes": {"2017": [0, 1, 2, 4]},
+        "trained_as_background": {},
         "dtype": "float32",
         "patches_per_case": 6,
         "seed": 0,

@@ -6,13 +6,19 @@ import pytest
 import SimpleITK
 
 from brats.cases import MODALITIES, find_cases
-from brats.errors import InputError
-from brats.normalization import BACKGROUND
+from brats.normalization import BACKGROUND, normalize_case
 from brats.patch_file import append_case, creating_patch_file
-from brats.patches import admissible_centers, cut_patch, sample_case, sample_centers
+from brats.patches import (
+    admissible_centers,
+    cut_patch,
+    pad_to_patch,
+    sample_case,
+    sample_centers,
+)
 from brats.phantom import write_cohort
-from brats.volumes import Geometry, write_volume
+from brats.volumes import Geometry, crop_window, read_case, write_volume
 
+ALL = (slice(None),) * 3
 PUBLISHED_WINDOW = slice(29, 221), slice(42, 194)
 
 
@@ -146,8 +152,54 @@ def test_class_counts_are_those_of_the_whole_volume(cohort):
     assert counts.tolist() == [np.count_nonzero(labels == label) for label in (0, 1, 2, 4)]
 
 
-def test_case_smaller_than_a_patch_is_refused_with_both_sizes(tmp_path, rng):
-    write_cohort(tmp_path / "cohort", num_cases=1, seed=0, shape=(8, 160, 120))
+def test_slices_smaller_than_a_patch_are_padded_with_background_on_both_sides():
+    # 3 columns are missing: 1 before and 2 after. Rows are enough.
+    volume = np.arange(2 * 130 * 125 * 2, dtype=np.float32).reshape(2, 130, 125, 2)
+    padded, before = pad_to_patch(volume, BACKGROUND)
+    assert (padded.shape, padded.dtype.name, before.tolist()) == (
+        (2, 130, 128, 2),
+        "float32",
+        [0, 0, 1],
+    )
+    assert np.array_equal(padded[:, :, 1:126], volume)
+    assert (padded[:, :, [0, 126, 127]] == BACKGROUND).all()
+
+
+def test_slices_as_large_as_a_patch_are_left_alone():
+    volume = np.zeros((2, 128, 129), dtype=np.uint8)
+    padded, before = pad_to_patch(volume, 7)
+    assert padded is volume and before.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("shape", [(9, 97, 141), (8, 160, 120), (7, 61, 50)])
+def test_patches_of_small_slices_lie_around_their_centers(tmp_path, shape):
+    # What lies outside the volume is background, and takes no part in the statistics.
+    write_cohort(tmp_path / "cohort", num_cases=1, seed=0, shape=shape)
     (case,) = find_cases(tmp_path / "cohort", need_segmentation=True)
-    with pytest.raises(InputError, match=f"{case.id} has .* of 128 x 120; .* 128 x 128"):
-        sample_case(case, 1, rng)
+    raw = read_case(case)
+    window = crop_window(raw.volumes, 128)
+    channels = np.full((*shape, 4), -9, dtype=np.float32)
+    channels[window] = normalize_case([volume[window] for volume in raw.volumes], window=ALL)
+    margin = [(0, 0), (128, 128), (128, 128)]
+    channels = np.pad(channels, [*margin, (0, 0)], constant_values=-9)
+    classes = np.pad(raw.classes, margin)
+    patches = sample_case(case, 99, np.random.default_rng(0))
+    assert len(patches.centers) > 0
+    for inside, (z, y, x) in zip(patches.centers, patches.centers + patches.origin, strict=True):
+        assert raw.volumes[0][z, y, x] != 0
+        around = z, slice(y + 64, y + 192), slice(x + 64, x + 192)
+        assert np.array_equal(cut_patch(patches.channels, inside), channels[around])
+        assert np.array_equal(cut_patch(patches.classes, inside), classes[around])
+
+
+def test_every_slice_with_brain_in_its_middle_gives_a_patch_of_the_whole_slice(tmp_path):
+    # Slices of 61 x 50 in patches of 128: 33 rows and 39 columns before, so that the only center
+    # is row 64 - 33 = 31 and column 64 - 39 = 25.
+    write_cohort(tmp_path / "cohort", num_cases=1, seed=0, shape=(7, 61, 50))
+    (case,) = find_cases(tmp_path / "cohort", need_segmentation=True)
+    patches = sample_case(case, 99, np.random.default_rng(0))
+    flair = read_case(case).volumes[0]
+    # A slice with less than 1 % brain is 0 throughout after normalization.
+    expected = [[z, 31, 25] for z in range(7) if flair[z, 31, 25] and (flair[z] != 0).mean() > 0.01]
+    assert sorted((patches.centers + patches.origin).tolist()) == expected
+    assert len(expected) > 3

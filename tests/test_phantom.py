@@ -6,8 +6,10 @@ import SimpleITK
 from scipy import ndimage
 
 from brats import phantom
-from brats.cases import MODALITIES, SCHEMES, find_cases
+from brats.cases import MODALITIES, find_cases
 from brats.errors import InputError
+from brats.phantom_files import NAMINGS
+from brats.volumes import read_case, read_volume
 
 SHAPE = (31, 72, 60)  # Neither cubic nor of the proportions of the real volumes.
 NORMAL, NECROSIS, EDEMA, ENHANCING = range(4)
@@ -41,7 +43,7 @@ def full_size():
 def cohorts(tmp_path_factory):
     """Five cases in each naming: `{naming: (root, folders)}`."""
     written = {}
-    for naming in SCHEMES:
+    for naming in NAMINGS:
         root = tmp_path_factory.mktemp(naming)
         written[naming] = root, phantom.write_cohort(root, 5, 3, SHAPE, naming)
     return written
@@ -183,12 +185,64 @@ def test_files_of_2023_have_hyphens_and_no_grade_folders(cohorts):
     assert {path.name for path in folders[4].iterdir()} == expected
 
 
-@pytest.mark.parametrize(("naming", "labels"), [("2017", {0, 1, 2, 4}), ("2023", {0, 1, 2, 3})])
+def test_files_of_2020_are_plain_and_a_table_tells_the_grades(cohorts):
+    root, folders = cohorts["2020"]
+    assert folders == [root / f"BraTS20_Training_00{number}" for number in range(1, 6)]
+    expected = {f"{folders[4].name}_{end}.nii" for end in ("flair", "t1", "t1ce", "t2", "seg")}
+    assert {path.name for path in folders[4].iterdir()} == expected
+    assert (root / "name_mapping.csv").read_text().split() == [
+        "Grade,BraTS_2020_subject_ID",
+        "HGG,BraTS20_Training_001",
+        "HGG,BraTS20_Training_002",
+        "HGG,BraTS20_Training_003",
+        "LGG,BraTS20_Training_004",
+        "HGG,BraTS20_Training_005",
+    ]
+    cases = find_cases(root, need_segmentation=True)
+    assert [case.grade for case in cases] == ["HGG", "HGG", "HGG", "LGG", "HGG"]
+
+
+def test_files_of_msd_hold_all_modalities_with_the_labels_beside_them(cohorts):
+    root, images = cohorts["msd"]
+    names = [f"BRATS_00{number}.nii.gz" for number in range(1, 6)]
+    assert images == [root / "imagesTr" / name for name in names]
+    assert sorted(path.name for path in (root / "labelsTr").iterdir()) == names
+    # FLAIR, T1w, T1gd, T2w along the last axis of the file, the first of the array.
+    series = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(images[1])))
+    drawn, classes = phantom.synthesize(SHAPE, np.random.default_rng([3, 1]))
+    assert np.array_equal(series, [drawn[name] for name in ("flair", "t1", "t1ce", "t2")])
+    # 1 edema, 2 necrosis, 3 enhancing.
+    labels = read_volume(root / "labelsTr" / names[1])[0]
+    assert np.array_equal(labels, np.array([0, 2, 1, 3])[classes])
+
+
+def test_every_naming_holds_the_same_cases(cohorts):
+    cases = {naming: find_cases(cohorts[naming][0], need_segmentation=True) for naming in NAMINGS}
+    for case_in_each_naming in zip(
+        *(sorted(found, key=lambda case: case.id[-6:]) for found in cases.values()), strict=True
+    ):
+        raw, *others = map(read_case, case_in_each_naming)
+        for other in others:
+            assert np.array_equal(other.classes, raw.classes)
+            assert np.array_equal(other.volumes, raw.volumes)
+            assert other.geometry.is_close_to(raw.geometry)
+
+
+@pytest.mark.parametrize(
+    ("naming", "labels"),
+    [
+        ("2017", {0, 1, 2, 4}),
+        ("2020", {0, 1, 2, 4}),
+        ("2021", {0, 1, 2, 4}),
+        ("2023", {0, 1, 2, 3}),
+        ("msd", {0, 1, 2, 3}),
+    ],
+)
 def test_cohort_reads_as_complete_cases_with_and_without_enhancing_tumor(naming, labels, cohorts):
     cases = find_cases(cohorts[naming][0], need_segmentation=True)
     segmentations = [SimpleITK.ReadImage(str(case.segmentation)) for case in cases]
     found = [set(np.unique(SimpleITK.GetArrayViewFromImage(image))) for image in segmentations]
-    assert {case.scheme.name for case in cases} == {naming}
+    assert {case.scheme.name for case in cases} == {NAMINGS[naming][0]}
     assert found[:3] + found[4:] == [labels] * 4
     assert found[3] == {0, 1, 2}
 

@@ -12,8 +12,10 @@ from brats.errors import InputError
 from brats.volumes import (
     PUBLISHED_SHAPE,
     Geometry,
+    build_image,
     crop_window,
     read_case,
+    read_modalities,
     read_volume,
     write_volume,
 )
@@ -255,6 +257,54 @@ def test_label_3_is_enhancing_in_the_naming_of_2023(tmp_path):
         write_volume(folder / f"{folder.name}{suffix}.nii.gz", segmentation, GEOMETRY)
     (case,) = find_cases(tmp_path, need_segmentation=True)
     assert (read_case(case).classes == 3).all()
+
+
+def write_msd_case(root, num_volumes=4, direction=STRAIGHT):
+    """Writes an image of MSD whose k-th volume is 10 k and its place, and finds it again."""
+    geometry = Geometry(GEOMETRY.spacing_mm, GEOMETRY.origin_mm, direction)
+    volumes = [build_image(10 * k + count_up("float32"), geometry) for k in range(num_volumes)]
+    labels = np.array([0, 1, 2, 3] * 52 + [0, 1], dtype=np.uint8).reshape(SHAPE)
+    write_volume(root / "labelsTr" / "BRATS_001.nii.gz", labels, geometry)
+    (root / "imagesTr").mkdir()
+    SimpleITK.WriteImage(SimpleITK.JoinSeries(volumes), str(root / "imagesTr" / "BRATS_001.nii.gz"))
+    (case,) = find_cases(root, need_segmentation=True)
+    return case, geometry
+
+
+@pytest.mark.parametrize("direction", [STRAIGHT, FLIPPED, TURNED])
+def test_image_of_msd_is_read_as_four_volumes_in_its_first_three_axes(tmp_path, direction):
+    # FLAIR, T1w, T1gd, T2w; labels 1 edema, 2 necrosis, 3 enhancing.
+    case, geometry = write_msd_case(tmp_path, direction=direction)
+    raw = read_case(case)
+    for k, volume in enumerate(raw.volumes):
+        assert (volume.shape, volume.dtype.name) == (SHAPE, "float32")
+        assert np.array_equal(volume, 10 * k + count_up("float32"))
+    assert raw.classes.ravel()[:5].tolist() == [0, 2, 1, 3, 0]
+    assert raw.geometry.is_close_to(geometry)
+    assert np.shape(raw.geometry.direction) == (9,)
+
+
+def test_some_modalities_are_read_in_the_order_asked_for(tmp_path):
+    case, _ = write_msd_case(tmp_path)
+    read = read_modalities(case, ("t1ce", "flair"))
+    assert [volume.flat[0] for volume, _ in read] == [20, 0]
+    files = write_case(tmp_path / "files", {"t1ce": np.full(SHAPE, 7, np.int16)})
+    assert [v.flat[0] for v, _ in read_modalities(files, ("t1ce", "flair"))] == [7, 1]
+
+
+@pytest.mark.parametrize("num_volumes", [2, 5])
+def test_image_of_msd_with_another_number_of_volumes_is_refused(tmp_path, num_volumes):
+    case, _ = write_msd_case(tmp_path, num_volumes)
+    told = rf"BRATS_001.nii.gz has size \(7, 6, 5, {num_volumes}\).*the last of 4: flair, t1, t1ce"
+    with pytest.raises(InputError, match=told):
+        read_case(case)
+
+
+def test_image_of_msd_in_three_dimensions_is_refused(tmp_path):
+    case, _ = write_msd_case(tmp_path)
+    write_volume(case.images["t1"], count_up("int16"), GEOMETRY)
+    with pytest.raises(InputError, match=r"size \(7, 6, 5\); in a folder imagesTr, expected four"):
+        read_case(case)
 
 
 def test_missing_file_is_told_when_it_vanishes_after_the_search(tmp_path):
