@@ -65,6 +65,7 @@ class ExtractConfig(Settings):
     workers: int | None = setting(None, "cases prepared at once; default: one per core", COUNT)
     seed: int = setting(0, "seed of the split and of the patches' places", SEED)
     overwrite: bool = setting(False, "replace an existing patch file")
+    check: bool = setting(False, "look at every voxel, print what is found, and write nothing")
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,9 @@ In: case folders under --data-root. Out: the patch file --output, complete or ab
     python extract_patches.py --data-root data/brats --output data/patches.h5
 """
 
-import collections
 import os
 import shutil
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,9 @@ from tqdm import tqdm
 from brats.cases import CLASSES, find_cases
 from brats.errors import InputError, exit_code
 from brats.files import make_writable_folder
+from brats.findings import check_no_errors, compare_cases, table, warning_lines, warnings_by_case
+from brats.inspection import inspect_case, inspect_headers
+from brats.parallel import in_order
 from brats.patch_file import append_case, creating_patch_file, stored_bytes, write_settings
 from brats.patches import sample_case
 from brats.provenance import header, software_versions, source_commit
@@ -32,12 +33,17 @@ def main(argv=None):
     """Runs the extraction with the given command line arguments."""
     config = parse(ExtractConfig, argv, __doc__)
     output = Path(config.output)
-    cases = find_cases(config.data_root, need_segmentation=True)
+    cases = find_cases(config.data_root, need_segmentation=not config.check)
+    if config.check:
+        return check_cases(cases, config.workers)
     check_output(output, config.overwrite)
+    inspections = compare_cases([inspect_headers(case) for case in cases])
+    check_no_errors(inspections)
     train, validation = split_cases(cases, config.validation_fraction, config.seed)
     most_patches = len(cases) * config.patches_per_case
     check_free_space(output, stored_bytes(most_patches, config.dtype))
     settings = file_settings(config, cases, train, validation)
+    settings["warnings"] = warnings_by_case(inspections)
     print(
         header(
             "Extracting patches",
@@ -45,6 +51,7 @@ def main(argv=None):
             cases=f"{len(cases)}: {len(train)} to train on, {len(validation)} to validate on",
             versions=settings["versions"],
             commit=settings["commit"],
+            warnings=f"by headers: {warning_lines(inspections)}",
         )
     )
     with creating_patch_file(output, config.dtype, most_patches) as file:
@@ -57,6 +64,18 @@ def main(argv=None):
         f"Wrote {num_patches['train']} training and {num_patches['validation']} validation "
         f"patches to {output}"
     )
+
+
+def check_cases(cases, workers):
+    """Prints what the voxels of every case tell, and writes nothing.
+
+    Raises:
+        InputError: If a case has errors.
+    """
+    looks = in_order(inspect_case, cases, workers or os.cpu_count())
+    inspections = compare_cases(list(tqdm(looks, "cases", len(cases), unit="case")))
+    print(table(inspections))
+    check_no_errors(inspections)
 
 
 def check_output(output, overwrite):
@@ -128,24 +147,6 @@ def write_cases(file, config, cases, validation_ids):
                 f"instead of {config.patches_per_case}."
             )
     return counts
-
-
-def in_order(function, items, workers):
-    """Yields `function(item)` for every item, in order, with `workers` threads at work ahead.
-
-    At most `workers` results wait, so memory does not grow with the number of items.
-    """
-    with ThreadPoolExecutor(workers) as pool:
-        pending = collections.deque()
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) > workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def print_class_shares(shares):
