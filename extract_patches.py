@@ -37,7 +37,7 @@ def main(argv=None):
     if config.check:
         return check_cases(cases, config.workers)
     check_output(output, config.overwrite)
-    inspections = compare_cases([inspect_headers(case) for case in cases])
+    inspections = compare_cases(inspect_headers(cases))
     check_no_errors(inspections)
     train, validation = split_cases(cases, config.validation_fraction, config.seed)
     most_patches = len(cases) * config.patches_per_case

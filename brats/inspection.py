@@ -42,22 +42,25 @@ class Inspection:
     facts: dict = field(default_factory=dict)
 
 
-def inspect_headers(case):
-    """Looks at a case without reading its voxels.
+def inspect_headers(cases):
+    """Looks at cases without reading their voxels.
 
     Args:
-        case: A `Case`.
+        cases: Iterable of `Case`.
 
     Returns:
-        An `Inspection`: whether the files are whole and on one grid, and their contents to
+        List of `Inspection`: whether the files are whole and on one grid, and their contents to
         compare. What takes voxels to know is missing.
     """
-    known = {}  # Grids by header: ITK takes 1 ms for each, and most files of a case share one.
-    grids, errors = _read_each(case, lambda path: _read_grid(path, known))
-    errors += _grid_errors(case, grids)
-    whole = {name: path for name, path in case.images.items() if name in grids}
-    contents = {name: _stored_content(path) for name, path in whole.items()}
-    return Inspection(case.id, errors, [], contents)
+    known = {}  # Grids by header: ITK takes 1 ms for each, and most files of a cohort share one.
+    inspections = []
+    for case in cases:
+        grids, errors = _read_each(case, lambda path: _read_grid(path, known))
+        errors += _grid_errors(case, grids)
+        whole = {name: path for name, path in case.images.items() if name in grids}
+        contents = {name: _stored_content(path) for name, path in whole.items()}
+        inspections.append(Inspection(case.id, errors, [], contents))
+    return inspections
 
 
 def inspect_case(case):
@@ -116,7 +119,7 @@ def _read_grid(path, known):
     """
     check_stored_voxels(path, finite=False)
     header = read_header(path)
-    key = header[:4] + header[40:124] + header[252:]  # All but names, remarks and display range.
+    key = header[:4] + header[40:108] + header[120:124] + header[252:]  # Type, grid and units.
     if key not in known:
         known[key] = _read_itk_grid(path)
     return known[key]
@@ -141,6 +144,8 @@ def _grid_errors(case, grids):
     errors, paths = [], _paths(case)
     for name, (shape, geometry) in grids.items():
         first, (first_shape, first_geometry) = next(iter(grids.items()))
+        if geometry is first_geometry:
+            continue
         if shape != first_shape or not geometry.is_close_to(first_geometry):
             here, there = _grid(shape, geometry), _grid(first_shape, first_geometry)
             odd = [key for key in here if here[key] != there[key]]
