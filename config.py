@@ -66,6 +66,7 @@ class ExtractConfig(Settings):
     seed: int = setting(0, "seed of the split and of the patches' places", SEED)
     resume: bool = setting(False, "go on after the last finished case of an earlier attempt")
     overwrite: bool = setting(False, "replace an existing patch file")
+    check: bool = setting(False, "look at every voxel, print what is found, and write nothing")
 
 
 @dataclass(frozen=True)

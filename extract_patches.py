@@ -21,10 +21,13 @@ from brats.extraction import (
     is_extracted,
     keep_cases,
 )
+from brats.findings import check_no_errors, compare_cases, table, warning_lines, warnings_by_case
+from brats.inspection import inspect_case, inspect_headers
+from brats.parallel import in_order
 from brats.patch_file import AGREEMENT, SPLITS, laying_out, stored_bytes, write_settings
 from brats.provenance import header, software_versions, source_commit
 from brats.splits import split_cases
-from brats.unfinished import journal_path, resuming
+from brats.unfinished import describe_attempt, journal_path, resuming
 from config import ExtractConfig, parse, to_dict
 
 # Shares that the original reports for BraTS 2017, in percent, in the order of CLASSES.
@@ -35,9 +38,14 @@ def main(argv=None):
     """Runs the extraction with the given command line arguments."""
     config = parse(ExtractConfig, argv, __doc__)
     output = Path(config.output)
-    cases = find_cases(config.data_root, need_segmentation=True)
+    cases = find_cases(config.data_root, need_segmentation=not config.check)
+    if config.check:
+        return check_cases(cases, config.workers)
+    inspections = compare_cases(inspect_headers(cases))
+    check_no_errors(inspections)
     train, validation = split_cases(cases, config.validation_fraction, config.seed)
     settings = file_settings(config, cases, train, validation)
+    settings["warnings"] = warnings_by_case(inspections)
     if config.resume and is_extracted(output, settings):
         journal_path(output).unlink(missing_ok=True)  # A kill may have come between.
         print(f"{output} is complete: there is nothing to go on with.")
@@ -55,10 +63,11 @@ def main(argv=None):
             trained_as_background=settings["trained_as_background"] or "label 0 only",
             versions=settings["versions"],
             commit=settings["commit"],
+            warnings=f"by headers: {warning_lines(inspections)}",
         )
     )
     with resuming(output, AGREEMENT | settings, config.resume) as unfinished:
-        print_attempts(unfinished, len(cases), config.resume)
+        print(describe_attempt(unfinished, len(cases), config.resume))
         with laying_out(unfinished.path, config.dtype, most_patches) as (file, disk):
             ids = {case.id for case in validation}
             counts = write_cases(file, disk, unfinished, config, cases, ids)
@@ -70,6 +79,18 @@ def main(argv=None):
         f"Wrote {num_patches['train']} training and {num_patches['validation']} validation "
         f"patches to {output}"
     )
+
+
+def check_cases(cases, workers):
+    """Prints what the voxels of every case tell, and writes nothing.
+
+    Raises:
+        InputError: If a case has errors.
+    """
+    looks = in_order(inspect_case, cases, workers or os.cpu_count())
+    inspections = compare_cases(list(tqdm(looks, "cases", len(cases), unit="case")))
+    print(table(inspections))
+    check_no_errors(inspections)
 
 
 def file_settings(config, cases, train, validation):
@@ -122,19 +143,6 @@ def write_cases(file, disk, unfinished, config, cases, validation_ids):
                     f"instead of {config.patches_per_case}."
                 )
     return np.sum([step["class_counts"] for step in unfinished.steps], axis=0)
-
-
-def print_attempts(unfinished, num_cases, resume):
-    """Prints what becomes of an earlier attempt, if there was one."""
-    if unfinished.steps:
-        print(f"Going on: {len(unfinished.steps)} of {num_cases} cases are done.")
-    elif resume:
-        print("There is nothing to go on with: starting with the first case.")
-    elif unfinished.num_replaced:
-        print(
-            f"Replacing an unfinished file of {unfinished.num_replaced} cases; --resume would "
-            "have gone on with it."
-        )
 
 
 def print_class_shares(shares):

@@ -4,15 +4,14 @@ In: cases, and an unfinished patch file. Out: their patches in it, in the order 
 case noted as a step once its patches are there.
 """
 
-import collections
 import json
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from brats.errors import InputError
 from brats.files import make_writable_folder
+from brats.parallel import in_order
 from brats.patch_file import append_case, keep_case, read_settings
 from brats.patches import sample_case
 from brats.unfinished import START_ANEW, partial_path
@@ -145,21 +144,3 @@ def file_states(case):
         status = path.stat()
         states[str(path)] = [status.st_size, status.st_mtime_ns]
     return states
-
-
-def in_order(function, items, workers):
-    """Yields `function(item)` for every item, in order, with `workers` threads at work ahead.
-
-    At most `workers` results wait, so memory does not grow with the number of items.
-    """
-    with ThreadPoolExecutor(workers) as pool:
-        pending = collections.deque()
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) > workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)

@@ -36,11 +36,12 @@ class Layout:
     dtype: np.dtype | None
 
 
-def check_stored_voxels(path):
+def check_stored_voxels(path, finite=True):
     """Checks that a file holds all the voxels its header promises, and no NaN or infinity.
 
     Args:
         path: Path of a NIfTI-1 file; one of another kind passes, for ITK to judge.
+        finite: Whether to look for NaN and infinity, which takes reading all of a float image.
 
     Raises:
         InputError: If the file cannot be read, is truncated or damaged, or a value is not finite;
@@ -51,7 +52,7 @@ def check_stored_voxels(path):
         if layout is None:
             return
         stored = _stored_bytes(path, layout.size)
-        if layout.dtype and stored >= layout.size:
+        if finite and layout.dtype and stored >= layout.size:
             _check_finite(path, layout)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"Cannot read {path} as a NIfTI image: {error}.") from error
@@ -66,6 +67,12 @@ def check_stored_voxels(path):
         )
 
 
+def read_header(path):
+    """Returns the first bytes of a file, decompressed: 348, the NIfTI-1 header, or fewer."""
+    with _open(path) as file:
+        return file.read(HEADER_BYTES)
+
+
 def _open(path):
     return gzip.open(path) if _is_compressed(path) else Path(path).open("rb")
 
@@ -75,8 +82,7 @@ def _is_compressed(path):
 
 
 def _read_layout(path):
-    with _open(path) as file:
-        header = file.read(HEADER_BYTES)
+    header = read_header(path)
     for order in "<>":
         if len(header) == HEADER_BYTES and struct.unpack_from(order + "i", header)[0] == 348:
             num_axes, *lengths = struct.unpack_from(order + "8h", header, 40)

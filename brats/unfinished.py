@@ -187,3 +187,23 @@ def _machine():
 def _short(value):
     text = json.dumps(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def describe_attempt(unfinished, num_cases, resume):
+    """Returns what becomes of an earlier attempt, a sentence.
+
+    Args:
+        unfinished: An `Unfinished`.
+        num_cases: Cases in all, int.
+        resume: Whether an earlier attempt was asked for.
+    """
+    if unfinished.steps:
+        return f"Going on: {len(unfinished.steps)} of {num_cases} cases are done."
+    if resume:
+        return "There is nothing to go on with: starting with the first case."
+    if unfinished.num_replaced:
+        return (
+            f"Replacing an unfinished file of {unfinished.num_replaced} cases; --resume would "
+            "have gone on with it."
+        )
+    return "Starting with the first case."

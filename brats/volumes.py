@@ -77,7 +77,7 @@ def read_volume(path):
             f"{path} has size {image.GetSize()} and {image.GetNumberOfComponentsPerPixel()} "
             "components; expected one scalar volume in three dimensions."
         )
-    return SimpleITK.GetArrayFromImage(image), _geometry(image)  # (Z, Y, X)
+    return SimpleITK.GetArrayFromImage(image), read_geometry(image)  # (Z, Y, X)
 
 
 def read_modalities(case, modalities=MODALITIES):
@@ -107,7 +107,7 @@ def read_modalities(case, modalities=MODALITIES):
             "a file for each modality into a folder of its own, named as in docs/data.md."
         )
     volumes = SimpleITK.GetArrayFromImage(image)  # (M, Z, Y, X)
-    return [(volumes[components[modality]], _geometry(image)) for modality in modalities]
+    return [(volumes[components[modality]], read_geometry(image)) for modality in modalities]
 
 
 def read_case(case):
@@ -231,7 +231,7 @@ def _read_image(path):
         raise InputError(f"Cannot read {path} as a NIfTI image: {_last_line(error)}") from error
 
 
-def _geometry(image):
+def readread_geometry(image):
     """Returns the `Geometry` of an image in three dimensions, or of the first three of four."""
     direction = np.reshape(image.GetDirection(), (image.GetDimension(),) * 2)[:3, :3]
     return Geometry(

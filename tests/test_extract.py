@@ -112,6 +112,7 @@ def test_file_says_how_it_was_made(cohort, extracted):
         "patches_per_case": 6,
         "seed": 0,
         "cases": CASE_IDS,
+        "warnings": {},
         "data_root": str(cohort),
     }
     assert len(split["validation"]) == 1  # round(0.2 * 4)

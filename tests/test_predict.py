@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -20,6 +21,7 @@ from brats.cases import find_cases
 from brats.errors import exit_code
 from brats.metrics import write_scores
 from brats.volumes import read_volume, write_volume
+from model import build_resunet
 from tests.synthetic import write_constant_network
 
 TUMOR = ("necrosis", "edema", "enhancing")

@@ -1,0 +1,243 @@
+"""A look at cases before the work: what they are, what is wrong with them, and what is odd.
+
+In: cases. Out: one `Inspection` per case with its errors, which stop the work, and its warnings,
+which a person has to judge. `docs/data.md` lists what is looked for.
+"""
+
+import functools
+import hashlib
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import SimpleITK
+
+from brats.cases import CLASSES, labels_to_classes
+from brats.errors import InputError
+from brats.image_checks import SAMPLE, case_warnings
+from brats.nifti import check_stored_voxels, read_header
+from brats.patches import count_classes
+from brats.volumes import read_geometry, read_modalities, read_volume
+
+SEGMENTATION = "seg"
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found in one case.
+
+    Attributes:
+        case_id: Id of the case.
+        errors: Sentences on what no script can work with.
+        warnings: Sentences on what a person has to judge.
+        contents: Dict from modality to bytes that are equal where the images are.
+        facts: Dict from column of the table to text; empty after a look at headers.
+    """
+
+    case_id: str
+    errors: list
+    warnings: list
+    contents: dict
+    facts: dict = field(default_factory=dict)
+
+
+def inspect_headers(cases):
+    """Looks at cases without reading their voxels.
+
+    Args:
+        cases: Iterable of `Case`.
+
+    Returns:
+        List of `Inspection`: whether the files are whole and on one grid, and their contents to
+        compare. What takes voxels to know is missing.
+    """
+    known = {}  # Grids by header: ITK takes 1 ms for each, and most files of a cohort share one.
+    inspections = []
+    for case in cases:
+        grids, errors = _read_each(case, lambda name, path: _read_grid(path, known))
+        errors += _grid_errors(case, grids)
+        whole = {name: path for name, path in case.images.items() if name in grids}
+        # Modalities that share a file cannot be compared without reading it.
+        whole = {} if case.scheme.components else whole
+        contents = {name: _stored_content(path) for name, path in whole.items()}
+        inspections.append(Inspection(case.id, errors, [], contents))
+    return inspections
+
+
+def inspect_case(case):
+    """Looks at every voxel of a case.
+
+    Args:
+        case: A `Case`, with or without ground truth.
+
+    Returns:
+        An `Inspection`.
+    """
+    found, errors = _read_each(case, functools.partial(_read_voxels, case))
+    grids = {name: (volume.shape, geometry) for name, (volume, geometry) in found.items()}
+    volumes = {name: volume for name, (volume, _) in found.items()}
+    labels = volumes.pop(SEGMENTATION, None)
+    masks = {name: volume != 0 for name, volume in volumes.items()}
+    values = {name: volume[masks[name]] for name, volume in volumes.items()}
+    classes, label_errors = _classes(case, labels)
+    empty = [name for name in values if not values[name].size]
+    grid_errors = _grid_errors(case, grids)
+    errors += grid_errors + label_errors
+    errors += [f"{case.images[name]} is 0 everywhere. Replace the image." for name in empty]
+    num_files = len(set(_paths(case).values()))
+    facts = _header_facts(grids, volumes, num_files, same_grid=not grid_errors)
+    warnings = [] if case.segmentation else ["No segmentation: good for prediction only."]
+    values = {name: found for name, found in values.items() if found.size}
+    if values and not grid_errors:
+        brain = functools.reduce(np.logical_or, masks.values())
+        voxel_ml = math.prod(next(iter(grids.values()))[1].spacing_mm) / 1000
+        warnings += case_warnings(brain, values, classes, voxel_ml)
+        facts |= _voxel_facts(brain, values, classes)
+    contents = {name: _content(found) for name, found in values.items()}
+    return Inspection(case.id, errors, warnings, contents, facts)
+
+
+def _read_each(case, read):
+    """Returns what `read` gives for each file that it can read, and the errors of the others."""
+    found, errors = {}, []
+    for name, path in _paths(case).items():
+        try:
+            found[name] = read(name, path)
+        except (InputError, OSError) as error:
+            errors.append(str(error))
+    return found, list(dict.fromkeys(errors))  # Modalities may share a file.
+
+
+def _read_voxels(case, name, path):
+    """Returns volume and `Geometry` of a modality or of the segmentation of a case."""
+    return read_volume(path) if name == SEGMENTATION else read_modalities(case, [name])[0]
+
+
+def _paths(case):
+    return case.images | ({SEGMENTATION: case.segmentation} if case.segmentation else {})
+
+
+def _read_grid(path, known):
+    """Returns shape `(Z, Y, X)` and `Geometry` of a file that is whole, by its header.
+
+    Args:
+        path: Path of a NIfTI file.
+        known: Dict of what was returned before, by what headers say of type and grid; added to.
+    """
+    check_stored_voxels(path, finite=False)
+    header = read_header(path)
+    key = header[:4] + header[40:108] + header[120:124] + header[252:]  # Type, grid and units.
+    if key not in known:
+        known[key] = _read_itk_grid(path)
+    return known[key]
+
+
+def _read_itk_grid(path):
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(f"Cannot read {path} as a NIfTI image: {reason}") from error
+    if reader.GetDimension() not in (3, 4):
+        raise InputError(f"{path} has size {reader.GetSize()}; expected three dimensions, or four.")
+    return reader.GetSize()[2::-1], read_geometry(reader)
+
+
+def _grid_errors(case, grids):
+    """Returns an error for each grid, `(shape, geometry)`, that is not the first."""
+    errors, paths = [], _paths(case)
+    for name, (shape, geometry) in grids.items():
+        first, (first_shape, first_geometry) = next(iter(grids.items()))
+        if geometry is first_geometry:
+            continue
+        if shape != first_shape or not geometry.is_close_to(first_geometry):
+            here, there = _grid(shape, geometry), _grid(first_shape, first_geometry)
+            odd = [key for key in here if here[key] != there[key]]
+            errors.append(
+                f"The files of case {case.id} do not lie on one grid: {paths[name].name} has "
+                f"{_facts(here, odd)}, {paths[first].name} has {_facts(there, odd)}. Resample "
+                "them to one grid."
+            )
+    return errors
+
+
+def _grid(shape, geometry):
+    return {
+        "size": _by(shape[::-1]),
+        "spacing mm": _by(geometry.spacing_mm),
+        "origin mm": " ".join(f"{value:g}" for value in geometry.origin_mm),
+        "direction": " ".join(f"{value:g}" for value in geometry.direction),
+    }
+
+
+def _facts(facts, names):
+    return " and ".join(f"{name} {facts[name]}" for name in names)
+
+
+def _by(values):
+    return " x ".join(f"{value:g}" for value in values)
+
+
+def _classes(case, labels):
+    """Returns `(classes, errors)` of a segmentation, or None for classes where there are none."""
+    if labels is None:
+        return None, []
+    try:
+        return labels_to_classes(labels, case.scheme), []
+    except InputError as error:
+        return None, [f"{case.segmentation}: {error}"]
+
+
+def _header_facts(grids, volumes, num_files, same_grid):
+    """Returns the columns of the table that headers know, of the first file."""
+    if not volumes:
+        return {}
+    shape, geometry = next(iter(grids.values()))
+    grid = _grid(shape, geometry)
+    orientation = SimpleITK.DICOMOrientImageFilter.GetOrientationFromDirectionCosines
+    return {
+        "files": str(num_files),
+        "size": grid["size"],
+        "spacing mm": grid["spacing mm"],
+        "orientation": orientation(geometry.direction),
+        "grid": "same" if same_grid else "differs",
+        "type": ", ".join(sorted({str(volume.dtype) for volume in volumes.values()})),
+    }
+
+
+def _voxel_facts(brain, values, classes):
+    """Returns the columns of the table that take voxels to know; shares are of all voxels."""
+    lowest = min(found.min() for found in values.values())
+    highest = max(found.max() for found in values.values())
+    facts = {"intensities": f"{lowest:g} to {highest:g}", "brain %": f"{100 * brain.mean():.2f}"}
+    if classes is not None:
+        shares = 100 * count_classes(classes) / classes.size
+        facts |= {
+            f"{name} %": f"{share:.2f}" for name, share in zip(CLASSES[1:], shares[1:], strict=True)
+        }
+    return facts
+
+
+def _content(values):
+    """Returns bytes that are equal for equal values, whatever their type.
+
+    Of many values, a sample: no two images agree in that by chance.
+    """
+    sample = np.ascontiguousarray(values[:: max(values.size // SAMPLE, 1)], dtype=np.float32)
+    return hashlib.blake2b(sample, digest_size=16).digest()
+
+
+def _stored_content(path):
+    """Returns bytes that are equal for equal files, without reading them whole.
+
+    A compressed file ends in the checksum and the size of what it holds; of another, a part of the
+    middle is read, where there is brain.
+    """
+    with Path(path).open("rb") as file:
+        size = file.seek(0, 2)
+        compressed = str(path).endswith(".gz")
+        file.seek(max(size - 8, 0) if compressed else size // 2)
+        return file.read(8 if compressed else 2**16)
