@@ -95,11 +95,20 @@ class TrainConfig(Settings):
         (1.0, 5.0, 2.0, 4.0), "cross entropy weight of each class", CLASS_WEIGHTS
     )
     weights: str | None = setting(None, "file of weights to start from; default: random")
-    resume: bool = setting(False, "continue the run after its last finished epoch")
+    resume: bool = setting(False, "continue the run where its last state was written")
+    state_every: int | None = setting(
+        None,
+        "steps between two states; default: as often as takes a hundredth of the time, at most "
+        "once a minute",
+        COUNT,
+    )
     overwrite: bool = setting(False, "replace an existing run")
     seed: int = setting(0, "seed of the weights, the order and the flips", SEED)
     mixed_precision: bool = setting(
         False, "compute in 16 bits: float16 on a GPU, bfloat16 elsewhere"
+    )
+    deterministic: bool = setting(
+        False, "the same bits from the same seed on a GPU as well, at some cost of speed"
     )
     tensorboard: bool = setting(False, "write a TensorBoard log to the run folder")
 

@@ -1,11 +1,13 @@
 """Trains the residual U-Net on a patch file.
 
 In: the patch file --patches. Out: the run folder --run-dir with config.json, history.csv,
-curves.png, best.keras (lowest validation loss), last.keras and, if asked, a log for TensorBoard.
+curves.png, best.keras (lowest validation loss), last.keras, state/ (for --resume) and, if asked, a
+log for TensorBoard.
 
     python train.py --patches data/patches.h5 --run-dir runs/default
 """
 
+import functools
 import sys
 import time
 from pathlib import Path
@@ -14,8 +16,7 @@ import keras
 from tqdm import tqdm
 
 from brats.cases import CLASSES, MODALITIES
-from brats.curves import write_learning_curves
-from brats.errors import InputError, exit_code
+from brats.errors import InputError, deferring_interruption, exit_code
 from brats.files import make_writable_folder
 from brats.metrics import REGIONS
 from brats.patch_file import read_settings
@@ -25,16 +26,18 @@ from brats.provenance import header, software_versions, source_commit
 from config import TrainConfig, parse, to_dict
 from engine import runs
 from engine.dataset import steps_per_epoch
-from engine.devices import describe_device, mixed_precision_policy, training_compilation
+from engine.devices import describe_device, prepare_training, training_compilation
 from engine.logs import TrainingLog, check_tensorboard
 from engine.schedules import build_optimizer, build_schedule
-from engine.training import train_epoch, validate
+from engine.state import Progress, StateWriter
+from engine.training import describe_epoch, train_epoch, validate
 from engine.weights import load_weights
 from losses import ClassImbalanceLoss, SoftDice
 from model import build_resunet
 
 # Settings that a resumed run may change.
 CHANGEABLE = {"patches", "run_dir", "epochs", "weights", "resume", "overwrite", "tensorboard"}
+CHANGEABLE |= {"state_every"}
 
 
 def main(argv=None):
@@ -42,19 +45,18 @@ def main(argv=None):
     config = parse(TrainConfig, argv, __doc__)
     if config.tensorboard:
         check_tensorboard()
+    prepare_training(config.seed, config.mixed_precision, config.deterministic)
     extraction = read_settings(config.patches)
     readers = {split: PatchReader(config.patches, split) for split in ("train", "validation")}
     steps = steps_per_epoch(len(readers["train"]), config.batch_size, config.steps_per_epoch)
-    keras.utils.set_random_seed(config.seed)
-    if config.mixed_precision:
-        keras.config.set_dtype_policy(mixed_precision_policy())
-    if config.resume:
-        model, history = resume(config, extraction)
-    else:
-        if not config.overwrite:
-            runs.check_absent(config.run_dir)
-        model, history = build_compiled(config, steps), []
+    check_run_dir(config, extraction)
+    model = build_compiled(config, steps)
     make_writable_folder(Path(config.run_dir))
+    progress = Progress()
+    if config.resume:
+        progress, warning = runs.resume(config.run_dir, model)
+        if warning:
+            print(f"Warning: {warning}", file=sys.stderr)
     record = {
         "settings": to_dict(config),
         "extraction": extraction,
@@ -63,30 +65,39 @@ def main(argv=None):
         "versions": software_versions("keras", keras.backend.backend(), "numpy", "h5py"),
         "commit": source_commit(),
     }
-    print_header(record, readers, steps, len(history))
+    print_header(record, readers, steps, progress)
+    with deferring_interruption() as is_interrupted:
+        states = StateWriter(config.run_dir, model, config.state_every, is_interrupted)
+        if config.resume:
+            runs.add_to_record(config.run_dir, len(progress.history), progress.step, record)
+        else:
+            runs.clear(config.run_dir)
+            states.write(progress)
+            runs.write_record(config.run_dir, record)
+        log = None
+        if config.tensorboard:
+            log = TrainingLog(config.run_dir, progress, steps, model, readers["validation"])
+        while len(progress.history) < config.epochs:
+            row = run_epoch(config, model, readers, steps, progress, states, log)
+            progress = Progress(history=[*progress.history, row])
+            # Before the files that follow from it, which a resumed run writes again.
+            states.write(progress)
+            start = time.perf_counter()
+            runs.write_epoch(config.run_dir, model, progress.history)
+            saving_s = time.perf_counter() - start + states.lap()
+            print(describe_epoch(row, config.epochs, saving_s), flush=True)
+    best = Path(config.run_dir) / runs.BEST
+    print(f"Finished {len(progress.history)} epochs; the best network is {best}")
+
+
+def check_run_dir(config, extraction):
+    """Checks that the run folder holds no run, or the one to be resumed."""
     if config.resume:
-        runs.add_to_record(config.run_dir, len(history), record)
-    else:
-        runs.clear(config.run_dir)
-        runs.write_record(config.run_dir, record)
-    log = None
-    if config.tensorboard:
-        log = TrainingLog(config.run_dir, history, steps, model, readers["validation"])
-    for epoch in range(len(history), config.epochs):
-        history.append(run_epoch(config, model, readers, steps, epoch, log))
-        start = time.perf_counter()
-        runs.write_epoch(config.run_dir, model, history)
-        write_learning_curves(Path(config.run_dir) / runs.CURVES, history)
-        print_epoch(history[-1], config.epochs, state_s=time.perf_counter() - start)
-    print(f"Finished {len(history)} epochs; the best network is {Path(config.run_dir) / runs.BEST}")
-
-
-def resume(config, extraction):
-    """Returns the network and the history of the run that the settings continue."""
-    # The rates of the cosine depend on the number of epochs.
-    ignored = CHANGEABLE - {"epochs"} if config.schedule == "cosine" else CHANGEABLE
-    runs.check_same(config.run_dir, to_dict(config), extraction, ignored)
-    return runs.read_state(config.run_dir)
+        # The rates of the cosine depend on the number of epochs.
+        ignored = CHANGEABLE - {"epochs"} if config.schedule == "cosine" else CHANGEABLE
+        runs.check_same(config.run_dir, to_dict(config), extraction, ignored)
+    elif not config.overwrite:
+        runs.check_absent(config.run_dir)
 
 
 def build_compiled(config, steps):
@@ -111,24 +122,27 @@ def build_compiled(config, steps):
     return model
 
 
-def run_epoch(config, model, readers, steps, epoch, log):
-    """Trains and validates for one epoch, and logs it; returns its row of the history."""
-    batch_size = config.batch_size
+def run_epoch(config, model, readers, steps, progress, states, log):
+    """Trains and validates for what is left of an epoch; returns its row of the history."""
 
     def note(loss):
         bar.update()
         if log:
-            log.add_step(loss)
+            log.add_step(progress, loss)
+        states.keep(progress)
 
-    with tqdm(total=steps, desc=f"epoch {epoch + 1}", leave=False, disable=None) as bar:
-        row = train_epoch(model, readers["train"], batch_size, steps, config.seed, epoch, note)
-    row = {"epoch": epoch + 1} | row | validate(model, readers["validation"], batch_size)
+    end_if_interrupted = functools.partial(states.end_if_interrupted, progress)
+    end_if_interrupted()
+    batch_size, name = config.batch_size, f"epoch {len(progress.history) + 1}"
+    with tqdm(total=steps, initial=progress.step, desc=name, leave=False, disable=None) as bar:
+        row = train_epoch(model, readers["train"], batch_size, steps, config.seed, progress, note)
+    row = row | validate(model, readers["validation"], batch_size, end_if_interrupted)
     if log:
         log.add_epoch(row)
     return row
 
 
-def print_header(record, readers, steps, num_finished):
+def print_header(record, readers, steps, progress):
     """Prints what is about to happen, and on what."""
     print(
         header(
@@ -136,7 +150,7 @@ def print_header(record, readers, steps, num_finished):
             **record["settings"],
             training=f"{len(readers['train'])} patches, {steps} batches per epoch",
             validation=f"{len(readers['validation'])} patches",
-            finished_epochs=num_finished,
+            starts_after=progress,
             parameters=f"{record['num_parameters']:,}",
             device=record["device"],
             versions=record["versions"],
@@ -146,20 +160,6 @@ def print_header(record, readers, steps, num_finished):
     )
 
 
-def print_epoch(row, num_epochs, state_s):
-    """Prints the losses and the soft Dice of the regions, and where the time went."""
-    cells = [f"epoch {row['epoch']}/{num_epochs}"]
-    for prefix, name in (("", "train"), ("val_", "validation")):
-        if f"{prefix}loss" in row:
-            scores = [f"{region} {row[f'{prefix}dice_{region}']:.3f}" for region in REGIONS]
-            cells.append(f"{name} loss {row[f'{prefix}loss']:.4f}, Dice " + ", ".join(scores))
-    cells.append(
-        f"steps {row['step_s']:.1f} s, waiting for batches {row['wait_s']:.1f} s, validation "
-        f"{row.get('validation_s', 0):.1f} s, saving {state_s:.1f} s"
-    )
-    print("  |  ".join(cells), flush=True)
-
-
 if __name__ == "__main__":
-    advice = "Continue with --resume once an epoch is finished; else start again with --overwrite."
+    advice = "Go on with --resume if the run folder holds a config.json; else start again."
     sys.exit(exit_code(main, advice))

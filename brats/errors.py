@@ -1,8 +1,9 @@
-"""The errors a user can mend, told in one message, and the exit codes of the scripts.
+"""Errors that a user can mend, told in one message, interruptions, and exit codes of the scripts.
 
 In: a script's `main`. Out: an exit code, and at most one message on stderr.
 """
 
+import contextlib
 import signal
 import sys
 
@@ -23,7 +24,7 @@ def exit_code(main, advice="Start it again."):
 
     Args:
         main: Callable without arguments.
-        advice: How to go on after an interruption.
+        advice: How to go on after an interruption that does not say so itself.
 
     Returns:
         0 if `main` returned, 1 after an error of the data or the machine, 130 after an
@@ -35,7 +36,32 @@ def exit_code(main, advice="Start it again."):
     except (InputError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"Interrupted. {advice}", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        print(f"Interrupted. {str(interruption) or advice}", file=sys.stderr)
         return 130
     return 0
+
+
+@contextlib.contextmanager
+def deferring_interruption():
+    """Defers SIGINT and SIGTERM, so that the block can end where nothing is half done.
+
+    A second signal raises `KeyboardInterrupt` at once.
+
+    Yields:
+        Function without arguments that returns whether a signal came.
+    """
+    received = []
+
+    def note(number, frame):
+        if received:
+            signal.default_int_handler(number, frame)
+        received.append(number)
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    handlers = {each: signal.signal(each, note) for each in signals}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for each, handler in handlers.items():
+            signal.signal(each, handler)

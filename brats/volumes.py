@@ -231,7 +231,7 @@ def _read_image(path):
         raise InputError(f"Cannot read {path} as a NIfTI image: {_last_line(error)}") from error
 
 
-def readread_geometry(image):
+def read_geometry(image):
     """Returns the `Geometry` of an image in three dimensions, or of the first three of four."""
     direction = np.reshape(image.GetDirection(), (image.GetDimension(),) * 2)[:3, :3]
     return Geometry(

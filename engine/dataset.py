@@ -39,7 +39,7 @@ def steps_per_epoch(num_patches, batch_size, wanted=None):
     return wanted or most
 
 
-def training_batches(reader, batch_size, num_steps, rng):
+def training_batches(reader, batch_size, num_steps, rng, first=0):
     """Yields random batches, half of the patches marked to be mirrored left to right.
 
     No patch comes twice, but for those that fill the last batch of a whole pass: all batches
@@ -50,15 +50,18 @@ def training_batches(reader, batch_size, num_steps, rng):
         batch_size: Patches in a batch, int.
         num_steps: Batches to yield, at most `num_batches(len(reader), batch_size)`.
         rng: `numpy.random.Generator` of the order and the marks.
+        first: Batch to begin with, from 0; those before it are neither read nor yielded, and
+            change nothing in those after it.
 
     Yields:
         `(images, classes, mirrored)`; mirrored is bool `(N,)`. The network's training step
         mirrors images and classes alike, on its device.
     """
     # Departure: the last batch of the original is short.
-    order = np.resize(rng.permutation(len(reader)), num_steps * batch_size)
-    for batch in order.reshape(num_steps, batch_size):
-        yield *reader.read(batch), rng.random(batch_size) < 0.5
+    order = np.resize(rng.permutation(len(reader)), (num_steps, batch_size))
+    mirrored = rng.random((num_steps, batch_size)) < 0.5
+    for step in range(first, num_steps):
+        yield *reader.read(order[step]), mirrored[step]
 
 
 def validation_batches(reader, batch_size):

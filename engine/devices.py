@@ -5,9 +5,12 @@ precision that suit the device, and the fastest way to run a network on it.
 """
 
 import functools
+import os
 import sys
 
 import keras
+
+from brats.errors import InputError
 
 
 def describe_device():
@@ -29,6 +32,25 @@ def training_compilation():
 def mixed_precision_policy():
     """Returns the 16-bit policy of the device: float16 on a GPU, bfloat16 elsewhere."""
     return "mixed_float16" if has_gpu() else "mixed_bfloat16"
+
+
+def prepare_training(seed, mixed_precision, deterministic):
+    """Seeds Keras and sets how operations compute, before anything runs on the device.
+
+    Args:
+        seed: Seed of the weights, int.
+        mixed_precision: Whether to compute in 16 bits.
+        deterministic: Whether operations have to give the same bits every time. TensorFlow raises
+            an error of its own at an operation that it has in no such form for the device.
+
+    Raises:
+        InputError: If the backend cannot be made deterministic; names those that can.
+    """
+    keras.utils.set_random_seed(seed)
+    if deterministic:
+        _make_deterministic()
+    if mixed_precision:
+        keras.config.set_dtype_policy(mixed_precision_policy())
 
 
 def box_rounding():
@@ -59,6 +81,24 @@ def build_predictor(build_network):
         return compiler(build_network)
 
     return lambda images: predictor()(images)
+
+
+def _make_deterministic():
+    """Makes operations give the same bits every time, on a GPU as well."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow
+
+        tensorflow.config.experimental.enable_op_determinism()
+    elif backend == "jax":
+        # XLA reads its flags once, when the device is first used.
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    else:
+        raise InputError(
+            f"--deterministic is for TensorFlow and JAX; KERAS_BACKEND is {backend}. Choose one of "
+            "them, or leave the flag out."
+        )
 
 
 def _list_devices():

@@ -45,12 +45,12 @@ def check_tensorboard():
 class TrainingLog:
     """Writes the log of a run, which goes on after the epochs that are finished.
 
-    What lies beyond them, from a run that was killed, is removed. Epochs that were not logged are
-    taken from the history, without a picture.
+    What lies beyond them and the steps done after them, from a run that was killed, is removed.
+    Epochs that were not logged are taken from the history, without a picture.
 
     Args:
         run_dir: Run folder.
-        history: List of one dict per finished epoch, of numbers or text.
+        progress: `engine.state.Progress` of the run; its history holds numbers or text.
         num_steps: Steps in an epoch, int.
         model: The network in training, images `(N, H, W, 4)` to probabilities.
         validation: Reader of the validation patches; where there are none, nothing is drawn.
@@ -59,30 +59,32 @@ class TrainingLog:
         OSError: If the folder cannot be written to.
     """
 
-    def __init__(self, run_dir, history, num_steps, model, validation):
+    def __init__(self, run_dir, progress, num_steps, model, validation):
         from engine.event_file import EventFile  # Needs an optional install.
 
+        history = progress.history
+        num_steps_done = num_steps * len(history) + progress.step
+
         def keeps(tag, step):
-            return step <= len(history) * (num_steps if tag == STEPS else 1)
+            return step <= (num_steps_done if tag == STEPS else len(history))
 
         self._files = {
             name: EventFile(Path(run_dir, LOG, name), _scalars(history, tags), keeps)
             for name, tags in TAGS.items()
             if name == "train" or len(validation)
         }
-        self._num_steps, self._step = num_steps, num_steps * len(history)
-        self._losses = []
+        self._num_steps = num_steps
         self._predict = build_predictor(lambda: model)
         self._patches = choose_patches(validation)
 
-    def add_step(self, loss):
-        """Takes up the loss of a step, a float."""
-        self._step += 1
-        self._losses.append(loss)
-        is_last = self._step % self._num_steps == 0
-        if is_last or len(self._losses) * POINTS_PER_EPOCH >= self._num_steps:
-            self._files["train"].add_scalars([(STEPS, self._step, np.mean(self._losses))])
-            self._losses.clear()
+    def add_step(self, progress, loss):
+        """Takes up the loss of the step that was just done, a float, into the progress."""
+        progress.log_losses.append(loss)
+        is_last = progress.step == self._num_steps
+        if is_last or len(progress.log_losses) * POINTS_PER_EPOCH >= self._num_steps:
+            step = self._num_steps * len(progress.history) + progress.step
+            self._files["train"].add_scalars([(STEPS, step, np.mean(progress.log_losses))])
+            progress.log_losses.clear()
 
     def add_epoch(self, row):
         """Adds a row of the history, and what the network now says of the patches.

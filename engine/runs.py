@@ -1,15 +1,16 @@
 """The run folder: what train.py leaves behind and predict.py starts from.
 
-In: a network, its settings and its history. Out: `config.json`, `history.csv`, `best.keras` and
-`last.keras`, each complete or absent. `train.py` adds `curves.png` and, if asked, a log.
+In: a network, its settings and its history. Out: `config.json`, `history.csv`, `curves.png`,
+`best.keras` and `last.keras`, each complete or absent. `state/` and the log have their own modules.
 """
 
 import json
 from pathlib import Path
 
+from brats.curves import write_learning_curves
 from brats.errors import InputError
-from brats.files import read_table, replacing, write_json, write_table
-from engine.weights import load_network
+from brats.files import replacing, write_json, write_table
+from engine.state import NEWEST, STATE, clear_state, read_state
 
 RECORD = "config.json"
 HISTORY = "history.csv"
@@ -25,17 +26,19 @@ def write_record(run_dir, record):
     write_json(Path(run_dir) / RECORD, record)
 
 
-def add_to_record(run_dir, num_epochs, record):
-    """Adds to `config.json` with what a run was resumed, and after how many epochs.
+def add_to_record(run_dir, num_epochs, num_steps, record):
+    """Adds to `config.json` with what a run was resumed, and where.
 
     Args:
         run_dir: Run folder.
         num_epochs: Epochs that were finished before, int.
+        num_steps: Steps done of the one after those, int.
         record: Dict as of `write_record`; all but the extraction, which is the same, is added.
     """
     first = read_record(run_dir)
     resumed = {name: value for name, value in record.items() if name != "extraction"}
-    first.setdefault("resumed", []).append({"after_epoch": num_epochs} | resumed)
+    place = {"after_epoch": num_epochs, "after_step": num_steps}
+    first.setdefault("resumed", []).append(place | resumed)
     write_record(run_dir, first)
 
 
@@ -58,6 +61,8 @@ def clear(run_dir):
         (Path(run_dir) / name).unlink(missing_ok=True)
     for path in Path(run_dir, LOG).glob(f"*/{EVENT_FILE.format('*')}"):
         path.unlink()
+    clear_state(run_dir)
+    remove_partial_files(run_dir)
 
 
 def read_record(run_dir):
@@ -118,15 +123,14 @@ def check_same(run_dir, settings, extraction, ignored):
 
 
 def write_epoch(run_dir, model, history):
-    """Writes the state of a run after an epoch, and the best network if this epoch gave it.
+    """Writes what follows from the state after an epoch: networks, history and learning curves.
 
-    `last.keras` comes last: a run that is killed before goes on from the epoch before.
+    The best network is written if this epoch gave it.
 
     Args:
         run_dir: Run folder.
         model: The compiled network, saved with its optimizer.
-        history: List of one dict per epoch, the one just finished included; "iterations" are
-            the optimizer's steps so far.
+        history: List of one dict per epoch, the one just finished included.
 
     Raises:
         OSError: If a file cannot be written.
@@ -136,31 +140,34 @@ def write_epoch(run_dir, model, history):
         _save_network(model, Path(run_dir) / BEST)
     write_table(Path(run_dir) / HISTORY, history)
     _save_network(model, Path(run_dir) / LAST)
+    write_learning_curves(Path(run_dir) / CURVES, history)
 
 
-def read_state(run_dir):
-    """Reads the compiled network and the history of a run after its last finished epoch.
+def resume(run_dir, model):
+    """Brings a network and a run folder to where the newest state is.
 
     Args:
         run_dir: Run folder.
+        model: Compiled network of the same settings as the run.
 
     Returns:
-        `(model, history)`; one history row per finished epoch, its values as text.
-
-    Raises:
-        FileNotFoundError: If no epoch was finished.
-        InputError: If the network is damaged.
+        `(progress, warning)` of `engine.state.read_state`, which says what it raises.
     """
-    path = Path(run_dir) / LAST
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{run_dir} has no {LAST}: no epoch was finished. Start again with --overwrite."
-        )
-    model = load_network(path, compiled=True)
-    history = read_table(Path(run_dir) / HISTORY)
-    # The table is written first, so it may hold one epoch more than the network.
-    iterations = int(model.optimizer.iterations)
-    return model, [row for row in history if int(row["iterations"]) <= iterations]
+    progress, warning = read_state(run_dir, model)
+    remove_partial_files(run_dir)
+    if progress.history and not progress.step:
+        # The run may have been killed after it had written its state.
+        write_epoch(run_dir, model, progress.history)
+    return progress, warning
+
+
+def remove_partial_files(run_dir):
+    """Removes what a killed run has left of the files that it was writing."""
+    log_file = f"{LOG}/*/.partial-*-{EVENT_FILE.format('*')}"
+    own_files = [f".partial-*-{name}" for name in (RECORD, HISTORY, BEST, LAST, CURVES)]
+    for pattern in (*own_files, f"{STATE}/.partial-*-{NEWEST}", log_file):
+        for path in Path(run_dir).glob(pattern):
+            path.unlink()
 
 
 def best_network_path(run_dir):

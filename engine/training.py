@@ -9,11 +9,12 @@ import time
 import numpy as np
 
 from brats.errors import InputError
+from brats.metrics import REGIONS
 from engine.dataset import read_ahead, training_batches, validation_batches
 
 
-def train_epoch(model, reader, batch_size, num_steps, seed, epoch, on_step=None):
-    """Trains for one epoch.
+def train_epoch(model, reader, batch_size, num_steps, seed, progress, on_step=None):
+    """Trains for one epoch, or for what is left of it.
 
     The order of the patches, the mirroring and the noise follow from the seed and the epoch
     alone, so that a resumed run sees what it would have seen.
@@ -24,48 +25,48 @@ def train_epoch(model, reader, batch_size, num_steps, seed, epoch, on_step=None)
         batch_size: Patches in a batch, int.
         num_steps: Batches in the epoch, int.
         seed: Seed of the run, int.
-        epoch: Number of the epoch, from 0.
+        progress: `engine.state.Progress` of the run, brought up to date with every step.
         on_step: Function of the loss of a step, called after every one.
 
     Returns:
-        Dict of the mean loss, the metrics, the learning rate of the first step, the optimizer's
-        steps so far as `iterations`, and the elapsed time, to a millisecond, as `wait_s`, for
-        batches, and `step_s`.
+        Dict of the number of the epoch, from 1, the mean loss, the metrics, the learning rate of
+        the first step, the optimizer's steps so far as `iterations`, and the elapsed time, to a
+        millisecond, as `wait_s`, for batches, and `step_s`.
 
     Raises:
         InputError: If the loss is not finite; names the epoch and the batch.
     """
+    epoch = len(progress.history)
+    if not progress.step:
+        _seed_noise(model, seed, epoch)
+        progress.learning_rate = float(model.optimizer.learning_rate)
     rng = np.random.default_rng([seed, epoch])
-    _seed_noise(model, seed, epoch)
-    learning_rate = float(model.optimizer.learning_rate)
-
-    def check(step, loss):
+    batches = training_batches(reader, batch_size, num_steps, rng, progress.step)
+    for loss, sums, wait_s, step_s in _run(model, model.train_on_batch, batches):
         if not math.isfinite(loss):
             raise InputError(
-                f"The loss is {loss} in epoch {epoch + 1}, batch {step + 1}: training diverged. "
-                "The run folder holds the last finished epoch. Lower --learning-rate."
+                f"The loss is {loss} in epoch {epoch + 1}, batch {progress.step + 1}: training "
+                "diverged. The run folder holds the last finished epoch. Lower --learning-rate."
             )
+        progress.step += 1
+        progress.sums = np.add(progress.sums or 0.0, sums).tolist()
+        progress.wait_s += wait_s
+        progress.step_s += step_s
+        if progress.step == num_steps:
+            progress.row = _row(model, progress)
         if on_step:
-            on_step(float(loss))
-
-    batches = training_batches(reader, batch_size, num_steps, rng)
-    scores, wait_s, step_s = _run(model, model.train_on_batch, batches, check)
-    return {
-        **scores,
-        "learning_rate": learning_rate,
-        "iterations": int(model.optimizer.iterations),
-        "wait_s": round(wait_s, 3),
-        "step_s": round(step_s, 3),
-    }
+            on_step(loss)
+    return progress.row
 
 
-def validate(model, reader, batch_size):
+def validate(model, reader, batch_size, on_batch=None):
     """Evaluates the loss and the metrics over a whole validation set.
 
     Args:
         model: Compiled network.
         reader: Reader of the validation patches.
         batch_size: Patches in a batch, int.
+        on_batch: Function without arguments, called after every batch.
 
     Returns:
         Dict of the mean loss and the metrics, their names prefixed with `val_`, and the elapsed
@@ -76,7 +77,14 @@ def validate(model, reader, batch_size):
     """
     if not len(reader):
         return {}
-    scores, *elapsed_s = _run(model, model.test_on_batch, validation_batches(reader, batch_size))
+    totals, elapsed_s = 0.0, 0.0
+    batches = validation_batches(reader, batch_size)
+    for _, sums, *seconds in _run(model, model.test_on_batch, batches):
+        totals += sums
+        elapsed_s += sum(seconds)
+        if on_batch:
+            on_batch()
+    scores = _scores(model, totals)
     if not math.isfinite(scores["loss"]):
         raise InputError(
             f"The validation loss is {scores['loss']}: training diverged. The run folder holds the "
@@ -84,32 +92,64 @@ def validate(model, reader, batch_size):
         )
     return {
         **{f"val_{name}": value for name, value in scores.items()},
-        "validation_s": round(sum(elapsed_s), 3),
+        "validation_s": round(elapsed_s, 3),
     }
 
 
-def _run(model, run_on_batch, batches, on_step=None):
-    """Runs a pass, and returns its metrics and the seconds of waiting and of running.
+def describe_epoch(row, num_epochs, saving_s):
+    """Returns a line with the losses, the soft Dice of the regions, and where the time went.
 
-    The metrics of Keras are sums, which it resets with every batch: they are summed up here. A
+    Args:
+        row: Row of the history, with or without validation.
+        num_epochs: Epochs of the run, int.
+        saving_s: Seconds spent on writing files.
+    """
+    cells = [f"epoch {row['epoch']}/{num_epochs}"]
+    for prefix, name in (("", "train"), ("val_", "validation")):
+        if f"{prefix}loss" in row:
+            scores = [f"{region} {row[f'{prefix}dice_{region}']:.3f}" for region in REGIONS]
+            cells.append(f"{name} loss {row[f'{prefix}loss']:.4f}, Dice " + ", ".join(scores))
+    cells.append(
+        f"steps {row['step_s']:.1f} s, waiting for batches {row['wait_s']:.1f} s, validation "
+        f"{row.get('validation_s', 0):.1f} s, saving {saving_s:.1f} s"
+    )
+    return "  |  ".join(cells)
+
+
+def _run(model, run_on_batch, batches):
+    """Runs a pass; yields loss, sums of the metrics, seconds of waiting and of running per batch.
+
+    The metrics of Keras are sums, which it resets with every batch, for others to sum up. A
     loop rather than `fit`, which at random takes up to twice the time for the same processor
     time under TensorFlow (`docs/results.md`).
     """
-    totals, clock = 0, [0.0, 0.0]
     start = time.perf_counter()
-    for step, batch in enumerate(read_ahead(batches)):
+    for batch in read_ahead(batches):
         ready = time.perf_counter()
         logs = run_on_batch(*batch, return_dict=True)
-        totals += np.array([float(sums) for sums in model.metrics_variables])
-        if on_step:
-            on_step(step, logs["loss"])
-        clock[0] += ready - start
+        sums = np.array([float(each) for each in model.metrics_variables])
+        end = time.perf_counter()
+        yield float(logs["loss"]), sums, ready - start, end - ready
         start = time.perf_counter()
-        clock[1] += start - ready
-    for variable, total in zip(model.metrics_variables, totals, strict=True):
+
+
+def _scores(model, sums):
+    """Returns the loss and the metrics of which the sums are given."""
+    for variable, total in zip(model.metrics_variables, sums, strict=True):
         variable.assign(total)
-    scores = {name: float(value) for name, value in model.get_metrics_result().items()}
-    return scores, *clock
+    return {name: float(value) for name, value in model.get_metrics_result().items()}
+
+
+def _row(model, progress):
+    """Returns the row of the history of an epoch whose last step is done."""
+    return {
+        "epoch": len(progress.history) + 1,
+        **_scores(model, progress.sums),
+        "learning_rate": progress.learning_rate,
+        "iterations": int(model.optimizer.iterations),
+        "wait_s": round(progress.wait_s, 3),
+        "step_s": round(progress.step_s, 3),
+    }
 
 
 def _seed_noise(model, seed, epoch):

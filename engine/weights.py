@@ -13,12 +13,11 @@ import keras
 from brats.errors import InputError
 
 
-def load_network(path, compiled=False):
-    """Loads a whole network from a `.keras` file.
+def load_network(path):
+    """Loads a whole network from a `.keras` file, without loss, metrics and optimizer.
 
     Args:
         path: Path of a file that `train.py` wrote.
-        compiled: Whether to load its loss, its metrics and its optimizer as well.
 
     Returns:
         A Keras model.
@@ -30,7 +29,7 @@ def load_network(path, compiled=False):
     _check_exists(path)
     _check_archive(path)
     try:
-        return keras.saving.load_model(path, compile=compiled)
+        return keras.saving.load_model(path, compile=False)
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path} is not a network of train.py: {_first_line(error)}") from error
 

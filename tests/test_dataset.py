@@ -36,6 +36,18 @@ class MemoryReader:
         return self.images[list(indices)], self.classes[list(indices)]
 
 
+class RecordingReader(MemoryReader):
+    """Notes how many patches are read at once."""
+
+    def __init__(self, num_patches):
+        super().__init__(num_patches)
+        self.batch_sizes = []
+
+    def read(self, indices):
+        self.batch_sizes.append(len(indices))
+        return super().read(indices)
+
+
 def patch_numbers(images):
     """Returns which patches a batch holds: their smallest pixel, divided by 10."""
     return [int(image.min()) // 10 for image in images]
@@ -116,6 +128,17 @@ def test_one_seed_gives_one_pass_and_another_seed_another():
         values = [np.concatenate([batch[part] for batch in run]) for run in (first, again, other)]
         np.testing.assert_array_equal(values[0], values[1])
         assert not np.array_equal(values[0], values[2])
+
+
+@pytest.mark.parametrize("first", [0, 1, 3, 4])
+def test_a_pass_from_a_later_batch_is_the_rest_of_the_whole_one_and_reads_no_other(first):
+    reader = RecordingReader(20)
+    whole = one_pass(20, 6, np.random.default_rng(5))
+    rest = list(training_batches(reader, 6, 4, np.random.default_rng(5), first))
+    assert reader.batch_sizes == [6] * (4 - first) and len(rest) == 4 - first
+    for expected, batch in zip(whole[first:], rest, strict=True):
+        for part, value in zip(expected, batch, strict=True):
+            np.testing.assert_array_equal(value, part)
 
 
 def test_validation_holds_every_patch_once_in_order_and_unflipped():

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from brats.errors import InputError
 from engine import devices
 from engine.background import background_network
 from model import build_resunet
@@ -49,6 +50,35 @@ def test_compilation_is_off_only_for_tensorflow_on_a_cpu(
     visible(name)
     monkeypatch.setattr(keras.backend, "backend", lambda: backend)
     assert devices.training_compilation() == expected
+
+
+def test_determinism_on_jax_is_a_flag_that_xla_knows(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=here")
+    devices.prepare_training(0, mixed_precision=False, deterministic=True)
+    flag = "--xla_gpu_deterministic_ops=true"
+    assert os.environ["XLA_FLAGS"] == f"--xla_dump_to=here {flag}"
+    pytest.importorskip("jax", reason="JAX is not installed")
+    # XLA ends the process where it does not know a flag.
+    command = [sys.executable, "-c", "import jax; jax.devices()"]
+    subprocess.run(command, check=True, env=os.environ | {"XLA_FLAGS": flag}, timeout=100)
+
+
+def test_determinism_on_tensorflow_is_asked_of_it(monkeypatch):
+    config = pytest.importorskip("tensorflow").config.experimental
+    calls = []
+    monkeypatch.setattr(keras.backend, "backend", lambda: "tensorflow")
+    monkeypatch.setattr(config, "enable_op_determinism", lambda: calls.append(1))
+    devices.prepare_training(0, mixed_precision=False, deterministic=False)
+    assert calls == []
+    devices.prepare_training(0, mixed_precision=False, deterministic=True)
+    assert calls == [1]
+
+
+def test_a_backend_that_cannot_be_made_deterministic_is_told(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    with pytest.raises(InputError, match="--deterministic is for TensorFlow and JAX; .* is torch"):
+        devices.prepare_training(0, mixed_precision=False, deterministic=True)
 
 
 @pytest.mark.parametrize(("backend", "pixels"), [("tensorflow", 8), ("openvino", 8), ("jax", 32)])

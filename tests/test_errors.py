@@ -1,8 +1,11 @@
 """The exit code that each kind of ending gives, and what stands on stderr."""
 
+import os
+import signal
+
 import pytest
 
-from brats.errors import InputError, exit_code
+from brats.errors import InputError, deferring_interruption, exit_code
 
 
 def raising(error):
@@ -35,3 +38,20 @@ def test_defect_keeps_its_traceback(error):
     with pytest.raises(error) as caught:
         exit_code(raising(error("a defect")))
     assert caught.traceback[-1].name == "main"
+
+
+def test_an_interruption_that_says_how_to_go_on_is_quoted(capsys):
+    assert exit_code(raising(KeyboardInterrupt("Go on so.")), "Go on otherwise.") == 130
+    assert capsys.readouterr().err == "Interrupted. Go on so.\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_first_signal_is_deferred_and_a_second_one_ends_at_once(number):
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(KeyboardInterrupt), deferring_interruption() as is_interrupted:
+        assert not is_interrupted()
+        os.kill(os.getpid(), number)
+        assert is_interrupted()
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("the second signal was deferred as well")
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before

@@ -1,5 +1,6 @@
 """The TensorBoard log of a run: its charts, its pictures, and how it goes on."""
 
+import dataclasses
 import io
 import sys
 
@@ -17,6 +18,7 @@ from brats.metrics import REGIONS
 from brats.patch_pictures import draw_patches
 from engine.logs import TrainingLog, check_tensorboard
 from engine.runs import clear
+from engine.state import Progress
 from model import build_resunet
 
 STEPS = 3
@@ -50,8 +52,8 @@ def start(tmp_path, network):
     """Starts a log after some epochs, of 3 steps if not said otherwise."""
 
     def started(num_epochs=0, num_steps=STEPS, num_patches=4):
-        history = [row_of(epoch) for epoch in range(1, num_epochs + 1)]
-        return TrainingLog(tmp_path, history, num_steps, network, Patches(num_patches))
+        progress = Progress([row_of(epoch) for epoch in range(1, num_epochs + 1)])
+        return TrainingLog(tmp_path, progress, num_steps, network, Patches(num_patches))
 
     return started
 
@@ -65,9 +67,12 @@ def row_of(epoch):
     }
 
 
-def add_epoch(log, epoch, num_steps=STEPS):
-    for step in range(num_steps):
-        log.add_step(epoch + step / 16)
+def add_epoch(log, epoch, num_steps=STEPS, progress=None):
+    """Adds an epoch, or what is left of it."""
+    progress = progress or Progress([{}] * (epoch - 1))
+    for step in range(progress.step, num_steps):
+        progress.step += 1
+        log.add_step(progress, epoch + step / 16)
     log.add_epoch(row_of(epoch))
 
 
@@ -148,12 +153,31 @@ def test_a_log_goes_on_after_the_last_finished_epoch_without_what_was_lost(start
     killed = start()
     add_epoch(killed, 1)
     add_epoch(killed, 2)  # In the log, but killed before the network was written.
-    killed.add_step(9.0)
+    killed.add_step(Progress([{}] * 2, step=1), 9.0)
     resumed = start(num_epochs=1)
     for epoch in (2, 3):
         add_epoch(resumed, epoch)
     found = scalars(tmp_path, "train"), scalars(tmp_path, "validation"), pictures(tmp_path)
     assert found == expected
+
+
+def test_a_log_goes_on_within_an_epoch_with_the_losses_that_had_no_point_yet(
+    start, network, tmp_path
+):
+    add_epoch(start(num_steps=203), 1, 203)
+    expected = scalars(tmp_path, "train")
+    clear(tmp_path)
+    killed, progress = start(num_steps=203), Progress()
+    for step in range(50):  # Points at 3, 6, ... 48; two losses are left.
+        progress.step += 1
+        killed.add_step(progress, 1 + step / 16)
+        if step == 39:
+            state = dataclasses.replace(progress, log_losses=list(progress.log_losses))
+    assert state.log_losses == [1 + 39 / 16]
+    resumed = TrainingLog(tmp_path, state, 203, network, Patches(4))
+    assert scalars(tmp_path, "train")["loss/steps"][-1][0] == 39  # Those beyond step 40 are gone.
+    add_epoch(resumed, 1, 203, state)
+    assert scalars(tmp_path, "train") == expected
 
 
 def test_epochs_without_a_log_are_taken_from_the_history(start, tmp_path):
@@ -167,7 +191,7 @@ def test_epochs_without_a_log_are_taken_from_the_history(start, tmp_path):
 
 def test_a_history_of_text_with_gaps_is_taken_up(network, tmp_path):
     history = [{name: str(value) for name, value in row_of(1).items()} | {"wait_s": ""}]
-    TrainingLog(tmp_path, history, STEPS, network, Patches(1))
+    TrainingLog(tmp_path, Progress(history), STEPS, network, Patches(1))
     found = scalars(tmp_path, "train")
     assert found["loss/epochs"] == [(1, row_of(1)["loss"])] and "seconds/waiting" not in found
 

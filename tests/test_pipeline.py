@@ -154,6 +154,7 @@ def test_training_writes_its_record_its_history_and_two_networks(run_dir, patch_
         "curves.png",
         "history.csv",
         "last.keras",
+        "state",
     ]
     record = read_record(run_dir)
     assert record["settings"]["base_filters"] == 4
@@ -189,7 +190,8 @@ def test_a_resumed_run_says_with_what_it_went_on(resumed_dir):
     record = read_record(resumed_dir)
     (resumed,) = record["resumed"]
     assert record["settings"]["epochs"] == 1
-    assert (resumed["after_epoch"], resumed["settings"]["epochs"]) == (1, 2)
+    assert (resumed["after_epoch"], resumed["after_step"]) == (1, 0)
+    assert resumed["settings"]["epochs"] == 2
     assert resumed["versions"] == record["versions"] and "extraction" not in resumed
 
 
@@ -409,6 +411,7 @@ def misuse(cohorts, run_dir, patch_files, tmp_path):
     }  # fmt: skip
 
 
+SMALL = "--base-filters 4 --depth 1 --steps-per-epoch 3 --epochs 2"
 WRONG = {
     "an absent data folder": (
         extract_patches, "--data-root {absent} --output {out}", "absent does not exist",
@@ -433,6 +436,9 @@ WRONG = {
     ),
     "nothing to resume": (
         train, "--patches {patches} --run-dir {empty} --resume", "it has no config.json",
+    ),
+    "a run without its state": (
+        train, "--patches {patches} --run-dir {unfinished} --resume " + SMALL, "holds no state to",
     ),
     "more steps than patches": (
         train, "--patches {patches} --run-dir {out} --steps-per-epoch 13", "12 batches of 4",
@@ -484,18 +490,21 @@ def test_a_mistake_is_told_in_one_line_and_leaves_no_file(mistake, misuse, capsy
 
 
 def test_a_replaced_run_is_not_resumed_as_the_one_before(patch_files, tmp_path, monkeypatch):
-    folder = tmp_path / "run"
+    folder, whole = tmp_path / "run", tmp_path / "whole"
     run_train(patch_files["2017"], folder, "--epochs", "1")
+    changed = ["--epochs", "1", "--base-filters", "6"]
+    run_train(patch_files["2017"], whole, *changed)
 
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "train_epoch", interrupt)
-    changed = ["--epochs", "1", "--base-filters", "6"]
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patching, pytest.raises(KeyboardInterrupt):
+        patching.setattr(train, "train_epoch", interrupt)
         run_train(patch_files["2017"], folder, "--overwrite", *changed)
-    with pytest.raises(FileNotFoundError, match="no epoch was finished"):
-        run_train(patch_files["2017"], folder, "--resume", *changed)
+    assert names(folder, "") == ["config.json", "state"]
+    run_train(patch_files["2017"], folder, "--resume", *changed)
+    for expected, weight in zip(last_weights(whole), last_weights(folder), strict=True):
+        np.testing.assert_array_equal(weight, expected)
 
 
 def test_a_missing_backend_is_told_in_one_line(tmp_path):

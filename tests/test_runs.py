@@ -1,4 +1,4 @@
-"""The run folder: its record, its networks, and the state from which a run goes on."""
+"""The run folder: its record, its networks, and how a run goes on in it."""
 
 import keras
 import numpy as np
@@ -7,17 +7,17 @@ import pytest
 from brats.errors import InputError
 from brats.files import read_table
 from engine.runs import (
+    add_to_record,
     best_network_path,
     check_absent,
     check_same,
     clear,
     read_record,
-    read_state,
+    resume,
     write_epoch,
     write_record,
 )
-
-STEPS = 3
+from engine.state import Progress, write_state
 
 
 class FailingNetwork:
@@ -33,11 +33,6 @@ def dense_network():
     network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
     network.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse", jit_compile=False)
     return network
-
-
-def train_steps(network, num_steps, rng):
-    for _ in range(num_steps):
-        network.train_on_batch(rng.normal(size=(4, 3)), rng.normal(size=(4, 2)))
 
 
 def mark(network, number):
@@ -58,13 +53,8 @@ def write_losses(run_dir, losses, name="val_loss"):
         write_epoch(run_dir, network, history)
 
 
-def history_of(*iterations):
-    """The rows of epochs after which the optimizer had done so many steps."""
-    return [{"loss": 1 / count, "iterations": count} for count in iterations]
-
-
 def file_contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def test_a_record_comes_back_as_written(tmp_path):
@@ -108,7 +98,8 @@ def test_the_best_network_is_of_the_lowest_validation_loss_and_the_last_of_the_l
 
 def test_losses_read_back_as_text_are_compared_as_numbers(tmp_path):
     # As text, "1e-05" lies above "0.2".
-    history = [{"val_loss": "0.2"}, {"val_loss": "1e-05"}, {"val_loss": 0.1}]
+    losses = ["0.2", "1e-05", 0.1]
+    history = [{"epoch": epoch, "val_loss": loss} for epoch, loss in enumerate(losses, 1)]
     network = dense_network()
     write_epoch(tmp_path, network, history[:2])
     before = file_contents(tmp_path)["best.keras"]
@@ -130,65 +121,45 @@ def test_the_history_has_one_row_per_epoch(tmp_path):
     ]
 
 
-def test_a_run_goes_on_with_the_weights_and_the_optimizer_it_had(tmp_path, rng):
+def test_a_run_killed_before_its_files_were_written_writes_them_when_it_is_resumed(tmp_path):
+    write_losses(tmp_path, [0.5])
+    network, history = dense_network(), [{"epoch": 1, "val_loss": 0.5}]
+    mark(network, 2)
+    write_state(tmp_path, network, Progress([*history, {"epoch": 2, "val_loss": 0.4}]))
+    (tmp_path / ".partial-1-best.keras").write_bytes(b"half")
+    progress, warning = resume(tmp_path, dense_network())
+    assert (len(progress.history), warning) == (2, None)
+    assert marked_number(tmp_path / "best.keras") == marked_number(tmp_path / "last.keras") == 2
+    assert [row["val_loss"] for row in read_table(tmp_path / "history.csv")] == ["0.5", "0.4"]
+    assert not list(tmp_path.glob(".partial-*"))
+
+
+def test_a_run_resumed_within_an_epoch_leaves_its_files_alone(tmp_path):
+    write_losses(tmp_path, [0.5])
+    before = file_contents(tmp_path)
     network = dense_network()
-    train_steps(network, 2 * STEPS, rng)
-    write_epoch(tmp_path, network, history_of(STEPS, 2 * STEPS))
-    restored, history = read_state(tmp_path)
-    assert [row["iterations"] for row in history] == ["3", "6"]
-    assert int(restored.optimizer.iterations) == 2 * STEPS
-    for part in ("weights", "optimizer.variables"):
-        before, after = (
-            [keras.ops.convert_to_numpy(each) for each in variables(model, part)]
-            for model in (network, restored)
-        )
-        assert any(np.abs(each).max() > 1e-3 for each in before[-2:])  # Momentum has gathered.
-        for expected, each in zip(before, after, strict=True):
-            np.testing.assert_array_equal(each, expected)
+    mark(network, 2)
+    write_state(tmp_path, network, Progress([{"epoch": 1, "val_loss": 0.5}], step=1))
+    resume(tmp_path, dense_network())
+    after = file_contents(tmp_path)
+    assert {name: after[name] for name in before} == before
 
 
-def variables(model, part):
-    return model.weights if part == "weights" else model.optimizer.variables
-
-
-def test_training_goes_on_as_if_it_had_not_stopped(tmp_path):
-    uninterrupted = dense_network()
-    train_steps(uninterrupted, STEPS, np.random.default_rng(1))
-    write_epoch(tmp_path, uninterrupted, history_of(STEPS))
-    restored, _ = read_state(tmp_path)
-    for network in (uninterrupted, restored):
-        train_steps(network, STEPS, np.random.default_rng(2))
-    for expected, each in zip(uninterrupted.get_weights(), restored.get_weights(), strict=True):
-        np.testing.assert_array_equal(each, expected)
-
-
-def test_a_row_whose_network_was_not_written_is_left_out(tmp_path, rng):
-    # Killed between history.csv, with epoch 2, and last.keras, still of epoch 1.
-    network = dense_network()
-    train_steps(network, STEPS, rng)
-    rows = [{"loss": 0.5, "iterations": STEPS}, {"loss": 0.9, "iterations": 2 * STEPS}]
-    write_epoch(tmp_path, network, rows[:1])
-    with pytest.raises(OSError, match="No space left"):
-        write_epoch(tmp_path, FailingNetwork(), rows)
-    assert len(read_table(tmp_path / "history.csv")) == 2
-    restored, history = read_state(tmp_path)
-    assert [row["iterations"] for row in history] == ["3"]
-    assert int(restored.optimizer.iterations) == STEPS
-
-
-def test_an_epoch_in_which_the_optimizer_skipped_a_step_counts(tmp_path, rng):
-    # In float16 a step whose gradient overflows is skipped: 3 + 2 steps in two epochs of 3.
-    network = dense_network()
-    train_steps(network, 2 * STEPS - 1, rng)
-    write_epoch(tmp_path, network, history_of(STEPS, 2 * STEPS - 1))
-    assert len(read_state(tmp_path)[1]) == 2
+def test_a_record_tells_where_a_run_was_resumed_and_with_what(tmp_path):
+    write_record(tmp_path, {"settings": {"epochs": 1}, "extraction": {"seed": 0}})
+    add_to_record(tmp_path, 2, 7, {"settings": {"epochs": 3}, "extraction": {"seed": 0}})
+    record = read_record(tmp_path)
+    assert record["settings"] == {"epochs": 1}
+    assert record["resumed"] == [{"after_epoch": 2, "after_step": 7, "settings": {"epochs": 3}}]
 
 
 def test_a_cleared_folder_holds_nothing_of_the_run(tmp_path):
     write_losses(tmp_path, [0.5])
     write_record(tmp_path, {})
+    write_state(tmp_path, dense_network(), Progress())
+    (tmp_path / "state" / ".partial-1-newest.npz").write_bytes(b"half")
     clear(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     clear(tmp_path / "absent")
 
 
@@ -196,16 +167,14 @@ def test_a_network_that_cannot_be_written_leaves_the_old_files(tmp_path):
     write_losses(tmp_path, [0.5])
     before = file_contents(tmp_path)
     with pytest.raises(OSError, match="No space left"):
-        write_epoch(tmp_path, FailingNetwork(), [{"val_loss": 0.5}, {"val_loss": 0.4}])
+        write_epoch(tmp_path, FailingNetwork(), [{"epoch": 1, "val_loss": 0.5}, {"val_loss": 0.4}])
     after = file_contents(tmp_path)
-    assert set(after) == {"best.keras", "last.keras", "history.csv"}
+    assert set(after) == {"best.keras", "last.keras", "history.csv", "curves.png"}
     assert after["best.keras"] == before["best.keras"]
     assert after["last.keras"] == before["last.keras"]
 
 
-def test_a_run_without_a_finished_epoch_has_no_state_and_no_best_network(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no last\.keras: .*--overwrite"):
-        read_state(tmp_path)
+def test_a_run_without_a_finished_epoch_has_no_best_network(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no best\.keras: .*--weights"):
         best_network_path(tmp_path)
 

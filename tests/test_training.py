@@ -7,7 +7,8 @@ import pytest
 from brats.errors import InputError
 from brats.metrics import REGIONS
 from engine.dataset import training_batches
-from engine.training import train_epoch, validate
+from engine.state import Progress
+from engine.training import describe_epoch, train_epoch, validate
 from losses import ClassImbalanceLoss, SoftDice
 from model import build_resunet
 
@@ -31,6 +32,16 @@ class MemoryReader:
 
     def read(self, indices):
         return self.images[list(indices)], self.classes[list(indices)]
+
+
+class CountingReader(MemoryReader):
+    """Counts the batches that are read."""
+
+    num_reads = 0
+
+    def read(self, indices):
+        self.num_reads += 1
+        return super().read(indices)
 
 
 class BrokenReader(MemoryReader):
@@ -78,6 +89,11 @@ def network(restart):
     return restart()
 
 
+def at_epoch(epoch):
+    """The progress of a run that has finished so many epochs."""
+    return Progress(history=[{}] * epoch)
+
+
 def flat_weights(network):
     return np.concatenate([weight.ravel() for weight in network.get_weights()])
 
@@ -90,10 +106,10 @@ def predictions(network):
 
 
 def test_an_epoch_gives_its_row_of_the_history_and_takes_its_steps(network):
-    row = train_epoch(network, MemoryReader(10), BATCH_SIZE, num_steps=2, seed=0, epoch=4)
-    assert set(row) == METRICS | {"learning_rate", "iterations", "wait_s", "step_s"}
+    row = train_epoch(network, MemoryReader(10), BATCH_SIZE, 2, seed=0, progress=at_epoch(4))
+    assert set(row) == METRICS | {"epoch", "learning_rate", "iterations", "wait_s", "step_s"}
     assert row["learning_rate"] == pytest.approx(0.025)
-    assert row["step_s"] > 0
+    assert row["step_s"] > 0 and row["epoch"] == 5
     assert int(network.optimizer.iterations) == 2
 
 
@@ -101,7 +117,7 @@ def test_epochs_with_a_last_batch_to_fill_lower_the_loss_on_their_patches(networ
     reader = MemoryReader(10)
     before = validate(network, reader, BATCH_SIZE)["val_loss"]
     for epoch in range(4):
-        train_epoch(network, reader, BATCH_SIZE, 3, 0, epoch)
+        train_epoch(network, reader, BATCH_SIZE, 3, 0, at_epoch(epoch))
     assert int(network.optimizer.iterations) == 4 * 3
     assert validate(network, reader, BATCH_SIZE)["val_loss"] < before - 0.1
 
@@ -110,7 +126,7 @@ def test_one_seed_and_epoch_give_one_set_of_weights_and_others_another(restart):
     weights = {}
     for name, seed, epoch in [("first", 3, 0), ("same", 3, 0), ("seed", 4, 0), ("epoch", 3, 1)]:
         network = restart()
-        train_epoch(network, MemoryReader(10), BATCH_SIZE, 3, seed, epoch)
+        train_epoch(network, MemoryReader(10), BATCH_SIZE, 3, seed, at_epoch(epoch))
         weights[name] = flat_weights(network)
     np.testing.assert_array_equal(weights["same"], weights["first"])
     assert not np.array_equal(weights["seed"], weights["first"])
@@ -119,7 +135,7 @@ def test_one_seed_and_epoch_give_one_set_of_weights_and_others_another(restart):
 
 def test_a_loss_that_is_not_finite_ends_training_and_names_epoch_and_batch(network):
     with pytest.raises(InputError, match="The loss is nan in epoch 3, batch 2: .*--learning-rate"):
-        train_epoch(network, BrokenReader(12), BATCH_SIZE, 3, seed=0, epoch=2)
+        train_epoch(network, BrokenReader(12), BATCH_SIZE, 3, 0, at_epoch(2))
 
 
 def test_the_loss_of_an_epoch_is_the_mean_of_its_steps(network, monkeypatch):
@@ -131,15 +147,54 @@ def test_the_loss_of_an_epoch_is_the_mean_of_its_steps(network, monkeypatch):
         return {"loss": losses[-1]}
 
     monkeypatch.setattr(network, "train_on_batch", recorded)
-    row = train_epoch(network, MemoryReader(10), BATCH_SIZE, 3, 0, 0)
+    row = train_epoch(network, MemoryReader(10), BATCH_SIZE, 3, 0, Progress())
     assert len(losses) == 3
     assert row["loss"] == pytest.approx(np.mean(losses), rel=1e-6)
 
 
 def test_every_step_is_reported_with_its_loss(network):
     steps = []
-    row = train_epoch(network, MemoryReader(10), BATCH_SIZE, 3, 0, 0, on_step=steps.append)
+    row = train_epoch(network, MemoryReader(10), BATCH_SIZE, 3, 0, Progress(), steps.append)
     assert len(steps) == 3 and np.mean(steps) == pytest.approx(row["loss"], rel=1e-6)
+
+
+class StoppedError(Exception):
+    """Ends an epoch between two steps."""
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 3])
+def test_what_is_left_of_an_epoch_reads_its_own_batches_and_ends_the_same(restart, num_steps):
+    network = restart()
+    whole = train_epoch(network, MemoryReader(10), BATCH_SIZE, 3, 0, Progress())
+    expected = flat_weights(network)
+
+    def stop(loss):
+        if progress.step == num_steps:
+            raise StoppedError
+
+    network, progress, reader = restart(), Progress(), CountingReader(10)
+    with pytest.raises(StoppedError):
+        train_epoch(network, MemoryReader(10), BATCH_SIZE, 3, 0, progress, stop)
+    rest = train_epoch(network, reader, BATCH_SIZE, 3, 0, progress)
+    assert reader.num_reads == 3 - num_steps
+    for name in whole.keys() - {"wait_s", "step_s"}:
+        assert rest[name] == whole[name]
+    np.testing.assert_array_equal(flat_weights(network), expected)
+
+
+def test_every_batch_of_validation_is_reported(network):
+    calls = []
+    validate(network, MemoryReader(10), BATCH_SIZE, on_batch=lambda: calls.append(1))
+    assert len(calls) == 3
+
+
+def test_a_row_of_the_history_is_told_in_a_line():
+    row = {"epoch": 2, "loss": 1.25, "step_s": 3.0, "wait_s": 0.5}
+    row |= {f"dice_{region}": place / 8 for place, region in enumerate(REGIONS)}
+    assert describe_epoch(row, num_epochs=3, saving_s=0.25) == (
+        "epoch 2/3  |  train loss 1.2500, Dice whole 0.000, core 0.125, enhancing 0.250  |  "
+        "steps 3.0 s, waiting for batches 0.5 s, validation 0.0 s, saving 0.2 s"
+    )
 
 
 def test_validation_gives_prefixed_names(network, predictions):
