@@ -27,6 +27,7 @@ from brats.patch_reader import PatchReader
 from brats.patches import CasePatches
 from engine.devices import describe_device, training_compilation
 from engine.inference import predict_volume
+from engine.state import Progress
 from engine.training import train_epoch
 from model import build_resunet
 
@@ -92,8 +93,9 @@ def time_training(reader, precision, batch_size, peak, options):
     if not steps:
         print(f"training    {precision:<9} batch {batch_size:>3}  fewer patches than a batch")
         return
-    train_epoch(model, reader, batch_size, min(2, steps), seed=0, epoch=0)
-    rows = [train_epoch(model, reader, batch_size, steps, seed=0, epoch=e) for e in (1, 2, 3)]
+    train_epoch(model, reader, batch_size, min(2, steps), seed=0, progress=Progress())
+    starts = [Progress(history=[{}] * epoch) for epoch in (1, 2, 3)]
+    rows = [train_epoch(model, reader, batch_size, steps, 0, start) for start in starts]
     elapsed_s = np.median([row["wait_s"] + row["step_s"] for row in rows])
     waiting = np.median([row["wait_s"] for row in rows]) / elapsed_s
     patches_per_s = steps * batch_size / elapsed_s

@@ -22,6 +22,7 @@ from benchmarks.measure import forward_gflop, in_turn, peak_gflops, print_header
 from brats.metrics import REGIONS
 from brats.patch_reader import PatchReader
 from engine.devices import training_compilation
+from engine.state import Progress
 from engine.training import train_epoch
 from losses import ClassImbalanceLoss, SoftDice
 from model import build_resunet
@@ -79,7 +80,7 @@ def epochs(model, reader, options):
     """Returns a function that trains on batches out of the patch file, each time others."""
     epoch = itertools.count()
     return lambda: train_epoch(
-        model, reader, options.batch_size, options.steps, seed=0, epoch=next(epoch)
+        model, reader, options.batch_size, options.steps, 0, Progress(history=[{}] * next(epoch))
     )
 
 

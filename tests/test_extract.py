@@ -53,6 +53,14 @@ def run(command, **kwargs):
     )
 
 
+def break_voxel(path):
+    """Replaces a link to an image by the image with a NaN, which no header shows."""
+    image = SimpleITK.Cast(SimpleITK.ReadImage(str(path)), SimpleITK.sitkFloat32)
+    image[0, 0, 0] = float("nan")
+    path.unlink()
+    SimpleITK.WriteImage(image, str(path))
+
+
 def label_counts(cohort):
     """Returns the voxels of each class in all segmentations, from the files themselves."""
     paths = sorted(cohort.rglob("*_seg.nii.gz"))
@@ -188,11 +196,10 @@ def test_broken_case_is_named_and_extraction_goes_on_once_it_is_mended(cohort, t
     root, output = tmp_path / "cohort", tmp_path / "output" / "patches.h5"
     broken = copy_cases(cohort, root)
     image = broken.resolve()
-    broken.unlink()
-    broken.write_text("not an image")
+    break_voxel(broken)
     assert exit_code(lambda: extract_patches.main(arguments(root, output))) == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith(f"Error: Cannot read {broken} as a NIfTI image")
+    assert error.startswith(f"Error: {broken} holds 1 voxels that are NaN")
     assert error.endswith("What was done before is kept: go on with --resume.")
     assert not output.exists()
     broken.unlink()
@@ -207,8 +214,7 @@ def test_broken_case_is_named_and_extraction_goes_on_once_it_is_mended(cohort, t
 def test_broken_first_case_leaves_nothing(cohort, tmp_path):
     root, output = tmp_path / "cohort", tmp_path / "output" / "patches.h5"
     broken = copy_cases(cohort, root).parent.parent / CASE_IDS[0] / f"{CASE_IDS[0]}_t2.nii.gz"
-    broken.unlink()
-    broken.write_text("not an image")
+    break_voxel(broken)
     assert exit_code(lambda: extract_patches.main(arguments(root, output))) == 1
     assert names(output.parent) == []
 

@@ -310,5 +310,5 @@ def test_image_of_msd_in_three_dimensions_is_refused(tmp_path):
 def test_missing_file_is_told_when_it_vanishes_after_the_search(tmp_path):
     case = write_case(tmp_path)
     shutil.rmtree(case.folder)
-    with pytest.raises(FileNotFoundError, match="_flair.nii.gz"):
+    with pytest.raises(InputError, match="Cannot read .*_flair.nii.gz: No such file or directory"):
         read_case(case)
