@@ -35,7 +35,8 @@ test-tensorflow: .venv/development
 test-jax: .venv/development
 	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/test_model.py tests/test_losses.py \
 		tests/test_weights.py tests/test_schedules.py \
-		tests/test_background.py tests/test_devices.py
+		tests/test_background.py tests/test_devices.py \
+		tests/test_state.py tests/test_killed_training.py
 
 check: .venv/development
 	$(BIN)/ruff format --check .

@@ -174,8 +174,8 @@ def undisturbed(patches, quick, kill_after, tmp_path, found):
 
 
 # The first state; the record; a state moved aside; a new one in its place; that of the end of the
-# first epoch; best network, history, last network and curves; the last epoch's state and history.
-KINDS_OF_WRITES = (1, 2, 3, 4, 10, 11, 12, 13, 14, 22, 24)
+# first epoch; best network, history and last network; the history of the last epoch.
+KINDS_OF_WRITES = (1, 2, 3, 4, 10, 11, 12, 13, 24)
 
 
 @pytest.mark.parametrize(
