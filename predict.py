@@ -71,11 +71,15 @@ def main(argv=None):
         print(describe_summary(summary))
     draw_scores(config.output)
     failures = {failure.case_id: failure.reason for failure in failed}
-    report = write_report(config.output, found, failures)
+    report, unreadable = write_report(config.output, found, failures)
+    for case_id, reason in unreadable.items():
+        print(f"Error: {case_id} is not in the report: {reason}", file=sys.stderr)
+    failures |= unreadable
     print(f"Segmentations, scores and pictures are in {config.output}; look at {report}")
-    if failed:
+    if failures:
+        num_cases = len({case.id for case in cases} | failures.keys())
         raise InputError(
-            f"{len(failed)} of {len(cases)} cases failed, see above: "
+            f"{len(failures)} of {num_cases} cases failed, see above: "
             f"{', '.join(failures)}. The others are done."
         )
 
