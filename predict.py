@@ -81,11 +81,15 @@ def main(argv=None):
     summary = read_table(Path(config.output) / "summary.csv")
     if summary:
         print(describe_summary(summary))
-    report = write_report(config.output, found, failures)
+    report, unreadable = write_report(config.output, found, failures)
+    for case_id, reason in unreadable.items():
+        print(f"Error: {case_id} is not in the report: {reason}", file=sys.stderr)
+    failures |= unreadable
     print(f"Segmentations, scores and pictures are in {config.output}; look at {report}")
     if failures:
+        num_cases = len({case.id for case in cases} | failures.keys())
         raise InputError(
-            f"{len(failures)} of {len(cases)} cases failed, see above: {', '.join(failures)}."
+            f"{len(failures)} of {num_cases} cases failed, see above: {', '.join(failures)}."
         )
 
 

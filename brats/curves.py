@@ -51,7 +51,8 @@ def write_learning_curves(path, history):
         axes.grid(alpha=0.3)
     loss.legend()
     regions = [Patch(color=color, label=region) for region, color in REGION_COLORS.items()]
-    dice.legend(handles=regions, loc="lower right")
+    # Below the middle panel, where it hides nothing.
+    figure.legend(handles=regions, loc="outside lower center", ncols=len(regions))
     with replacing(path) as temporary:
         figure.savefig(temporary, metadata={"Software": None})
 

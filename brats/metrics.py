@@ -16,21 +16,23 @@ from brats.overlap import dice, precision, sensitivity, specificity
 
 # The regions of BraTS, by the class indices that make them up.
 REGIONS = {"whole": (1, 2, 3), "core": (1, 3), "enhancing": (3,)}
-METRICS = (
-    "dice",
-    "sensitivity",
-    "specificity",
-    "precision",
-    "hausdorff_mm",
-    "hausdorff95_mm",
-    "predicted_ml",
-    "reference_ml",
-    "lesion_dice",
-    "lesion_hausdorff95_mm",
-    "num_lesions",
-    "num_missed",
-    "num_false",
-)
+# Columns of scores.csv, in its order, and their names for people.
+TITLES = {
+    "dice": "Dice",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "precision": "Precision",
+    "hausdorff_mm": "Hausdorff distance (mm)",
+    "hausdorff95_mm": "HD95 (mm)",
+    "predicted_ml": "Predicted volume (ml)",
+    "reference_ml": "Reference volume (ml)",
+    "lesion_dice": "Lesion-wise Dice",
+    "lesion_hausdorff95_mm": "Lesion-wise HD95 (mm)",
+    "num_lesions": "Lesions",
+    "num_missed": "Missed lesions",
+    "num_false": "False components",
+}
+METRICS = tuple(TITLES)
 # What the challenge ranks by.
 HEADLINES = ("dice", "hausdorff95_mm", "lesion_dice", "lesion_hausdorff95_mm")
 

@@ -7,18 +7,18 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from brats.files import replacing
-from brats.metrics import REGIONS
+from brats.metrics import REGIONS, TITLES
 
-# Column of scores.csv to title, in the order of the panels.
-TITLES = {
-    "dice": "Dice",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "precision": "Precision",
-    "hausdorff95_mm": "Hausdorff distance, 95 % (mm)",
-    "lesion_dice": "Dice, lesion-wise",
-    "lesion_hausdorff95_mm": "Hausdorff 95 %, lesion-wise (mm)",
-}
+# Columns of scores.csv that have a panel, in the order of the panels.
+PANELS = (
+    "dice",
+    "sensitivity",
+    "specificity",
+    "precision",
+    "hausdorff95_mm",
+    "lesion_dice",
+    "lesion_hausdorff95_mm",
+)
 LEAST_BOXED = 3  # Cases; the quartiles of fewer say nothing that their dots do not.
 SPREAD = 0.5  # Of the dots of a region, side by side in the order of the cases.
 LONGEST_MM = 500  # End of the axis of distances, above 374, the worst of the challenge.
@@ -38,13 +38,13 @@ def write_score_boxes(path, rows):
 
     Args:
         path: Path of the PNG file.
-        rows: List of one dict per case and region, with "region" and any of `TITLES`, as numbers
+        rows: List of one dict per case and region, with "region" and any of `PANELS`, as numbers
             or as text; at least one, and every one with the same metrics.
 
     Raises:
         OSError: If the file cannot be written.
     """
-    metrics = [metric for metric in TITLES if metric in rows[0]]
+    metrics = [metric for metric in PANELS if metric in rows[0]]
     num_columns = min(len(metrics), MOST_COLUMNS)
     num_rows = -(-len(metrics) // num_columns)
     size = np.multiply(PANEL_INCHES, (num_columns, num_rows))

@@ -7,6 +7,8 @@ without network.
 
 import base64
 import json
+import shutil
+import tempfile
 from html import escape
 from pathlib import Path
 from string import Template
@@ -16,6 +18,7 @@ from brats.errors import InputError
 from brats.evaluation import segmentation_path
 from brats.figures import CLASS_COLORS
 from brats.files import read_table, replacing
+from brats.metrics import REGIONS
 from brats.report_images import MAX_GRAY, read_case_images
 from brats.report_tables import (
     KEYS,
@@ -34,8 +37,7 @@ VIEWER = Path(__file__).with_name("viewer")  # The template, its style and its s
 def write_report(folder, cases, failures=None):
     """Writes report.html into a folder of predictions.
 
-    One case is in memory at a time. The same files give the same bytes. A case whose files cannot
-    be read is shown as failed.
+    One case is in memory at a time. The same files give the same bytes.
 
     Args:
         folder: Folder of predictions.
@@ -43,11 +45,12 @@ def write_report(folder, cases, failures=None):
         failures: Dict of case id to message, of cases that were not segmented or not scored.
 
     Returns:
-        The `Path` of the report.
+        `(path, unreadable)`: the `Path` of the report, and a dict of case id to message, of the
+        cases whose files could not be read for it. They are shown as failed, too.
 
     Raises:
         InputError: If config.json is damaged.
-        OSError: If the report cannot be written.
+        OSError: If the report or a temporary file cannot be written.
     """
     folder, failures = Path(folder), failures or {}
     shown = {case.id: case for case in cases if segmentation_path(folder, case).exists()}
@@ -57,21 +60,30 @@ def write_report(folder, cases, failures=None):
     for row in table:
         scores.setdefault(row["case"], {})[row["region"]] = row
     before, after = map(Template, _read_part("report.html").split("<!-- cases -->"))
-    path = folder / "report.html"
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        file.write(before.substitute(_top(folder, metrics, shown, failures)))
+    path, unreadable = folder / "report.html", {}
+    text = {"mode": "w+", "encoding": "utf-8", "newline": ""}
+    # What stands above the rows says which cases failed, which is known after the last row.
+    with (
+        replacing(path) as temporary,
+        open(temporary, **text) as file,
+        tempfile.TemporaryFile(**text, dir=folder) as rows,
+    ):
         for case_id in sorted(shown.keys() | failures.keys()):
             if case_id in failures:
-                file.write(_failed_row(case_id, metrics, failures[case_id]))
+                rows.write(_failed_row(case_id, metrics, failures[case_id]))
                 continue
             try:
                 images = read_case_images(folder, shown[case_id])
-            except (InputError, OSError) as error:
-                file.write(_failed_row(case_id, metrics, error))
+            except InputError as error:
+                unreadable[case_id] = str(error)
+                rows.write(_failed_row(case_id, metrics, error))
             else:
-                file.write(_case_row(case_id, metrics, scores.get(case_id, {}), images))
+                rows.write(_case_row(case_id, metrics, scores.get(case_id, {}), images))
+        file.write(before.substitute(_top(folder, metrics, shown, failures | unreadable)))
+        rows.seek(0)
+        shutil.copyfileobj(rows, file)
         file.write(after.substitute(_bottom()))
-    return path
+    return path, unreadable
 
 
 def json_for_html(value):
@@ -116,7 +128,7 @@ def _bottom():
     )
     return {
         "legend": legend,
-        "facts": json_for_html({"colors": colors, "maxGray": MAX_GRAY}),
+        "facts": json_for_html({"colors": colors, "core": REGIONS["core"], "maxGray": MAX_GRAY}),
         "niivue": _read_part("niivue.umd.js"),
         "script": _read_part("report.js"),
         "license": escape(_read_part("niivue.LICENSE.txt")),

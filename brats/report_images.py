@@ -17,7 +17,7 @@ from brats.cases import labels_to_classes
 from brats.errors import InputError
 from brats.evaluation import segmentation_path
 from brats.figures import largest_tumor_slice, overlay
-from brats.volumes import build_image, read_modalities, read_volume
+from brats.volumes import Geometry, build_image, read_modalities, read_volume, write_volume
 
 BACKGROUNDS = ("flair", "t1ce")  # Edema shows in the first, enhancing tumor in the second.
 # Noise fills the last bits of 8 and does not compress: 64 gray levels take 0.7 of the bytes.
@@ -58,6 +58,7 @@ def read_case_images(folder, case):
     Raises:
         InputError: If a file cannot be read, holds unknown labels, or has another size than the
             FLAIR image; names it.
+        OSError: If a temporary file cannot be written.
     """
     label_paths = {"prediction": segmentation_path(folder, case), "reference": case.segmentation}
     read = zip(BACKGROUNDS, read_modalities(case, BACKGROUNDS), strict=True)
@@ -149,7 +150,13 @@ def _draw_thumbnail(arrays, index, plane):
         [panels[0], *(part for panel in panels[1:] for part in (gap, panel))], 1
     )
     pixels = np.rint(255 * picture).astype(np.uint8)
-    return _file_bytes(SimpleITK.GetImageFromArray(pixels, isVector=True), "thumbnail.png")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "thumbnail.png"
+        try:
+            SimpleITK.WriteImage(SimpleITK.GetImageFromArray(pixels, isVector=True), str(path))
+        except RuntimeError as error:
+            raise OSError(f"Cannot write {path}. Is the disk full?") from error
+        return path.read_bytes()
 
 
 def _encode(volume, box, grid):
@@ -157,11 +164,9 @@ def _encode(volume, box, grid):
     image = SimpleITK.GetImageFromArray(volume)
     image.CopyInformation(grid)
     z, y, x = box
-    return gzip.compress(_file_bytes(image[x, y, z], "volume.nii"), mtime=0)
-
-
-def _file_bytes(image, name):
+    image = image[x, y, z]
+    geometry = Geometry(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        SimpleITK.WriteImage(image, str(path))
-        return path.read_bytes()
+        path = Path(folder) / "volume.nii"
+        write_volume(path, volume[box], geometry)
+        return gzip.compress(path.read_bytes(), mtime=0)

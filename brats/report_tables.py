@@ -8,7 +8,7 @@ import json
 import math
 from html import escape
 
-from brats.metrics import REGIONS
+from brats.metrics import REGIONS, TITLES
 
 KEYS = ("case", "region", "metric")  # Columns that are no scores.
 STATISTICS = {"std": "SD", "q25": "25 %", "q75": "75 %"}
@@ -19,16 +19,15 @@ NOTHING = "–"
 
 
 def metric_label(metric):
-    """Returns a score's name for people: `hausdorff95_mm` to "Hausdorff95 (mm)"."""
-    words, unit = _split_unit(metric)
-    return words.replace("_", " ").capitalize() + (f" ({unit})" if unit else "")
+    """Returns a score's name for people, and of a score that is not ours the column's."""
+    return TITLES.get(metric, metric)
 
 
 def best_end(metric):
     """Returns which end of a score is the best: "max", "min", or "" for facts of the case."""
     if metric in FACTS:
         return ""
-    return "min" if _split_unit(metric)[1] in ("mm", COUNT) else "max"
+    return "min" if _find_unit(metric) in ("mm", COUNT) else "max"
 
 
 def format_score(metric, text):
@@ -39,7 +38,7 @@ def format_score(metric, text):
         return NOTHING
     if math.isnan(value):
         return NOTHING
-    unit = _split_unit(metric)[1]
+    unit = _find_unit(metric)
     if unit == COUNT:
         return f"{value:.1f}".removesuffix(".0")
     return f"{value:.1f}" if unit else f"{value:.3f}"
@@ -122,16 +121,17 @@ def score_cells(metrics, rows):
 def _score_cell(metric, text):
     number = format_score(metric, text)
     attributes = "" if number == NOTHING else f' data-value="{float(text)!r}"'
-    if attributes and not _split_unit(metric)[1]:
+    if attributes and not _find_unit(metric):
         attributes += f' style="--share: {number}"'
     return f'<td data-metric="{escape(metric)}"{attributes}>{number}</td>'
 
 
-def _split_unit(metric):
-    words, _, unit = metric.rpartition("_")
+def _find_unit(metric):
+    """Returns the unit that the name of a score ends in, "" if it has none."""
+    unit = metric.rpartition("_")[2]
     if unit in UNITS:
-        return words, unit
-    return (metric.removeprefix("num_"), COUNT) if metric.startswith("num_") else (metric, "")
+        return unit
+    return COUNT if metric.startswith("num_") else ""
 
 
 def _flatten(settings, prefix=""):

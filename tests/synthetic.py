@@ -49,12 +49,13 @@ def write_noise(path, rng, dtype="float32"):
     return train
 
 
-def write_case(folder, geometry, image, reference=None):
-    """Writes a case of 2017 with one image as every modality; returns it."""
+def write_case(folder, geometry, image, reference=None, t1ce=None):
+    """Writes a case of 2017 with one image as every modality, but perhaps T1ce; returns it."""
     scheme = SCHEMES["2017"]
     paths = {name: folder / f"{folder.name}{end}.nii.gz" for name, end in scheme.suffixes.items()}
-    for path in paths.values():
-        write_volume(path, image, geometry)
+    for name, path in paths.items():
+        other = name == "t1ce" and t1ce is not None
+        write_volume(path, t1ce if other else image, geometry)
     segmentation = folder / f"{folder.name}{scheme.segmentation}.nii.gz"
     if reference is not None:
         write_volume(segmentation, classes_to_labels(reference, scheme), geometry)

@@ -34,23 +34,38 @@ def find_color(picture, color, left=0.0, right=1.0):
     return np.nonzero(distance < 0.1)
 
 
-def left_of_dice(picture, region):
-    """Returns where a region's curves are, left of the legend in the middle panel."""
-    return find_color(picture, REGION_COLORS[region], 0.36, 0.52)
+def dice_curves(picture, region):
+    """Returns where a region's curves are in the middle panel, above the legend."""
+    above = picture[: int(0.85 * len(picture))]
+    return find_color(above, REGION_COLORS[region], 0.36, 0.66)
 
 
 def test_every_region_has_its_color_at_the_height_of_its_dice(tmp_path):
     picture = draw(tmp_path, run_of(5))
-    heights = {region: np.mean(left_of_dice(picture, region)[0]) for region in DICE}
+    heights = {region: np.mean(dice_curves(picture, region)[0]) for region in DICE}
     # Dice of .9, .5 and .1 lie equally far from each other, and row 0 is at the top.
     assert heights["whole"] < heights["core"] < heights["enhancing"]
     middle = (heights["whole"] + heights["enhancing"]) / 2
     assert heights["core"] == pytest.approx(middle, abs=2)
 
 
+@pytest.mark.parametrize("dice", [0.02, 0.98])
+@pytest.mark.parametrize("num_epochs", [1, 5])
+def test_the_legend_hides_no_curve_however_low_or_high_the_dice(num_epochs, dice, tmp_path):
+    # As wide as the same curve at the height of 0.3.
+    spans = []
+    for value in (0.3, dice):
+        history = [
+            row | {"dice_whole": value, "val_dice_whole": value} for row in run_of(num_epochs)
+        ]
+        _, columns = dice_curves(draw(tmp_path, history), "whole")
+        spans.append((columns.min(), columns.max()))
+    assert spans[0] == pytest.approx(spans[1], abs=1)
+
+
 @pytest.mark.parametrize(("prefix", "solid"), [("", False), ("val_", True)])
 def test_validation_is_solid_and_training_is_dashed(prefix, solid, tmp_path):
-    _, columns = left_of_dice(draw(tmp_path, run_of(3, [prefix])), "core")
+    _, columns = dice_curves(draw(tmp_path, run_of(3, [prefix])), "core")
     drawn = np.unique(columns)
     assert (len(drawn) == np.ptp(drawn) + 1) == solid
 

@@ -6,6 +6,7 @@ The disks are real, some kilobytes of memory; mounting them takes the superuser.
 import os
 import shutil
 import subprocess
+import tempfile
 from collections import namedtuple
 
 import keras
@@ -16,6 +17,7 @@ import extract_patches
 from brats import patch_file
 from brats.curves import write_learning_curves
 from brats.errors import exit_code
+from brats.evaluation import segmentation_path
 from brats.figures import write_overlays
 from brats.files import replacing, write_json, write_table
 from brats.patch_file import append_case, creating_patch_file, write_settings
@@ -25,7 +27,7 @@ from brats.segmentations import write_probabilities
 from brats.unfinished import resuming
 from brats.volumes import Geometry, write_volume
 from engine.event_file import EventFile
-from tests.synthetic import make_case, noise_patches
+from tests.synthetic import make_case, noise_patches, write_case
 
 GEOMETRY = Geometry((1.0,) * 3, (0.0,) * 3, (1.0, 0, 0, 0, 1, 0, 0, 0, 1))
 NOISE = np.random.default_rng(0).integers(0, 255, (20, 30, 40), dtype=np.uint8)
@@ -120,6 +122,23 @@ def test_on_a_read_only_disk_the_folder_is_named_and_nothing_changes(disk, name)
     with pytest.raises(OSError, match=f"The folder {path.parent} is not writable"):
         WRITERS[name](path)
     assert contents(disk) == before
+
+
+# The 4 kB that are left do not take the large slice; they take the small one, but not the volume.
+@pytest.mark.parametrize(
+    ("shape", "name"), [((1, 120, 200), "thumbnail.png"), ((20, 30, 40), "volume.nii")]
+)
+def test_a_full_disk_of_temporary_files_is_told_and_no_fault_of_a_case(
+    shape, name, disk, tmp_path, monkeypatch
+):
+    noise = NOISE.reshape(shape)
+    case = write_case(tmp_path / "case", GEOMETRY, noise)
+    write_volume(segmentation_path(tmp_path, case), noise % 3, GEOMETRY)
+    (disk / "filling").write_bytes(bytes(shutil.disk_usage(disk).free - 4096))
+    monkeypatch.setattr(tempfile, "tempdir", str(disk))
+    with pytest.raises(OSError, match=f"Cannot write {disk}/.*/{name}. Is the disk full"):
+        write_report(tmp_path, [case])
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_a_disk_that_becomes_read_only_meanwhile_is_told_with_the_file(disk):

@@ -4,7 +4,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from brats.plots import TITLES, write_score_boxes
+from brats.metrics import METRICS
+from brats.plots import PANELS, write_score_boxes
 
 REGIONS = ("whole", "core", "enhancing")
 ALL = ("dice", "sensitivity", "specificity", "precision", "hausdorff95_mm", "lesion_dice")
@@ -64,7 +65,8 @@ def test_metrics_without_a_panel_are_left_out(tmp_path):
 
 
 def test_all_metrics_that_the_challenge_ranks_by_have_a_panel():
-    assert {"dice", "hausdorff95_mm", "lesion_dice", "lesion_hausdorff95_mm"} <= set(TITLES)
+    assert {"dice", "hausdorff95_mm", "lesion_dice", "lesion_hausdorff95_mm"} <= set(PANELS)
+    assert set(PANELS) <= set(METRICS)
 
 
 @pytest.mark.parametrize("num_cases", [1, 2])

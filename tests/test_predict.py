@@ -87,6 +87,21 @@ def test_a_broken_segmentation_is_told_and_the_others_are_scored(cohort, others,
     assert re.findall('<tr class="failed" data-case="([^"]*)"', report) == [ids[1], ids[2]]
 
 
+def test_a_case_that_only_the_report_cannot_read_is_told_and_fails(cohort, others, capsys):
+    ids = sorted(path.name.removesuffix(".nii.gz") for path in others.glob("*.nii.gz"))
+    assert run(cohort, others, "--score-only", "--cases", ids[0]) == 0
+    # Not asked for, and yet in the report: the folder has its segmentation.
+    (others / f"{ids[1]}.nii.gz").write_bytes(b"damaged")
+    capsys.readouterr()
+    assert run(cohort, others, "--score-only", "--cases", ids[0]) == 1
+    *_, told, last = capsys.readouterr().err.splitlines()
+    assert f"Error: {ids[1]} is not in the report: " in told and f"{ids[1]}.nii.gz" in told
+    assert f"1 of 2 cases failed, see above: {ids[1]}." in last
+    report = (others / "report.html").read_text()
+    assert re.findall('<tr class="failed" data-case="([^"]*)"', report) == [ids[1]]
+    assert "<p>3 cases" in report
+
+
 def test_a_case_asked_for_without_a_segmentation_fails(cohort, others, capsys):
     ids = sorted(path.name.removesuffix(".nii.gz") for path in others.glob("*.nii.gz"))
     missing = others / f"{ids[0]}.nii.gz"

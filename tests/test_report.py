@@ -100,12 +100,12 @@ def cases(tmp_path):
 
 def test_a_row_for_every_case_that_has_a_segmentation(cases, tmp_path):
     absent = write_case(tmp_path / "absent", GEOMETRY, brain())
-    page = Page(write_report(tmp_path, [*cases, absent]))
+    page = Page(write_report(tmp_path, [*cases, absent])[0])
     assert list(page.rows) == [case.id for case in cases]
 
 
 def test_only_a_case_with_ground_truth_has_scores_and_a_reference(cases, tmp_path):
-    page = Page(write_report(tmp_path, cases))
+    page = Page(write_report(tmp_path, cases)[0])
     assert set(page.volumes["one"]) == {"flair", "t1ce", "prediction", "reference"}
     assert set(page.volumes["two"]) == {"flair", "t1ce", "prediction"}
     # The prediction is enhancing where the reference is necrosis: whole and core agree.
@@ -116,7 +116,7 @@ def test_only_a_case_with_ground_truth_has_scores_and_a_reference(cases, tmp_pat
 def test_without_any_scores_or_record_the_report_shows_the_cases(tmp_path):
     case = write_case(tmp_path / "case", GEOMETRY, brain())
     predict(tmp_path, case, tumor(3))
-    path = write_report(tmp_path, [case])
+    path, _ = write_report(tmp_path, [case])
     assert list(Page(path).rows) == ["case"]
     assert "there is no ground truth" in path.read_text()
     assert "has no config.json" in path.read_text()
@@ -126,23 +126,34 @@ def test_whatever_scores_the_table_has_are_shown(cases, tmp_path):
     table = tmp_path / "scores.csv"
     header, *lines = table.read_text().splitlines()
     table.write_text("\n".join([header + ",surface_mm", *(f"{x},8.25" for x in lines)]))
-    path = write_report(tmp_path, cases)
-    assert "Surface (mm)" in path.read_text()
+    path, _ = write_report(tmp_path, cases)
+    assert "<small>surface_mm</small>" in path.read_text()
     assert Page(path).text["one"].split()[-3:] == ["8.2", "8.2", "8.2"]
 
 
 def test_a_failed_case_has_its_message_and_no_scores_whatever_lies_in_the_folder(cases, tmp_path):
-    page = Page(write_report(tmp_path, cases, {"one": "no <FLAIR>", "gone": "lost"}))
+    page = Page(write_report(tmp_path, cases, {"one": "no <FLAIR>", "gone": "lost"})[0])
     assert "no <FLAIR>" in page.text["one"] and "1.000" not in page.text["one"]
     assert "lost" in page.text["gone"] and page.rows["gone"]["class"] == "failed"
     assert not page.volumes["one"] and page.volumes["two"]
 
 
 def test_a_case_that_cannot_be_read_is_shown_as_failed_and_the_others_are_shown(cases, tmp_path):
-    cases[-1].images["t1ce"].write_bytes(b"damaged")
-    page = Page(write_report(tmp_path, cases))
-    assert "Cannot read" in page.text[cases[-1].id]
+    damaged = cases[-1].images["t1ce"]
+    damaged.write_bytes(b"damaged")
+    path, unreadable = write_report(tmp_path, cases, {"gone": "lost"})
+    page = Page(path)
+    assert page.rows["two"]["class"] == "failed" and "Cannot read" in page.text["two"]
     assert page.volumes["one"]
+    # The caller is told, and the top of the page: two of the three cases are left.
+    assert list(unreadable) == ["two"] and str(damaged) in unreadable["two"]
+    top = path.read_text().split('<table id="cases">')[0]
+    assert "<p>2 cases, segmented by" in top
+    assert all(f"<li><b>{case_id}</b>" in top for case_id in ("gone", "two"))
+
+
+def test_all_cases_that_can_be_read_are_not_returned_as_unreadable(cases, tmp_path):
+    assert write_report(tmp_path, cases, {"gone": "lost"})[1] == {}
 
 
 def test_a_segmentation_of_another_size_is_a_failure(cases, tmp_path):
@@ -153,7 +164,7 @@ def test_a_segmentation_of_another_size_is_a_failure(cases, tmp_path):
 
 
 def test_the_volumes_lie_where_the_case_lies(cases, tmp_path):
-    volumes = Page(write_report(tmp_path, cases)).volumes["one"]
+    volumes = Page(write_report(tmp_path, cases)[0]).volumes["one"]
     box = tuple(slice(window.start - 3, window.stop + 3) for window in BRAIN)
     # Spacing in x, y, z; the box begins at column 2, row 3 and slice 1.
     origin_mm = (5 + 3 * 2, -7 + 2 * 3, 11 + 1 * 1)
@@ -215,18 +226,18 @@ def test_the_box_holds_all_volumes_with_a_margin_of_three_inside_the_volume():
 
 
 def test_same_files_give_the_same_bytes(cases, tmp_path):
-    first = write_report(tmp_path, cases).read_bytes()
-    assert write_report(tmp_path, cases).read_bytes() == first
+    first = write_report(tmp_path, cases)[0].read_bytes()
+    assert write_report(tmp_path, cases)[0].read_bytes() == first
 
 
 def test_volumes_carry_no_time(cases, tmp_path):
-    volume = Page(write_report(tmp_path, cases)).volumes["one"]["flair"]
+    volume = Page(write_report(tmp_path, cases)[0]).volumes["one"]["flair"]
     assert volume[4:8] == bytes(4)  # The time in the header of gzip, RFC 1952.
     assert gzip.decompress(volume)
 
 
 def test_no_name_or_message_becomes_markup(cases, tmp_path):
-    text = write_report(tmp_path, cases, {"x": "<script>alert(1)</script>"}).read_text()
+    text = write_report(tmp_path, cases, {"x": "<script>alert(1)</script>"})[0].read_text()
     assert HOSTILE in Page(tmp_path / "report.html").rows
     assert HOSTILE not in text and "<script>alert" not in text and "runs/<x>" not in text
 
@@ -238,21 +249,20 @@ def test_json_cannot_end_its_script_element():
 
 
 def test_the_box_plots_are_embedded_if_there_are_any(cases, tmp_path):
-    assert "Box plots" not in write_report(tmp_path, cases).read_text()
+    assert "Box plots" not in write_report(tmp_path, cases)[0].read_text()
     SimpleITK.WriteImage(SimpleITK.Image(4, 3, SimpleITK.sitkUInt8), str(tmp_path / "scores.png"))
     plots = base64.b64encode((tmp_path / "scores.png").read_bytes()).decode()
-    assert f"base64,{plots}" in write_report(tmp_path, cases).read_text()
+    assert f"base64,{plots}" in write_report(tmp_path, cases)[0].read_text()
 
 
 def test_settings_of_nested_dicts_are_named_by_their_path(cases, tmp_path):
-    text = write_report(tmp_path, cases).read_text()
+    text = write_report(tmp_path, cases)[0].read_text()
     assert '<th scope="row">settings.batch_size</th><td>2</td>' in text
 
 
 def test_labels_ends_and_numbers_of_scores():
-    assert metric_label("dice") == "Dice"
-    assert metric_label("hausdorff95_mm") == "Hausdorff95 (mm)"
-    assert metric_label("num_missed") == "Missed (number)"
+    assert metric_label("hausdorff95_mm") == "HD95 (mm)"
+    assert metric_label("surface_mm") == "surface_mm"  # A score that is not ours.
     assert [best_end(name) for name in ("num_missed", "num_false", "num_lesions")] == [
         "min",
         "min",
@@ -270,7 +280,7 @@ def test_labels_ends_and_numbers_of_scores():
 
 
 def test_the_page_asks_for_nothing_outside_itself(cases, tmp_path):
-    text = write_report(tmp_path, cases).read_text()
+    text = write_report(tmp_path, cases)[0].read_text()
     own = text.split('<script type="text/plain" id="niivue">')[0]
     addresses = re.findall(r"""(?:src|href)=["']([^"']{0,30})""", own)
     assert addresses and all(address.startswith("data:image/png") for address in addresses)

@@ -13,6 +13,7 @@ import pytest
 from brats.cases import classes_to_labels
 from brats.evaluation import segmentation_path
 from brats.files import write_table
+from brats.metrics import METRICS
 from brats.report import write_report
 from brats.volumes import Geometry, write_volume
 from tests.synthetic import write_case
@@ -26,7 +27,7 @@ pytestmark = [
 # WebGL without a graphics card; a container's root has no sandbox.
 FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 SHAPE = (24, 40, 36)
-NECROSIS, ENHANCING = 1, 3
+NECROSIS, EDEMA, ENHANCING = 1, 2, 3
 TUMOR_SLICES = slice(8, 16)
 BEST, WORST, MIDDLE, NO_TRUTH = 'a "<b>', "b", "c", "d"
 # Dice of whole tumor, core and enhancing; mean 0.8, 0.2 and 0.5.
@@ -38,25 +39,31 @@ TO_RIGHT = Geometry((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (-1.0, 0, 0, 0, 1, 0, 0, 0
 def write_predictions(folder):
     """Writes cases with enhancing tumor predicted in the patient's right half, necrosis its truth.
 
-    The columns of one case are stored from the left to the right.
+    The columns of one case are stored from the left to the right. The truth of another is larger,
+    and of all classes. The brain is dark in FLAIR and bright in T1ce.
     """
     image = np.zeros(SHAPE, dtype=np.int16)
     image[2:22, 4:36, 4:32] = 500
     image[2:22, 6:34, 6:30] = 900
     image[2:22, 36:38, 4:32] = 3000
+    t1ce = np.where(image, 3000, 0).astype(np.int16)
+    t1ce[2, 4:36, 4:32] = 500
     block = np.zeros(SHAPE, dtype=np.uint8)
     block[TUMOR_SLICES, 12:20, 7:15] = 1
     cases = []
     for case_id in (*DICE, NO_TRUTH):
         place, geometry = (block[..., ::-1], TO_RIGHT) if case_id == WORST else (block, TO_LEFT)
-        reference = None if case_id == NO_TRUTH else NECROSIS * place
-        case = write_case(folder / "cases" / case_id, geometry, image, reference)
+        references = {NO_TRUTH: None, MIDDLE: tumor_of_all_classes()}
+        reference = references.get(case_id, NECROSIS * place)
+        case = write_case(folder / "cases" / case_id, geometry, image, reference, t1ce)
         labels = classes_to_labels(ENHANCING * place, case.scheme)
         write_volume(segmentation_path(folder, case), labels, geometry)
         cases.append(case)
     # The distances order the cases otherwise than Dice: the best one is the farthest.
     rows = [
-        {"case": case_id, "region": region, "dice": dice, "hausdorff_mm": 100 * dice}
+        {"case": case_id, "region": region}
+        | dict.fromkeys(METRICS, 0.25)
+        | {"dice": dice, "hausdorff_mm": 100 * dice}
         for case_id, values in DICE.items()
         for region, dice in zip(("whole", "core", "enhancing"), values, strict=True)
     ]
@@ -64,10 +71,20 @@ def write_predictions(folder):
     return cases
 
 
+def tumor_of_all_classes():
+    """Returns edema around enhancing tumor around necrosis, squares in axial slices."""
+    classes = np.zeros(SHAPE, dtype=np.uint8)
+    classes[TUMOR_SLICES, 8:26, 7:25] = EDEMA
+    classes[TUMOR_SLICES, 12:22, 11:21] = ENHANCING
+    classes[TUMOR_SLICES, 15:19, 14:18] = NECROSIS
+    return classes
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("predictions")
-    return write_report(folder, write_predictions(folder), {"e": "<i>lost</i>"})
+    path, _ = write_report(folder, write_predictions(folder), {"e": "<i>lost</i>"})
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +140,21 @@ def places(page, color):
     return np.nonzero(masks[color])
 
 
+def row_of_voxels(page, row):
+    """Returns the grays of the voxels along a row of an axial slice, by their column.
+
+    The box begins at row 1 and column 1, has 39 x 34 voxels and fills the height of the canvas.
+    """
+    gray = picture(page).mean(axis=-1)
+    voxel = gray.shape[0] / 39
+    columns = np.arange(1, 35)
+    left = (gray.shape[1] - 34 * voxel) / 2
+    places = left + (columns - 0.5) * voxel
+    return dict(
+        zip(columns.tolist(), gray[int((row - 0.5) * voxel), places.astype(int)], strict=True)
+    )
+
+
 def count(page, color):
     return places(page, color)[0].size
 
@@ -155,7 +187,7 @@ def test_worst_best_and_by_name(page):
 
 
 def test_the_worst_distance_is_the_largest(page):
-    page.get_by_label("Score").select_option("Hausdorff (mm)")
+    page.get_by_label("Score").select_option("Hausdorff distance (mm)")
     page.get_by_role("button", name="Worst first").click()
     assert case_order(page)[:3] == [BEST, MIDDLE, WORST]
 
@@ -163,10 +195,10 @@ def test_the_worst_distance_is_the_largest(page):
 def test_one_score_is_shown_at_a_time_or_all(page):
     headers = page.locator("#cases th[data-metric]:visible")
     assert [text.split()[0] for text in headers.all_inner_texts()] == ["Dice"] * 3
-    page.get_by_label("Score").select_option("Hausdorff (mm)")
+    page.get_by_label("Score").select_option("Hausdorff distance (mm)")
     assert [text.split()[0] for text in headers.all_inner_texts()] == ["Hausdorff"] * 3
     page.get_by_label("Score").select_option("all")
-    assert headers.count() == 6
+    assert headers.count() == 3 * len(METRICS)
     assert page.get_by_role("button", name="Worst first").is_disabled()
 
 
@@ -202,6 +234,24 @@ def test_the_viewer_shows_the_ground_truth_or_its_outline(page):
     # White lines around 6 x 6 of the 8 x 8 voxels.
     assert count(page, "red") == 0 and count(page, "white") > white
     assert 0 < count(page, "yellow") < (7 / 8) ** 2 * filled
+
+
+def test_whole_tumor_and_core_of_the_ground_truth_are_outlined_on_dark_and_bright_tissue(page):
+    open_case(page, MIDDLE)
+    legend = page.get_by_text("ground truth, core")
+    assert not legend.is_visible()
+    page.get_by_label("Labels").select_option("prediction, ground truth outlined")
+    assert legend.is_visible()
+    page.get_by_label("Opacity").fill("0.1")
+    # Row 17 runs through columns 7 to 24 of the whole tumor, 11 to 20 of the core and 14 to 17 of
+    # the necrosis. White has a black line outside it, which is what is seen on bright tissue.
+    grays = row_of_voxels(page, 17)
+    assert [column for column, gray in grays.items() if gray > 0.8] == [7, 24]
+    page.get_by_label("Image").select_option("T1ce")
+    grays = row_of_voxels(page, 17)
+    assert [column for column in range(5, 31) if grays[column] < 0.2] == [6, 11, 20, 25]
+    page.get_by_label("Overlay").uncheck()
+    assert min(row_of_voxels(page, 17)[column] for column in range(5, 31)) > 0.9
 
 
 def test_a_case_without_ground_truth_has_no_choice_of_it(page):
@@ -248,12 +298,31 @@ def test_the_other_image_and_the_opacity(page):
     open_case(page, BEST)
     before = picture(page)
     page.get_by_label("Opacity").fill("1")
-    opaque = picture(page)
+    opaque, yellow = picture(page), count(page, "yellow")
+    assert row_of_voxels(page, 17)[20] < 0.3
     assert np.abs(opaque - before).max() > 0.1
     page.get_by_label("Image").select_option("T1ce")
-    assert page.locator("#background").input_value() == "t1ce"
-    # Every modality of these cases is the same image.
-    assert np.abs(picture(page) - opaque).max() < 0.02
+    # The brain at row 17, column 20 is dark in FLAIR, bright in T1ce; the prediction is the same.
+    assert row_of_voxels(page, 17)[20] > 0.95
+    assert count(page, "yellow") == pytest.approx(yellow, rel=0.05)
+    page.get_by_label("Image").select_option("FLAIR")
+    np.testing.assert_array_equal(picture(page), opaque)
+
+
+def test_the_controls_fit_into_a_window_of_1300_by_1000(page):
+    page.set_viewport_size({"width": 1300, "height": 1000})
+    open_case(page, MIDDLE)
+    page.get_by_label("Labels").select_option("prediction, ground truth outlined")
+    assert page.locator("#viewer-scores tr").count() == 1 + len(METRICS)
+    hidden = page.eval_on_selector("#controls", "form => form.scrollHeight - form.clientHeight")
+    assert hidden == 0
+
+
+def test_in_a_narrow_window_the_name_of_the_case_has_a_line_of_its_own(page):
+    page.set_viewport_size({"width": 420, "height": 800})
+    open_case(page, BEST)
+    name, bar = (page.locator(place).bounding_box() for place in ("#viewer-case", ".bar"))
+    assert name["width"] == pytest.approx(bar["width"], abs=1)
 
 
 def test_keys_go_to_the_next_case_in_the_order_of_the_table(page):

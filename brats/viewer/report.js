@@ -155,17 +155,26 @@ async function readImage(row, name, colors) {
   return image;
 }
 
-// Leaves of a label image what borders on a lower label in its axial slice: lines of one voxel.
-function keepOutline(image) {
+// Turns a label image into lines of one voxel in its axial slices, 1 for white and 2 for black, as
+// in the pictures: white around the whole tumor, black around the core. Black around the white
+// parts it from bright tissue; the core's line stays inside it where the two would meet.
+function drawOutlines(image) {
   const width = image.hdr.dims[1];
-  const isBorder = (label, at, labels) =>
-    label > 0 && [at - 1, at + 1, at - width, at + width].some((near) => labels[near] < label);
-  image.img = image.img.map((...entry) => (isBorder(...entry) ? 1 : 0));
+  const rim = (mask) =>
+    mask.map(
+      (inside, at) =>
+        inside && [at - 1, at + 1, at - width, at + width].some((near) => mask[near] === 0),
+    );
+  const labels = image.img;
+  const white = rim(labels.map((label) => label > 0));
+  const halo = rim(labels.map((label) => label === 0));
+  const core = rim(labels.map((label, at) => facts.core.includes(label) && !white[at]));
+  image.img = white.map((line, at) => (line ? 1 : 2 * (halo[at] | core[at])));
 }
 
 async function showImages(opened) {
   const { row } = opened;
-  const black = [0, 0, 0];
+  const [black, white] = [[0, 0, 0], [255, 255, 255]];
   const images = {
     flair: await readImage(row, "flair"),
     t1ce: await readImage(row, "t1ce"),
@@ -173,8 +182,8 @@ async function showImages(opened) {
   };
   if (volumeBlock(row, "reference")) {
     images.reference = await readImage(row, "reference", [black, ...facts.colors]);
-    images.outline = await readImage(row, "reference", [black, [255, 255, 255]]);
-    keepOutline(images.outline);
+    images.outline = await readImage(row, "reference", [black, white, black]);
+    drawOutlines(images.outline);
   }
   if (opened !== shown) return; // Another case was opened meanwhile.
   element("notice").replaceChildren();
