@@ -5,10 +5,12 @@ place, so that all that a kill can leave on the disk is what lies there between 
 files cut short under temporary names.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -360,20 +362,30 @@ def test_a_process_killed_while_it_writes_a_state_goes_on_in_another(patches, tm
     assert found == expected
 
 
+def times_of_files(folder):
+    """Returns when each file was written, those that vanish meanwhile left out."""
+    times = {}
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            times[path] = path.stat().st_mtime_ns
+    return times
+
+
 @pytest.mark.slow
 def test_kills_at_random_moments_change_nothing(patches, tmp_path):
-    run_dir, num_kills, rng = tmp_path / "killed", 0, np.random.default_rng(0)
-    while True:
+    run_dir, rng, endings = tmp_path / "killed", np.random.default_rng(0), []
+    for _ in range(5):
         resume = ["--resume"] if (run_dir / "config.json").exists() else []
+        before = times_of_files(run_dir)
         process = start(patches, run_dir, *resume)
-        try:
-            assert process.wait(timeout=rng.uniform(4, 12) + num_kills) == 0
-            break
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            num_kills += 1
-    assert num_kills
+        while process.poll() is None and times_of_files(run_dir) == before:
+            time.sleep(0.01)
+        # From the first write on, which a whole run follows by some seconds of compiling.
+        time.sleep(rng.uniform(0, 1))
+        process.kill()
+        endings.append(process.wait())
+    assert endings[0] == -signal.SIGKILL and set(endings) <= {-signal.SIGKILL, 0}
+    assert start(patches, run_dir, "--resume").wait() == 0
     run_train(patches, tmp_path / "whole")
     config = parse(TrainConfig, NETWORK)
     found, expected = (
