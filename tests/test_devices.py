@@ -115,7 +115,8 @@ def test_openvino_says_the_same_without_tensorflow(tmp_path, rng):
     outputs = [tmp_path / "whole.npy", tmp_path / "boxes.npy"]
     command = [sys.executable, "-c", OPENVINO, weights, tmp_path / "images.npy", *outputs]
     environment = os.environ | {"KERAS_BACKEND": "openvino", "PYTHONPATH": str(ROOT)}
-    subprocess.run(command, check=True, env=environment, timeout=100)
+    # Without closing files there is no fork, which JAX warns of.
+    subprocess.run(command, check=True, env=environment, timeout=100, close_fds=False)
     for path, build in zip(
         outputs, (lambda: network, lambda: background_network(network)), strict=True
     ):
