@@ -15,7 +15,7 @@ from brats.files import make_writable_folder
 from brats.metrics import read_scores, score_case, write_scores
 from brats.orientation import check_axial_slices
 from brats.plots import write_score_boxes
-from brats.volumes import describe_grid, read_case, read_volume
+from brats.volumes import grid_difference, read_case, read_volume
 
 
 @dataclass(frozen=True)
@@ -135,14 +135,13 @@ def _read_classes(path, case, raw):
     if not path.exists():
         raise InputError(f"Case {case.id} has no segmentation {path}.")
     labels, geometry = read_volume(path)
-    if labels.shape != raw.volumes[0].shape or not geometry.is_close_to(raw.geometry):
-        advice = (
-            "Copy the case's geometry" if labels.shape == raw.volumes[0].shape else "Resample it"
-        )
+    shape = raw.volumes[0].shape
+    if difference := grid_difference((labels.shape, geometry), (shape, raw.geometry)):
+        here, there = difference
+        advice = "Copy the case's geometry" if labels.shape == shape else "Resample it"
         raise InputError(
-            f"{path} does not lie on the grid of case {case.id}: it has "
-            f"{describe_grid(labels, geometry)}, the case "
-            f"{describe_grid(raw.volumes[0], raw.geometry)}. {advice}."
+            f"{path} does not lie on the grid of case {case.id}: it has {here}, the case {there}. "
+            f"{advice}."
         )
     try:
         return labels_to_classes(labels, case.scheme)
@@ -185,21 +184,28 @@ def remove_evaluation(output, case_id):
     remove_pictures(Path(output) / "figures", case_id)
 
 
-def is_evaluated(output, case, slices=()):
-    """Returns whether `write_evaluation` came to its end after the segmentation was written.
+def select_unevaluated(output, cases, slices=()):
+    """Selects the cases for which `write_evaluation` has not come to its end.
 
     Args:
         output: Path of the folder.
-        case: A `Case` with a segmentation in it.
+        cases: List of `Case`s with a segmentation in it.
         slices: Indices of the axial slices that have to be drawn; none for any.
+
+    Returns:
+        List of the cases that have no scores or pictures, or older ones than the segmentation.
     """
     figures = Path(output) / "figures"
-    last = modalities_path(figures, case.id)
-    if not last.exists() or last.stat().st_mtime < segmentation_path(output, case).stat().st_mtime:
-        return False
-    drawn = all((figures / f"{case.id}-{index}.png").exists() for index in slices)
-    scored = {row["case"] for row in read_scores(Path(output))} if case.segmentation else {case.id}
-    return drawn and case.id in scored
+    scored = {row["case"] for row in read_scores(Path(output))}
+
+    def is_evaluated(case):
+        last, volume = modalities_path(figures, case.id), segmentation_path(output, case)
+        if not last.exists() or last.stat().st_mtime < volume.stat().st_mtime:
+            return False
+        drawn = all((figures / f"{case.id}-{index}.png").exists() for index in slices)
+        return drawn and (case.id in scored or not case.segmentation)
+
+    return [case for case in cases if not is_evaluated(case)]
 
 
 def draw_scores(output):

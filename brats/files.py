@@ -124,7 +124,7 @@ def write_table(path, rows):
 
 
 def read_table(path):
-    """Reads what `write_table` wrote, every value as text; an absent file has no rows.
+    """Reads a table of CSV, every value as text; an absent file has no rows.
 
     Raises:
         InputError: If the file is no table; names it.
@@ -132,7 +132,7 @@ def read_table(path):
     if not Path(path).exists():
         return []
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:  # With or without a mark.
             return list(csv.DictReader(file))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} is not a table: {error}. Repair or delete it.") from error
+        raise InputError(f"Cannot read {path} as a table: {error}. Repair or remove it.") from error

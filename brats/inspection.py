@@ -18,7 +18,7 @@ from brats.errors import InputError
 from brats.image_checks import SAMPLE, case_warnings
 from brats.nifti import check_stored_voxels, read_header
 from brats.patches import count_classes
-from brats.volumes import read_geometry, read_modalities, read_volume
+from brats.volumes import grid_error, read_geometry, read_modalities, read_volume
 
 SEGMENTATION = "seg"
 
@@ -148,33 +148,14 @@ def _read_itk_grid(path):
 
 def _grid_errors(case, grids):
     """Returns an error for each grid, `(shape, geometry)`, that is not the first."""
-    errors, paths = [], _paths(case)
-    for name, (shape, geometry) in grids.items():
-        first, (first_shape, first_geometry) = next(iter(grids.items()))
-        if geometry is first_geometry:
-            continue
-        if shape != first_shape or not geometry.is_close_to(first_geometry):
-            here, there = _grid(shape, geometry), _grid(first_shape, first_geometry)
-            odd = [key for key in here if here[key] != there[key]]
-            errors.append(
-                f"The files of case {case.id} do not lie on one grid: {paths[name].name} has "
-                f"{_facts(here, odd)}, {paths[first].name} has {_facts(there, odd)}. Resample "
-                "them to one grid."
-            )
-    return errors
-
-
-def _grid(shape, geometry):
-    return {
-        "size": _by(shape[::-1]),
-        "spacing mm": _by(geometry.spacing_mm),
-        "origin mm": " ".join(f"{value:g}" for value in geometry.origin_mm),
-        "direction": " ".join(f"{value:g}" for value in geometry.direction),
-    }
-
-
-def _facts(facts, names):
-    return " and ".join(f"{name} {facts[name]}" for name in names)
+    paths = _paths(case)
+    first = next(iter(grids), None)
+    errors = [
+        grid_error(case.id, paths[name].name, grid, paths[first].name, grids[first])
+        for name, grid in grids.items()
+        if grid is not grids[first]  # Most files of a cohort share one.
+    ]
+    return [error for error in errors if error]
 
 
 def _by(values):
@@ -196,12 +177,11 @@ def _header_facts(grids, volumes, num_files, same_grid):
     if not volumes:
         return {}
     shape, geometry = next(iter(grids.values()))
-    grid = _grid(shape, geometry)
     orientation = SimpleITK.DICOMOrientImageFilter.GetOrientationFromDirectionCosines
     return {
         "files": str(num_files),
-        "size": grid["size"],
-        "spacing mm": grid["spacing mm"],
+        "size": _by(shape[::-1]),
+        "spacing mm": _by(geometry.spacing_mm),
         "orientation": orientation(geometry.direction),
         "grid": "same" if same_grid else "differs",
         "type": ", ".join(sorted({str(volume.dtype) for volume in volumes.values()})),

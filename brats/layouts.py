@@ -5,9 +5,8 @@ of every case, a folder or, in the Medical Segmentation Decathlon (MSD), a four-
 and the grades that folders or tables tell.
 """
 
-import csv
-
 from brats.errors import InputError
+from brats.files import read_table
 
 EXTENSIONS = (".nii.gz", ".nii")
 GRADES = ("HGG", "LGG")
@@ -96,7 +95,7 @@ def read_grades(root, paths):
     folders = {place for path in paths for place in path.parents if place.is_relative_to(root)}
     grades = {}
     for table in sorted(path for place in folders for path in place.glob("name_mapping*.csv")):
-        for row in _read_rows(table):
+        for row in read_table(table):
             ids = [cell for name, cell in row.items() if str(name).endswith("subject_ID")]
             if row.get("Grade") in GRADES:
                 grades |= dict.fromkeys(ids, row["Grade"])
@@ -132,13 +131,3 @@ def _check_unique(paths):
                 "rename one."
             )
         first[stem(path)] = path
-
-
-def _read_rows(table):
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            return list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            f"Cannot read {table} as a table of grades: {error}. Copy it again, or remove it."
-        ) from error

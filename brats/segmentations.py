@@ -12,7 +12,7 @@ import numpy as np
 
 from brats.cases import CLASSES, EXTENSIONS, classes_to_labels
 from brats.errors import InputError
-from brats.evaluation import is_evaluated, segmentation_path, write_evaluation
+from brats.evaluation import segmentation_path, select_unevaluated, write_evaluation
 from brats.files import make_writable_folder, write_json
 from brats.metrics import read_scores
 from brats.volumes import read_note, read_volume, write_volume
@@ -89,9 +89,11 @@ def find_unfinished(output, cases, overwrite, method, probabilities=False, slice
     check_output(output, cases, overwrite, method)
     if overwrite:
         return list(cases), []
-    missing = [case for case in cases if not _is_segmented(output, case, method, probabilities)]
-    segmented = [case for case in cases if case not in missing]
-    return missing, [case for case in segmented if not is_evaluated(output, case, slices)]
+    missing, segmented = [], []
+    for case in cases:
+        done = _is_segmented(output, case, method, probabilities)
+        (segmented if done else missing).append(case)
+    return missing, select_unevaluated(output, segmented, slices)
 
 
 def _is_segmented(output, case, method, probabilities):

@@ -128,13 +128,10 @@ def read_case(case):
     if case.segmentation:
         paths, read = [*paths, case.segmentation], [*read, read_volume(case.segmentation)]
     volumes, geometries = zip(*read, strict=True)
-    for path, volume, geometry in zip(paths, volumes, geometries, strict=True):
-        if volume.shape != volumes[0].shape or not geometry.is_close_to(geometries[0]):
-            raise InputError(
-                f"The files of case {case.id} do not lie on one grid: {path.name} has "
-                f"{describe_grid(volume, geometry)}, {paths[0].name} has "
-                f"{describe_grid(volumes[0], geometries[0])}. Resample them to one grid."
-            )
+    grids = [(volume.shape, geometry) for volume, geometry in read]
+    for path, grid in zip(paths, grids, strict=True):
+        if error := grid_error(case.id, path.name, grid, paths[0].name, grids[0]):
+            raise InputError(error)
     classes = None
     if case.segmentation:
         try:
@@ -144,12 +141,47 @@ def read_case(case):
     return RawCase(list(volumes[: len(MODALITIES)]), classes, geometries[0])
 
 
-def describe_grid(volume, geometry):
-    """Returns size, spacing, origin and direction of a volume as text, in the order (x, y, z)."""
+def grid_error(case_id, name, grid, first_name, first):
+    """Returns what is wrong if two files of a case lie on two grids, a sentence, or None.
+
+    Args:
+        case_id: Id of the case.
+        name: Name of a file.
+        grid: Its shape `(Z, Y, X)` and `Geometry`.
+        first_name: Name of the file that it is compared with.
+        first: Grid of that file.
+    """
+    difference = grid_difference(grid, first)
+    if not difference:
+        return None
     return (
-        f"size {volume.shape[::-1]}, spacing {_numbers(geometry.spacing_mm)} mm, origin "
-        f"{_numbers(geometry.origin_mm)} and direction {_numbers(geometry.direction)}"
+        f"The files of case {case_id} do not lie on one grid: {name} has {difference[0]}, "
+        f"{first_name} has {difference[1]}. Resample them to one grid."
     )
+
+
+def grid_difference(grid, other):
+    """Returns in what two grids differ, as text of either, or None if they are the same.
+
+    Args:
+        grid: Shape `(Z, Y, X)` and `Geometry`.
+        other: The same of another volume. Numbers in the text are in the order (x, y, z).
+    """
+    if grid[0] == other[0] and grid[1].is_close_to(other[1]):
+        return None
+    here, there = _grid_facts(*grid), _grid_facts(*other)
+    # Numbers are rounded: where that hides the difference, all are told.
+    odd = [name for name in here if here[name] != there[name]] or list(here)
+    return tuple(" and ".join(f"{name} {facts[name]}" for name in odd) for facts in (here, there))
+
+
+def _grid_facts(shape, geometry):
+    return {
+        "size": _numbers(shape[::-1]),
+        "spacing": f"{_numbers(geometry.spacing_mm)} mm",
+        "origin": _numbers(geometry.origin_mm),
+        "direction": _numbers(geometry.direction),
+    }
 
 
 def crop_window(volumes, min_size):

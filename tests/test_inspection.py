@@ -94,10 +94,10 @@ def test_files_on_other_grids_are_errors_each_with_what_differs(tmp_path):
     case = write(tmp_path / "case", volumes, {"seg": moved})
     for look in both_looks(case):
         assert look.errors == [
-            "The files of case case do not lie on one grid: case_t1.nii.gz has size 22 x 20 x 17, "
-            "case_flair.nii.gz has size 22 x 20 x 18. Resample them to one grid.",
-            "The files of case case do not lie on one grid: case_seg.nii.gz has origin mm 0 0 0, "
-            "case_flair.nii.gz has origin mm 0 -239 0. Resample them to one grid.",
+            "The files of case case do not lie on one grid: case_t1.nii.gz has size (22, 20, 17), "
+            "case_flair.nii.gz has size (22, 20, 18). Resample them to one grid.",
+            "The files of case case do not lie on one grid: case_seg.nii.gz has origin (0, 0, 0), "
+            "case_flair.nii.gz has origin (0, -239, 0). Resample them to one grid.",
         ]
     assert look.facts["grid"] == "differs"
 

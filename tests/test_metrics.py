@@ -225,5 +225,5 @@ def test_a_damaged_table_is_told_with_its_line(damage, message, tmp_path):
 
 def test_what_is_no_table_is_told(tmp_path):
     (tmp_path / "scores.csv").write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match="scores.csv is not a table"):
+    with pytest.raises(InputError, match="Cannot read .*scores.csv as a table"):
         read_scores(tmp_path)
