@@ -10,6 +10,9 @@ import typing
 from dataclasses import asdict, dataclass, field, fields
 
 ANY = ("any value", lambda value: True)
+# ITK ends the process on text that is not UTF-8.
+PATH = ("a path of printable characters", lambda value: value and value.isprintable())
+PATHS = ("paths of printable characters", lambda value: all(map(PATH[1], value)))
 COUNT = ("a whole number of at least 1", lambda value: value >= 1)
 POSITIVE = ("a number above 0", lambda value: 0 < value < float("inf"))
 FRACTION = ("a number of at least 0 and below 1", lambda value: 0 <= value < 1)
@@ -55,8 +58,8 @@ class Settings:
 class ExtractConfig(Settings):
     """What extract_patches.py does."""
 
-    data_root: str = setting("data/brats", "folder of the cases, or of unpacked archives")
-    output: str = setting("data/patches.h5", "patch file to write")
+    data_root: str = setting("data/brats", "folder of the cases, or of unpacked archives", PATH)
+    output: str = setting("data/patches.h5", "patch file to write", PATH)
     # 146 slices times 3, as published.
     patches_per_case: int = setting(438, "patches to draw from each case", COUNT)
     validation_fraction: float = setting(0.2, "share of the patients kept for validation", FRACTION)
@@ -73,8 +76,8 @@ class ExtractConfig(Settings):
 class TrainConfig(Settings):
     """What train.py does."""
 
-    patches: str = setting("data/patches.h5", "patch file to train on")
-    run_dir: str = setting("runs/default", "folder to write the run to")
+    patches: str = setting("data/patches.h5", "patch file to train on", PATH)
+    run_dir: str = setting("runs/default", "folder to write the run to", PATH)
     epochs: int = setting(3, "passes over the training patches", COUNT)
     batch_size: int = setting(4, "patches in a batch", COUNT)
     steps_per_epoch: int | None = setting(None, "batches in an epoch; default: all patches", COUNT)
@@ -94,7 +97,7 @@ class TrainConfig(Settings):
     class_weights: tuple[float, ...] = setting(
         (1.0, 5.0, 2.0, 4.0), "cross entropy weight of each class", CLASS_WEIGHTS
     )
-    weights: str | None = setting(None, "file of weights to start from; default: random")
+    weights: str | None = setting(None, "file of weights to start from; default: random", PATH)
     resume: bool = setting(False, "continue the run where its last state was written")
     state_every: int | None = setting(
         None,
@@ -127,11 +130,15 @@ class PredictConfig(Settings):
     """What predict.py does."""
 
     run_dir: tuple[str, ...] = setting(
-        ("runs/default",), "folders of the runs whose networks to use; several are averaged"
+        ("runs/default",),
+        "folders of the runs whose networks to use; several are averaged",
+        PATHS,
     )
-    weights: str | None = setting(None, "network to use instead: .keras, or the original's .hdf5")
-    data_root: str = setting("data/brats", "folder of the cases, or of unpacked archives")
-    output: str = setting("predictions", "folder to write to")
+    weights: str | None = setting(
+        None, "network to use instead: .keras, or the original's .hdf5", PATH
+    )
+    data_root: str = setting("data/brats", "folder of the cases, or of unpacked archives", PATH)
+    output: str = setting("predictions", "folder to write to", PATH)
     cases: tuple[str, ...] = setting(
         (), "ids of the cases; default: all that no run was trained on, or all with --weights"
     )
@@ -157,8 +164,7 @@ class PredictConfig(Settings):
     def __post_init__(self):
         """Checks every field, and that nothing asked for would be ignored."""
         super().__post_init__()
-        defaults = {item.name: item.default for item in fields(self)}
-        changed = {name for name, default in defaults.items() if getattr(self, name) != default}
+        changed = {item.name for item in fields(self) if getattr(self, item.name) != item.default}
         if self.weights and "run_dir" in changed:
             raise ValueError("--weights takes the place of --run-dir; give one of them.")
         ignored = changed - {"data_root", "output", "cases", "slices", "score_only"}

@@ -97,7 +97,8 @@ def start_segmenting(config, cases, paths, models):
     """Checks and describes the output folder; returns the results, and their number."""
     digests = [file_digest(path) for path in paths]
     if len(set(digests)) < len(digests):
-        raise InputError(f"--run-dir names a network twice: {', '.join(map(str, paths))}.")
+        names = ", ".join(map(str, paths))
+        raise InputError(f"--run-dir names a network twice: {names}. Give each once.")
     method = {"networks": digests}
     method |= {name: getattr(config, name) for name in METHOD}
     output, slices = config.output, config.slices

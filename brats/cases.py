@@ -117,14 +117,16 @@ def find_cases(root, need_segmentation):
 
     Raises:
         FileNotFoundError: If `root` is not a folder.
-        InputError: If there is no case, two cases share an id, or a case has no file, or more
-            than one, for something it needs; with a table of what is wrong.
+        InputError: If there is no case, two cases share an id, a name cannot be printed, or a
+            case has no file, or more than one, for something it needs; with a table of what is
+            wrong.
     """
     root = Path(root)
     paths = find_case_paths(root, with_test_images=not need_segmentation)
     if not paths:
         raise _nothing_found(root)
     found = [(path, *_match_files(path)) for path in paths]
+    _check_names(found)
     _check_complete(root, found, need_segmentation)
     grades = read_grades(root, paths)
     cases = [
@@ -227,6 +229,17 @@ def _match_files(path):
             }
     best = max(matches, key=lambda name: sum(map(bool, matches[name].values())))
     return SCHEMES[best], matches[best]
+
+
+def _check_names(found):
+    """Checks that all names can be printed, and given to ITK, which ends on those that cannot."""
+    for path, _, files in found:
+        for each in (path, *(file for paths in files.values() for file in paths)):
+            if not str(each).isprintable():
+                raise InputError(
+                    f"The path {str(each)!r} has characters that cannot be printed, such as a "
+                    "line break or what is not UTF-8. Rename it."
+                )
 
 
 def _check_complete(root, found, need_segmentation):

@@ -18,8 +18,8 @@ class InputError(ValueError):
 def exit_code(main, advice="Start it again."):
     """Runs a script's `main` and returns the exit code that tells how it ended.
 
-    An `InputError` or an `OSError` becomes one message on stderr; any other exception is a
-    defect of the program and keeps its traceback. SIGTERM, which batch systems send, ends the
+    An `InputError`, `OSError` or `MemoryError` becomes one message on stderr; any other exception
+    is a defect of the program and keeps its traceback. SIGTERM, which batch systems send, ends the
     script as Ctrl-C does.
 
     Args:
@@ -33,13 +33,22 @@ def exit_code(main, advice="Start it again."):
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main()
-    except (InputError, OSError) as error:
-        print(f"Error: {error}", file=sys.stderr)
+    except (InputError, OSError, MemoryError) as error:
+        print(f"Error: {_describe(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as interruption:
         print(f"Interrupted. {str(interruption) or advice}", file=sys.stderr)
         return 130
     return 0
+
+
+def _describe(error):
+    """Returns an error of the system as a sentence; one of ours is one already."""
+    if isinstance(error, MemoryError):
+        return f"Out of memory. {error} Ask for less at once: fewer workers, smaller batches."
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"Cannot use {error.filename}: {error.strerror}. Check the path and its permissions."
+    return str(error)
 
 
 @contextlib.contextmanager

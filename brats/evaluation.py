@@ -12,10 +12,11 @@ from brats.cases import EXTENSIONS, labels_to_classes, select_cases
 from brats.errors import InputError
 from brats.figures import modalities_path, remove_pictures, write_pictures
 from brats.files import make_writable_folder
+from brats.grids import grid_difference
 from brats.metrics import read_scores, score_case, write_scores
 from brats.orientation import check_axial_slices
 from brats.plots import write_score_boxes
-from brats.volumes import grid_difference, read_case, read_volume
+from brats.volumes import read_case, read_volume
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,14 @@ def select_scorable(output, cases, ids):
         List of the cases to score.
 
     Raises:
-        OSError: If the folder cannot be written to.
+        OSError: If there is no such folder, or it cannot be written to.
         InputError: If a case is unknown, has no ground truth, or no case has a segmentation, or
             the folder holds tables that are not ours.
     """
+    if not Path(output).is_dir():
+        raise FileNotFoundError(
+            f"There is no folder {output}. Give the one that holds the segmentations with --output."
+        )
     make_writable_folder(Path(output))
     summary = Path(output) / "summary.csv"
     if not read_scores(Path(output)) and summary.exists():

@@ -66,8 +66,9 @@ def check_free_space(output, needed):
         free += partial.stat().st_blocks * 512  # The unit of st_blocks, whatever the disk's.
     if free < needed:
         raise InputError(
-            f"The patches need {needed / 1e9:.3g} GB, and {folder} has {free / 1e9:.3g} GB free. "
-            "Free some, or give another --output, fewer --patches-per-case or --dtype float16."
+            f"The patches need {needed / 1e9:.3g} GB, and the disk of {output} has "
+            f"{free / 1e9:.3g} GB free. Free some, or give another --output, fewer "
+            "--patches-per-case or --dtype float16."
         )
     return free
 

@@ -15,10 +15,11 @@ import SimpleITK
 
 from brats.cases import CLASSES, labels_to_classes
 from brats.errors import InputError
+from brats.grids import grid_error
 from brats.image_checks import SAMPLE, case_warnings
 from brats.nifti import check_stored_voxels, read_header
 from brats.patches import count_classes
-from brats.volumes import grid_error, read_geometry, read_modalities, read_volume
+from brats.volumes import empty_error, explaining_itk, read_geometry, read_modalities, read_volume
 
 SEGMENTATION = "seg"
 
@@ -84,7 +85,7 @@ def inspect_case(case):
     empty = [name for name in values if not values[name].size]
     grid_errors = _grid_errors(case, grids)
     errors += grid_errors + label_errors
-    errors += [f"{case.images[name]} is 0 everywhere. Replace the image." for name in empty]
+    errors += [empty_error(case.images[name]) for name in empty]
     num_files = len(set(_paths(case).values()))
     facts = _header_facts(grids, volumes, num_files, same_grid=not grid_errors)
     warnings = [] if case.segmentation else ["No segmentation: good for prediction only."]
@@ -136,11 +137,8 @@ def _read_grid(path, known):
 def _read_itk_grid(path):
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
-    try:
+    with explaining_itk(path):
         reader.ReadImageInformation()
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise InputError(f"Cannot read {path} as a NIfTI image: {reason}") from error
     if reader.GetDimension() not in (3, 4):
         raise InputError(f"{path} has size {reader.GetSize()}; expected three dimensions, or four.")
     return reader.GetSize()[2::-1], read_geometry(reader)

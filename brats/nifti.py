@@ -1,13 +1,16 @@
-"""What the NIfTI reader of ITK lets pass: files cut short, and values that are not finite.
+"""What the NIfTI reader of ITK lets pass, or cannot explain, is refused here first, in a sentence.
 
 In: the path of a NIfTI-1 file. Out: nothing, or an error. ITK reads the missing voxels of a
-truncated file, and NaN and infinity, as 0 without a word.
+truncated file, and NaN and infinity, as 0 without a word, takes an axis of negative length for one
+of length 1, and waits at a pipe.
 
 Reference: the NIfTI-1 header, nifti1.h, https://nifti.nimh.nih.gov/nifti-1.
 """
 
+import contextlib
 import gzip
 import math
+import stat
 import struct
 import zlib
 from dataclasses import dataclass
@@ -17,8 +20,16 @@ import numpy as np
 
 from brats.errors import InputError
 
-HEADER_BYTES = 348
-FLOAT_TYPES = {16: "f4", 64: "f8"}  # By the header's datatype.
+HEADER_BYTES = 348  # Also the first number of the header.
+MIN_OFFSET = 352  # Four bytes on extensions come between header and voxels.
+MAGIC = b"n+1\0"
+GZIP_MAGIC = b"\x1f\x8b"
+# By the header's `datatype`.
+TYPES = {
+    **{2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8"},
+    **{256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"},
+}
+NO_NUMBERS = {1: "bits", 32: "complex numbers", 128: "colors", 2304: "colors"}
 
 
 @dataclass(frozen=True)
@@ -28,49 +39,65 @@ class Layout:
     Attributes:
         offset: First byte of the voxels.
         size: Bytes up to the end of the last voxel.
-        dtype: NumPy type of the voxels if they are floats, else None.
+        dtype: NumPy type of the voxels, with their byte order.
     """
 
     offset: int
     size: int
-    dtype: np.dtype | None
+    dtype: np.dtype
 
 
 def check_stored_voxels(path, finite=True):
     """Checks that a file holds all the voxels its header promises, and no NaN or infinity.
 
     Args:
-        path: Path of a NIfTI-1 file; one of another kind passes, for ITK to judge.
+        path: Path of a NIfTI-1 file.
         finite: Whether to look for NaN and infinity, which takes reading all of a float image.
 
     Raises:
-        InputError: If the file cannot be read, is truncated or damaged, or a value is not finite;
-            names it.
+        InputError: If the file cannot be read, is of another kind, truncated or damaged, its
+            header makes no sense, or a value is not finite; names it.
     """
-    try:
+    with _naming(path):
         layout = _read_layout(path)
-        if layout is None:
-            return
         stored = _stored_bytes(path, layout.size)
-        if finite and layout.dtype and stored >= layout.size:
+        if stored < layout.size:
+            raise InputError(
+                f"{path} holds {stored} bytes, but its header promises {layout.size}: it was cut "
+                "short. Copy it again."
+            )
+        if finite and layout.dtype.kind == "f":
             _check_finite(path, layout)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"Cannot read {path} as a NIfTI image: {error}.") from error
-    except OSError as error:
-        raise InputError(
-            f"Cannot read {path}: {error.strerror}. Check the file and its permissions."
-        ) from error
-    if stored < layout.size:
-        raise InputError(
-            f"{path} holds {stored} bytes, but its header promises {layout.size}: it was cut "
-            "short. Copy it again."
-        )
+
+
+def check_decompresses(path):
+    """Checks that all of a compressed file can be decompressed, checksum included.
+
+    Raises:
+        InputError: If not; names it.
+    """
+    with _naming(path):
+        _count_bytes(path, math.inf)
 
 
 def read_header(path):
     """Returns the first bytes of a file, decompressed: 348, the NIfTI-1 header, or fewer."""
     with _open(path) as file:
         return file.read(HEADER_BYTES)
+
+
+@contextlib.contextmanager
+def _naming(path):
+    """Names the file in what the system or the decompression says of it."""
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        reason = str(error).rstrip(".")
+        raise InputError(f"Cannot decompress {path}: {reason}. Copy it again.") from error
+    except OSError as error:
+        raise InputError(
+            f"Cannot read {path}: {error.strerror}. Check the file and its permissions."
+        ) from error
 
 
 def _open(path):
@@ -82,20 +109,77 @@ def _is_compressed(path):
 
 
 def _read_layout(path):
+    _check_kind(path)
     header = read_header(path)
-    for order in "<>":
-        if len(header) == HEADER_BYTES and struct.unpack_from(order + "i", header)[0] == 348:
-            num_axes, *lengths = struct.unpack_from(order + "8h", header, 40)
-            datatype, bits = struct.unpack_from(order + "2h", header, 70)
-            offset = int(struct.unpack_from(order + "f", header, 108)[0])
-            size = offset + math.prod(lengths[:num_axes]) * bits // 8
-            dtype = FLOAT_TYPES.get(datatype)
-            return Layout(offset, size, np.dtype(order + dtype) if dtype else None)
-    return None
+    order = next((o for o in "<>" if header[:4] == struct.pack(o + "i", HEADER_BYTES)), None)
+    if len(header) < HEADER_BYTES:
+        raise InputError(
+            f"{path} holds {len(header)} bytes; the header alone of a NIfTI-1 file has "
+            f"{HEADER_BYTES}. Copy it again."
+        )
+    if not order or header[344:] != MAGIC:
+        raise InputError(
+            f"{path} does not begin with the header of a NIfTI-1 file, which ends in {MAGIC!r}; "
+            f"found {header[344:]!r}. Convert it, or copy it again."
+        )
+    num_axes, *lengths = struct.unpack_from(order + "8h", header, 40)
+    (datatype,) = struct.unpack_from(order + "h", header, 70)
+    spacing_mm = struct.unpack_from(order + "3f", header, 80)
+    (offset,) = struct.unpack_from(order + "f", header, 108)
+    size = lengths[: max(num_axes, 0)]
+    for is_right, found, expected in (
+        (1 <= num_axes <= 7, f"{num_axes} axes", "1 to 7"),
+        (all(length > 0 for length in size), f"the size {tuple(size)}", "lengths of at least 1"),
+        (
+            datatype in TYPES,
+            f"the voxel type {datatype} ({NO_NUMBERS.get(datatype, 'unknown')})",
+            "whole or floating-point numbers",
+        ),
+        (
+            all(0 < abs(value) < math.inf for value in spacing_mm[:num_axes]),
+            f"the spacing {spacing_mm} mm",
+            "finite numbers other than 0",
+        ),
+        (MIN_OFFSET <= offset < math.inf, f"its first voxel at byte {offset:g}", "352 or more"),
+        (_has_place(header, order), "a position that is not finite", "finite numbers"),
+    ):
+        if not is_right:
+            raise InputError(
+                f"The header of {path} gives {found}; expected {expected}. Convert the image "
+                "again, or repair its header."
+            )
+    dtype = np.dtype(order + TYPES[datatype])
+    return Layout(int(offset), int(offset) + math.prod(size) * dtype.itemsize, dtype)
+
+
+def _check_kind(path):
+    """Checks that a path is a file, compressed if its name says so."""
+    mode = Path(path).stat().st_mode
+    if not stat.S_ISREG(mode):
+        kind = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe"}.get(stat.S_IFMT(mode), "device")
+        raise InputError(f"{path} is a {kind}; expected a NIfTI file. Remove or replace it.")
+    with Path(path).open("rb") as file:
+        first = file.read(4)
+    if not first:
+        raise InputError(f"{path} is empty. Copy it again.")
+    is_gzip = first.startswith(GZIP_MAGIC)
+    if is_gzip != _is_compressed(path):
+        found = "a compressed file" if is_gzip else "no compressed file"
+        raise InputError(
+            f"{path} begins with {first!r}, as {found} does, and its name says otherwise. Rename "
+            "it, or copy it again."
+        )
+
+
+def _has_place(header, order):
+    """Returns whether the position that a header gives, by quaternion or matrix, is finite."""
+    quaternion_code, matrix_code, *numbers = struct.unpack_from(order + "2h18f", header, 252)
+    used = numbers[:6] * (quaternion_code > 0) + numbers[6:] * (matrix_code > 0)
+    return all(map(math.isfinite, used))
 
 
 def _stored_bytes(path, expected):
-    """Returns the bytes of a file after decompression.
+    """Returns the bytes of a file after decompression; where they are enough, perhaps fewer.
 
     A compressed file says its size in its last four bytes; only where that is not what is
     expected, as in a file of several parts, is it decompressed to count.
@@ -106,15 +190,25 @@ def _stored_bytes(path, expected):
         file.seek(-4, 2)
         if struct.unpack("<I", file.read(4))[0] == expected % 2**32:
             return expected
-    with gzip.open(path) as file:
-        return sum(map(len, iter(lambda: file.read(2**20), b"")))
+    return _count_bytes(path, expected)
+
+
+def _count_bytes(path, enough):
+    """Returns the bytes of a file after decompression, or the first number that is enough."""
+    count = 0
+    with _open(path) as file:
+        while count < enough and (block := file.read(2**20)):
+            count += len(block)
+    return count
 
 
 def _check_finite(path, layout):
     with _open(path) as file:
-        voxels = np.frombuffer(file.read()[layout.offset : layout.size], layout.dtype)
+        voxels = np.frombuffer(file.read(layout.size)[layout.offset :], layout.dtype)
     if not np.isfinite(voxels).all():
+        counts = {"NaN": np.isnan(voxels).sum(), "infinity": np.isinf(voxels).sum()}
+        found = " and ".join(f"{name} in {count}" for name, count in counts.items() if count)
         raise InputError(
-            f"{path} holds {np.count_nonzero(~np.isfinite(voxels))} voxels that are NaN or "
-            "infinite; expected finite intensities. Repair or remove the case."
+            f"{path} holds {found} of {voxels.size} voxels; expected finite numbers. Repair or "
+            "remove the case."
         )

@@ -15,6 +15,7 @@ import numpy as np
 from brats.cases import CLASSES, MODALITIES
 from brats.errors import InputError
 from brats.files import replacing
+from brats.hdf5 import open_hdf5
 from brats.layout_file import LayoutFile
 from brats.normalization import NORMALIZATION
 from brats.patches import PATCH_SIZE, cut_patch
@@ -194,23 +195,27 @@ def read_settings(path):
         InputError: If it is not a patch file, or was made in another way than here.
     """
     try:
-        with h5py.File(path, "r") as file:
-            settings = {name: json.loads(file.attrs[name]) for name in file.attrs}
+        with open_hdf5(path) as file:
+            stored = dict(file.attrs)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"The patch file {path} does not exist. Make it with extract_patches.py, or give "
             "another with --patches."
         ) from error
-    except (OSError, ValueError, TypeError) as error:
-        raise _not_ours(path) from error
-    if settings.get("format") != FORMAT:
-        raise _not_ours(path)
+    if stored.get("format") != json.dumps(FORMAT):
+        raise InputError(
+            f"{path} is not a patch file: no attribute gives its format as {FORMAT}, among "
+            f"{', '.join(stored) or 'none'}. Give one of extract_patches.py with --patches."
+        )
+    try:
+        settings = {name: json.loads(value) for name, value in stored.items()}
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{path} has an attribute that is not JSON: {error}. Make it again with "
+            "extract_patches.py."
+        ) from error
     check_agreement(settings, path)
     return settings
-
-
-def _not_ours(path):
-    return InputError(f"{path} is not a patch file. Give one of extract_patches.py with --patches.")
 
 
 def check_agreement(settings, source):
@@ -225,7 +230,8 @@ def check_agreement(settings, source):
     """
     for name, expected in AGREEMENT.items():
         if settings.get(name) != expected:
+            found = f"{name} {settings[name]}" if name in settings else f"no {name}"
             raise InputError(
-                f"{source} has {name} {settings.get(name, 'missing')}; expected {expected}. "
+                f"{source} has {found}; expected {expected}. "
                 "Make the patches again with extract_patches.py, and train again."
             )

@@ -9,7 +9,16 @@ import weakref
 import h5py
 import numpy as np
 
+from brats.cases import CLASSES, MODALITIES
 from brats.errors import InputError
+from brats.hdf5 import open_hdf5
+from brats.patches import PATCH_SIZE
+
+# Shape of a patch and types that it is stored in.
+CONTENT = {
+    "images": ((PATCH_SIZE, PATCH_SIZE, len(MODALITIES)), ("float32", "float16")),
+    "labels": ((PATCH_SIZE, PATCH_SIZE), ("uint8",)),
+}
 
 
 class PatchReader:
@@ -28,11 +37,8 @@ class PatchReader:
 
     def __init__(self, path, split):
         self._path = path
-        with h5py.File(path, "r") as file:
-            try:
-                images, labels = (file[split][name] for name in ("images", "labels"))
-            except KeyError as error:
-                raise InputError(f"{path} has no patches for {split}. Make it again.") from error
+        with open_hdf5(path) as file:
+            images, labels = (_dataset(file, f"{split}/{name}", path) for name in CONTENT)
             if len(images) != len(labels):
                 raise InputError(
                     f"{path} holds {len(images)} images but {len(labels)} labels for {split}. "
@@ -59,7 +65,7 @@ class PatchReader:
             and uint8 `(N, 128, 128)`.
 
         Raises:
-            InputError: If the file ends before a patch.
+            InputError: If the file ends before a patch, or a class is none of `CLASSES`.
         """
         batch = []
         for shape, dtype, places in zip(self._shapes, self._dtypes, self._places, strict=True):
@@ -69,7 +75,28 @@ class PatchReader:
                 if self._file.readinto(patch) != patch.nbytes:
                     raise InputError(f"{self._path} ends before patch {index}. Copy it again.")
             batch.append(patches)
+        highest = batch[1].max(initial=0)
+        if highest >= len(CLASSES):
+            raise InputError(
+                f"{self._path} has a pixel of class {highest}; expected 0 to {len(CLASSES) - 1}. "
+                "It is damaged: copy it again."
+            )
         return tuple(batch)
+
+
+def _dataset(file, name, path):
+    """Returns images or labels of a split, of the shape and a type that patches have."""
+    shape, dtypes = CONTENT[name.rpartition("/")[2]]
+    found = file.get(name)
+    if not isinstance(found, h5py.Dataset):
+        raise InputError(f"{path} has no {name}. Make it again with extract_patches.py.")
+    if found.shape[1:] != shape or found.dtype not in dtypes:
+        raise InputError(
+            f"{path} has {name} of {found.shape} {found.dtype}; expected (N, "
+            f"{', '.join(map(str, shape))}) {' or '.join(dtypes)}. Make it again with "
+            "extract_patches.py."
+        )
+    return found
 
 
 def _places(dataset, path):

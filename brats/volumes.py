@@ -4,6 +4,8 @@ In: the files of a `Case`. Out: raw volumes and classes in one geometry, and lab
 in the geometry of the input.
 """
 
+import contextlib
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +14,8 @@ import SimpleITK
 from brats.cases import MODALITIES, labels_to_classes
 from brats.errors import InputError
 from brats.files import replacing
-from brats.nifti import check_stored_voxels
+from brats.grids import grid_error
+from brats.nifti import check_decompresses, check_stored_voxels
 
 PUBLISHED_SHAPE = (155, 240, 240)  # (Z, Y, X) of every BraTS volume to 2023.
 PUBLISHED_WINDOW = (slice(1, 147), slice(29, 221), slice(42, 194))
@@ -72,10 +75,12 @@ def read_volume(path):
             values that are not finite; names the file.
     """
     image = _read_image(path)
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+    num_components = image.GetNumberOfComponentsPerPixel()
+    if image.GetDimension() != 3 or num_components != 1:
+        vectors = f" of vectors of {num_components} numbers" if num_components > 1 else ""
         raise InputError(
-            f"{path} has size {image.GetSize()} and {image.GetNumberOfComponentsPerPixel()} "
-            "components; expected one scalar volume in three dimensions."
+            f"{path} has size {image.GetSize()}{vectors}; expected three dimensions and one number "
+            "per voxel. Split the file, or convert it again."
         )
     return SimpleITK.GetArrayFromImage(image), read_geometry(image)  # (Z, Y, X)
 
@@ -121,8 +126,8 @@ def read_case(case):
 
     Raises:
         InputError: If a file cannot be read, the files disagree in size or geometry, an image
-            holds a value that is not finite, or the ground truth an unknown label; names the
-            case and the file.
+            is 0 everywhere or holds a value that is not finite, or the ground truth an unknown
+            label; names the case and the file.
     """
     paths, read = list(case.images.values()), read_modalities(case)
     if case.segmentation:
@@ -132,6 +137,9 @@ def read_case(case):
     for path, grid in zip(paths, grids, strict=True):
         if error := grid_error(case.id, path.name, grid, paths[0].name, grids[0]):
             raise InputError(error)
+    for path, volume in zip(case.images.values(), volumes, strict=False):
+        if not volume.any():
+            raise InputError(empty_error(path))
     classes = None
     if case.segmentation:
         try:
@@ -141,47 +149,9 @@ def read_case(case):
     return RawCase(list(volumes[: len(MODALITIES)]), classes, geometries[0])
 
 
-def grid_error(case_id, name, grid, first_name, first):
-    """Returns what is wrong if two files of a case lie on two grids, a sentence, or None.
-
-    Args:
-        case_id: Id of the case.
-        name: Name of a file.
-        grid: Its shape `(Z, Y, X)` and `Geometry`.
-        first_name: Name of the file that it is compared with.
-        first: Grid of that file.
-    """
-    difference = grid_difference(grid, first)
-    if not difference:
-        return None
-    return (
-        f"The files of case {case_id} do not lie on one grid: {name} has {difference[0]}, "
-        f"{first_name} has {difference[1]}. Resample them to one grid."
-    )
-
-
-def grid_difference(grid, other):
-    """Returns in what two grids differ, as text of either, or None if they are the same.
-
-    Args:
-        grid: Shape `(Z, Y, X)` and `Geometry`.
-        other: The same of another volume. Numbers in the text are in the order (x, y, z).
-    """
-    if grid[0] == other[0] and grid[1].is_close_to(other[1]):
-        return None
-    here, there = _grid_facts(*grid), _grid_facts(*other)
-    # Numbers are rounded: where that hides the difference, all are told.
-    odd = [name for name in here if here[name] != there[name]] or list(here)
-    return tuple(" and ".join(f"{name} {facts[name]}" for name in odd) for facts in (here, there))
-
-
-def _grid_facts(shape, geometry):
-    return {
-        "size": _numbers(shape[::-1]),
-        "spacing": f"{_numbers(geometry.spacing_mm)} mm",
-        "origin": _numbers(geometry.origin_mm),
-        "direction": _numbers(geometry.direction),
-    }
+def empty_error(path):
+    """Returns what is wrong with an image that has no brain, a sentence."""
+    return f"{path} is 0 everywhere. Replace the image, or remove the case."
 
 
 def crop_window(volumes, min_size):
@@ -257,10 +227,26 @@ def read_note(path):
 
 def _read_image(path):
     check_stored_voxels(path)
-    try:
+    with explaining_itk(path):
         return SimpleITK.ReadImage(str(path))
+
+
+@contextlib.contextmanager
+def explaining_itk(path):
+    """Turns an error that ITK meets in reading a file into one that names it.
+
+    Raises:
+        InputError: If ITK raised; says what is wrong with the compression, or else ITK's reason.
+    """
+    try:
+        yield
     except RuntimeError as error:
-        raise InputError(f"Cannot read {path} as a NIfTI image: {_last_line(error)}") from error
+        check_decompresses(path)
+        # ITK says in which object of its own, by address.
+        reason = re.sub(r"\w*\(?0x\w+\)?: *", "", str(error).strip().splitlines()[-1])
+        raise InputError(
+            f"Cannot read {path} as a NIfTI image: {reason}. Convert it again, or remove the case."
+        ) from error
 
 
 def read_geometry(image):
@@ -276,11 +262,3 @@ def _widen(first, last, least, size):
     length = min(max(last - first, least), size)
     start = min(max((first + last - length) // 2, 0), size - length)
     return slice(start, start + length)
-
-
-def _numbers(values):
-    return "(" + ", ".join(f"{value:g}" for value in values) + ")"
-
-
-def _last_line(error):
-    return str(error).strip().splitlines()[-1]

@@ -28,13 +28,18 @@ def steps_per_epoch(num_patches, batch_size, wanted=None):
         wanted: Batches asked for, int, or None for all.
 
     Raises:
-        InputError: If there are no patches, or fewer batches than asked for.
+        InputError: If there are fewer patches than a batch has, or fewer batches than asked for.
     """
     most = num_batches(num_patches, batch_size)
-    if not most or (wanted or 0) > most:
+    if num_patches < batch_size:
+        raise InputError(
+            f"--batch-size is {batch_size}, and the patch file has {num_patches} training patches. "
+            "Ask for fewer, or extract more."
+        )
+    if (wanted or 0) > most:
         raise InputError(
             f"The patch file has {num_patches} training patches, {most} batches of {batch_size}; "
-            f"--steps-per-epoch is {wanted or 'all'}. Ask for fewer, or extract more patches."
+            f"--steps-per-epoch is {wanted}. Ask for fewer, or extract more patches."
         )
     return wanted or most
 

@@ -24,13 +24,21 @@ def find_networks(run_dirs):
 
     Raises:
         FileNotFoundError: If there is no such run, or it has no network yet.
-        InputError: If a run's patches were made in another way than by this version.
+        InputError: If a run's patches were made in another way than by this version, or its
+            record does not say which cases it was trained on.
     """
     trained_on = set()
     for run_dir in run_dirs:
         extraction = read_record(run_dir)["extraction"]
-        check_agreement(extraction, Path(run_dir) / RECORD)
-        trained_on.update(extraction["split"]["train"])
+        path = Path(run_dir) / RECORD
+        check_agreement(extraction, path)
+        try:
+            trained_on.update(map(str, extraction["split"]["train"]))
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} does not say which cases the run was trained on: it is damaged. Train "
+                "again, or give the network with --weights."
+            ) from error
     return [best_network_path(run_dir) for run_dir in run_dirs], trained_on
 
 
@@ -76,7 +84,9 @@ def read_network(path, build_network):
     else:
         network = load_network(path)
     if not hasattr(network, "settings"):
-        raise InputError(f"{path} is a Keras model, but not a residual U-Net of train.py.")
+        raise InputError(
+            f"{path} is a Keras model, but not a residual U-Net of train.py. Give another."
+        )
     num_modalities, num_classes = network.input_shape[-1], network.output_shape[-1]
     if (num_modalities, num_classes) != (len(MODALITIES), len(CLASSES)):
         raise InputError(

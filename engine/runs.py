@@ -77,14 +77,16 @@ def read_record(run_dir):
     """
     path = Path(run_dir) / RECORD
     if not path.is_file():
+        found = f"it has no {RECORD}" if path.parent.is_dir() else "it does not exist"
+        found = "it is a file" if path.parent.is_file() else found
         raise FileNotFoundError(
-            f"{run_dir} is not a run folder: it has no {RECORD}. Make one with train.py, or give "
-            "another with --run-dir."
+            f"{run_dir} is not a run folder: {found}. Make one with train.py, or give another "
+            "with --run-dir."
         )
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{path} is not the record of a run: {error}") from error
+        raise InputError(f"{path} is not the record of a run: {error}. Train again.") from error
     parts = record if isinstance(record, dict) else {}
     if not all(isinstance(parts.get(name), dict) for name in ("settings", "extraction")):
         raise InputError(

@@ -4,13 +4,19 @@ In: a network and a file. Out: the network with the weights of the file, or an e
 why they do not fit.
 """
 
+import contextlib
+import re
+import warnings
 import zipfile
+import zlib
 from pathlib import Path
 
-import h5py
 import keras
 
 from brats.errors import InputError
+from brats.hdf5 import open_hdf5
+
+ZIP_MAGIC = b"PK"
 
 
 def load_network(path):
@@ -29,9 +35,13 @@ def load_network(path):
     _check_exists(path)
     _check_archive(path)
     try:
-        return keras.saving.load_model(path, compile=False)
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path} is not a network of train.py: {_first_line(error)}") from error
+        with _refusing_to_skip():
+            return keras.saving.load_model(path, compile=False)
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise InputError(
+            f"{path} is not a network of train.py: {_first_line(error)}. Give another, or "
+            "copy it again."
+        ) from error
 
 
 def load_weights(model, path):
@@ -53,11 +63,12 @@ def load_weights(model, path):
     if is_original(path):
         read_original_settings(path)
     elif str(path).endswith(".weights.h5"):
-        _check_hdf5(path)
+        open_hdf5(path).close()
     else:
         _check_archive(path)
     try:
-        model.load_weights(path)
+        with _refusing_to_skip():
+            model.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
         raise InputError(
             f"The weights in {path} do not fit a network of {model.count_params():,} parameters "
@@ -89,11 +100,11 @@ def read_original_settings(path):
     """
     _check_exists(path)
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             group = file.get("model_weights", file)
             backend = _text(group.attrs["backend"])
             kernels = [shape for shape in _weight_shapes(group) if len(shape) == 4]
-    except (OSError, KeyError) as error:
+    except KeyError as error:
         raise InputError(
             f"{path} is not a Keras 2 weight file. Give a .keras file of train.py, or an .hdf5 "
             "file of the original."
@@ -135,23 +146,46 @@ def _check_exists(path):
     if not Path(path).is_file():
         problem = "is not a file" if Path(path).exists() else "does not exist"
         raise FileNotFoundError(
-            f"The weights {path} {problem}. Give a .keras file of train.py, or an .hdf5 file of "
-            "the original, with --weights."
+            f"The file of weights {path} {problem}. Give a .keras file of train.py, or an .hdf5 "
+            "file of the original, with --weights."
         )
 
 
 def _check_archive(path):
-    if not (str(path).endswith(".keras") and zipfile.is_zipfile(path)):
-        raise InputError(
-            f"{path} is not a network. Give a .keras file of train.py, or an .hdf5 file of the "
-            "original."
-        )
+    """Checks that a path is a whole `.keras` archive."""
+    advice = "Give a .keras file of train.py, or an .hdf5 file of the original."
+    if not str(path).endswith(".keras"):
+        raise InputError(f"{path} is not a network: it ends in neither .keras nor .hdf5. {advice}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        with open(path, "rb") as file:
+            was_archive = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
+        if was_archive:
+            raise InputError(f"{path} is damaged or cut short: {error}. Copy it again.") from error
+        raise InputError(f"{path} is not a network: {error}. {advice}") from error
+    if damaged:
+        raise InputError(f"{path} is damaged: the checksum of {damaged} is wrong. Copy it again.")
 
 
-def _check_hdf5(path):
-    if not h5py.is_hdf5(path):
-        raise InputError(f"{path} is not an HDF5 file. Give weights that Keras saved.")
+@contextlib.contextmanager
+def _refusing_to_skip():
+    """Makes an error of Keras' warning that it leaves random weights where a file has none.
+
+    Raises:
+        ValueError: If Keras warned of that.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Skipping nested container", UserWarning)
+        try:
+            yield
+        except UserWarning as warning:
+            raise ValueError("its weights are those of other layers") from warning
 
 
 def _first_line(error):
-    return str(error).strip().splitlines()[0]
+    """Returns the first line of an error of Keras, without its advice for programmers."""
+    return re.split(" If you | Please | Make sure ", str(error).strip().splitlines()[0])[0].rstrip(
+        ".:"
+    )

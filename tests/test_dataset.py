@@ -70,10 +70,15 @@ def test_an_epoch_has_all_batches_or_as_many_as_asked_for(wanted, expected):
     assert steps_per_epoch(9, 4, wanted) == expected
 
 
-@pytest.mark.parametrize(("num_patches", "wanted"), [(0, None), (9, 4)])
-def test_an_epoch_of_more_batches_than_there_are_is_refused(num_patches, wanted):
-    with pytest.raises(InputError, match=rf"{num_patches} training patches, .* batches of 4"):
-        steps_per_epoch(num_patches, 4, wanted)
+def test_an_epoch_of_more_batches_than_there_are_is_refused():
+    with pytest.raises(InputError, match="9 training patches, 3 batches of 4; .* is 4"):
+        steps_per_epoch(9, 4, wanted=4)
+
+
+@pytest.mark.parametrize("num_patches", [0, 3])
+def test_a_batch_of_more_patches_than_there_are_is_refused(num_patches):
+    with pytest.raises(InputError, match=f"--batch-size is 4, .* has {num_patches} training patch"):
+        steps_per_epoch(num_patches, 4)
 
 
 @given(st.integers(1, 30), st.integers(1, 7), st.integers(0, 1000))

@@ -26,6 +26,21 @@ def test_error_of_data_or_machine_is_one_line_and_one(error, capsys):
     assert capsys.readouterr() == ("", "Error: what to do\n")
 
 
+def test_an_error_of_the_system_names_its_file(tmp_path, capsys):
+    assert exit_code(lambda: (tmp_path / "absent").read_bytes()) == 1
+    path = tmp_path / "absent"
+    message = f"Error: Cannot use {path}: No such file or directory. Check the path and its "
+    assert capsys.readouterr().err == f"{message}permissions.\n"
+
+
+def test_too_little_memory_is_told_with_what_to_do(capsys):
+    assert exit_code(raising(MemoryError("Unable to allocate 238 TiB."))) == 1
+    assert capsys.readouterr().err == (
+        "Error: Out of memory. Unable to allocate 238 TiB. Ask for less at once: fewer workers, "
+        "smaller batches.\n"
+    )
+
+
 def test_interruption_is_130_without_a_traceback(capsys):
     assert exit_code(raising(KeyboardInterrupt())) == 130
     standard_output, message = capsys.readouterr()

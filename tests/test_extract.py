@@ -199,7 +199,7 @@ def test_broken_case_is_named_and_extraction_goes_on_once_it_is_mended(cohort, t
     break_voxel(broken)
     assert exit_code(lambda: extract_patches.main(arguments(root, output))) == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith(f"Error: {broken} holds 1 voxels that are NaN")
+    assert error.startswith(f"Error: {broken} holds NaN in 1 of ")
     assert error.endswith("What was done before is kept: go on with --resume.")
     assert not output.exists()
     broken.unlink()
@@ -225,7 +225,7 @@ def test_full_disk_is_foreseen_with_both_sizes(cohort, tmp_path, monkeypatch, ca
     monkeypatch.setattr("shutil.disk_usage", lambda folder: usage(0, 0, 6_000_000))
     output = tmp_path / "new" / "patches.h5"
     assert exit_code(lambda: extract_patches.main(arguments(cohort, output))) == 1
-    message = f"need 0.00668 GB, and {output.parent} has 0.006 GB free"
+    message = f"need 0.00668 GB, and the disk of {output} has 0.006 GB free"
     assert message in capsys.readouterr().err
     assert not output.exists()
     extract_patches.main(arguments(cohort, output, dtype="float16"))  # 24 * 128 * 128 * 9: 3.5 MB

@@ -1,5 +1,7 @@
 """What is found in the files of a case, one defect at a time, and in the real cases."""
 
+import re
+
 import numpy as np
 import pytest
 import SimpleITK
@@ -108,10 +110,9 @@ def test_every_file_that_cannot_be_read_is_named(tmp_path):
     case.images["t2"].write_text("not an image")
     for look in both_looks(case):
         assert len(look.errors) == 2
-        assert all(
-            f"Cannot read {case.images[name]} as a NIfTI image" in error
-            for name, error in zip(("t1", "t2"), look.errors, strict=True)
-        )
+        cut, text = look.errors
+        assert cut.startswith(f"Cannot decompress {case.images['t1']}: Compressed file ended")
+        assert text.startswith(f"{case.images['t2']} begins with b'not '")
 
 
 def test_a_file_of_two_dimensions_is_an_error(tmp_path):
@@ -131,7 +132,7 @@ def test_values_that_are_not_finite_are_errors_that_headers_do_not_show(tmp_path
     quick, full = both_looks(write(tmp_path / "case", volumes))
     assert quick.errors == []
     (error,) = full.errors
-    assert "case_t1.nii.gz holds 1 voxels that are NaN or infinite" in error
+    assert re.search("case_t1.nii.gz holds (NaN|infinity) in 1 of ", error)
 
 
 def test_labels_outside_the_scheme_are_errors(tmp_path):
@@ -148,7 +149,9 @@ def test_an_empty_image_is_an_error_and_the_others_are_looked_at(tmp_path):
     volumes["t1"][:] = 0
     volumes["t2"][8, 9, 10] = 32767
     full = inspect_case(write(tmp_path / "case", volumes))
-    assert full.errors == [f"{tmp_path}/case/case_t1.nii.gz is 0 everywhere. Replace the image."]
+    assert full.errors == [
+        f"{tmp_path}/case/case_t1.nii.gz is 0 everywhere. Replace the image, or remove the case."
+    ]
     assert [warning[:19] for warning in full.warnings] == ["t2: 1 voxel at 3276"]
 
 

@@ -63,7 +63,7 @@ def test_missing_patch_file_is_told_with_the_remedy(tmp_path):
 
 def test_text_file_is_no_patch_file(tmp_path):
     (tmp_path / "notes.h5").write_text("not patches")
-    with pytest.raises(InputError, match="notes.h5 is not a patch file. Give one of extract"):
+    with pytest.raises(InputError, match="notes.h5 is not an HDF5 file. Give another"):
         read_settings(tmp_path / "notes.h5")
 
 
@@ -87,7 +87,7 @@ def test_every_agreement_is_compared_and_required(name):
     with pytest.raises(InputError, match=f"source has {name} other; expected"):
         check_agreement(AGREEMENT | {name: "other"}, "source")
     without = {key: value for key, value in AGREEMENT.items() if key != name}
-    with pytest.raises(InputError, match=f"source has {name} missing; expected"):
+    with pytest.raises(InputError, match=f"source has no {name}; expected"):
         check_agreement(without, "source")
 
 

@@ -49,7 +49,7 @@ def test_float16_patches_are_read_as_stored(tmp_path, rng):
 def test_reader_refuses_a_file_without_the_split(patch_file):
     with h5py.File(patch_file, "a") as file:
         del file["validation"]
-    with pytest.raises(InputError, match="patches.h5 has no patches for validation"):
+    with pytest.raises(InputError, match="patches.h5 has no validation/images"):
         PatchReader(patch_file, "validation")
 
 
@@ -84,3 +84,14 @@ def test_reader_tells_of_a_file_that_shrank(patch_file):
         file.truncate(4096)
     with pytest.raises(InputError, match="patches.h5 ends before patch 1"):
         reader.read([1])
+
+
+def test_reader_refuses_a_class_that_there_is_not(patch_file):
+    with h5py.File(patch_file, "a") as file:
+        labels = file["train/labels"][2]
+        labels[5, 6] = 4
+        file["train/labels"][2] = labels
+    reader = PatchReader(patch_file, "train")
+    reader.read([0, 1])
+    with pytest.raises(InputError, match="patches.h5 has a pixel of class 4; expected 0 to 3"):
+        reader.read([1, 2])

@@ -109,14 +109,14 @@ def test_a_network_of_another_depth_is_refused(fixtures):
 def test_a_truncated_file_is_refused(copy_of_original, network):
     content = copy_of_original.read_bytes()
     copy_of_original.write_bytes(content[: len(content) // 2])
-    with pytest.raises(InputError, match="not a Keras 2 weight file"):
+    with pytest.raises(InputError, match="is a damaged HDF5 file: truncated"):
         load_weights(network, copy_of_original)
 
 
 def test_a_file_that_is_not_hdf5_is_refused(tmp_path, network):
     path = tmp_path / "page.hdf5"
     path.write_text("<html>404</html>")
-    with pytest.raises(InputError, match=r"page\.hdf5 is not a Keras 2 weight file"):
+    with pytest.raises(InputError, match=r"page\.hdf5 is not an HDF5 file"):
         load_weights(network, path)
 
 

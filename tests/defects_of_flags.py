@@ -1,0 +1,62 @@
+"""Every flag out of its range, of the wrong type, unknown, or against another. See defects.py."""
+
+import dataclasses
+
+import config
+from tests.defects import PREDICT, RESUME, SCORE, Defect
+
+BY_SCRIPT = {
+    "extract_patches.py": config.ExtractConfig,
+    "train.py": config.TrainConfig,
+    "predict.py": config.PredictConfig,
+}
+# What the checks of config.py refuse; of text, what ITK would end at.
+WRONG = {
+    config.COUNT[0]: ["0"],
+    config.POSITIVE[0]: ["nan"],
+    config.FRACTION[0]: ["1"],
+    config.NOT_NEGATIVE[0]: ["-1"],
+    config.INDICES[0]: ["3", "-1"],
+    config.SEED[0]: ["4294967296"],
+    config.CLASS_WEIGHTS[0]: ["1", "2", "3"],
+    config.PATH[0]: ["line\nbreak"],
+    config.PATHS[0]: ["run", "line\nbreak"],
+}
+
+
+def defects_of_fields():
+    """Yields one defect per flag that has a range, and one per flag that takes numbers."""
+    for script, settings in BY_SCRIPT.items():
+        for field in dataclasses.fields(settings):
+            flag, expectation = config.flag(field.name), field.metadata["check"][0]
+            if field.metadata["check"] is not config.ANY:
+                # What is none of some names has a name that is none of them.
+                values = WRONG.get(expectation, ["other"])
+                yield of_flags(script, flag, *values)
+            if "int" in str(field.type) or "float" in str(field.type):
+                yield of_flags(script, flag, "many")
+
+
+def of_flags(script, *arguments, names=None):
+    """Returns the defect of a script with some arguments; the first is what its message names."""
+    shown = " ".join(arguments).replace("\n", "\\n")
+    return Defect("Flags", f"`{shown}`", (script, *arguments), names or arguments[0])
+
+
+def together(command, *arguments, names):
+    """Returns the defect of a whole command with further arguments that do not go with it."""
+    shown = " ".join(arguments)
+    return Defect("Flags", f"`{shown}`", (*command, *arguments), names)
+
+
+DEFECTS = [
+    *defects_of_fields(),
+    of_flags("extract_patches.py", "--unknown"),
+    of_flags("train.py", "--epochs"),
+    of_flags("train.py", "--resume=yes", names="--resume"),
+    of_flags("predict.py", "more", names="more"),
+    together(RESUME, "--overwrite", names="--overwrite"),
+    together(RESUME, "--weights", "run/best.keras", names="--weights"),
+    together(PREDICT, "--weights", "run/best.keras", names="--weights"),
+    together(SCORE, "--flips", names="--flips"),
+]
