@@ -426,7 +426,7 @@ WRONG = {
         train, "--patches {absent} --run-dir {out}", "does not exist. Make it with extract_patches",
     ),
     "a patch file of something else": (
-        train, "--patches {foreign} --run-dir {out}", "is not a patch file. Give one of",
+        train, "--patches {foreign} --run-dir {out}", "is not an HDF5 file",
     ),
     "a folder with a run": (
         train, "--patches {patches} --run-dir {run}", "holds a run. Continue it with --resume",
@@ -475,7 +475,7 @@ WRONG = {
         predict, "--weights {absent} --data-root {cases} --output {out}", "absent does not exist",
     ),
     "weights of another kind": (
-        predict, "--weights {foreign} --data-root {cases} --output {out}", "not a Keras 2 weight",
+        predict, "--weights {foreign} --data-root {cases} --output {out}", "is not an HDF5 file",
     ),
 }  # fmt: skip
 
