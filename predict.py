@@ -13,13 +13,6 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-try:
-    import keras
-except ModuleNotFoundError as error:
-    sys.exit(
-        f"Error: the backend of Keras needs the package {error.name}. Install it with pip, or set "
-        "KERAS_BACKEND to another one."
-    )
 from tqdm import tqdm
 
 from brats.cases import find_cases
@@ -33,9 +26,10 @@ from brats.evaluation import (
     select_scorable,
 )
 from brats.files import check_outside, read_table
+from brats.locks import owning
 from brats.metrics import describe_summary
 from brats.postprocessing import postprocess
-from brats.provenance import header, software_versions, source_commit
+from brats.provenance import header
 from brats.report import write_report
 from brats.segmentations import (
     file_digest,
@@ -45,7 +39,7 @@ from brats.segmentations import (
     write_segmentation,
 )
 from config import PredictConfig, parse, to_dict
-from engine.devices import describe_device
+from engine.devices import describe_software
 from engine.networks import find_networks, read_network, select_unseen
 from engine.segmenting import build_segmenter, segment_cases
 from model import build_resunet
@@ -61,15 +55,23 @@ def main(argv=None):
     found = find_cases(config.data_root, need_segmentation=False)
     if config.score_only:
         read_record(config.output)  # Damaged, it is told now.
-        cases, models = select_scorable(config.output, found, config.cases), []
-        num_left = len(cases)
-        results = (score_segmentation(config.output, case, config.slices) for case in cases)
+        paths, cases = [], select_scorable(config.output, found, config.cases)
     else:
         paths, trained_on = (
             ([config.weights], ()) if config.weights else find_networks(config.run_dir)
         )
         cases = select_unseen(found, config.cases, trained_on)
-        models = [read_network(path, build_resunet) for path in paths]
+    models = [read_network(path, build_resunet) for path in paths]
+    with owning(config.output):
+        fill_folder(config, found, cases, paths, models)
+
+
+def fill_folder(config, found, cases, paths, models):
+    """Segments and scores cases, or scores them, and describes the whole folder."""
+    if config.score_only:
+        num_left = len(cases)
+        results = (score_segmentation(config.output, case, config.slices) for case in cases)
+    else:
         results, num_left = start_segmenting(config, cases, paths, models)
     print_header(config, cases, models)
     if num_left < len(cases):
@@ -106,7 +108,7 @@ def start_segmenting(config, cases, paths, models):
         output, cases, config.overwrite, method, config.probabilities, slices
     )
     record = {"networks": list(map(str, paths)), "method": method, "settings": to_dict(config)}
-    write_record(output, record | software())
+    write_record(output, record | describe_software())
     segmenter = build_segmenter(
         models, config.batch_size, config.full_slices, config.flips, config.probabilities
     )
@@ -122,15 +124,6 @@ def start_segmenting(config, cases, paths, models):
     return chain(judged, segment_cases(segmenter, missing, write, read)), len(missing + unjudged)
 
 
-def software():
-    """Returns the device, the versions and the commit, for the record and the header."""
-    return {
-        "device": describe_device(),
-        "versions": software_versions("keras", keras.backend.backend(), "numpy", "SimpleITK"),
-        "commit": source_commit(),
-    }
-
-
 def print_header(config, cases, models):
     """Prints what is about to happen, and on what."""
     settings = to_dict(config) | {"cases": f"{len(cases)}, from {cases[0].id} to {cases[-1].id}"}
@@ -139,7 +132,7 @@ def print_header(config, cases, models):
     else:
         settings["parameters"] = " + ".join(f"{model.count_params():,}" for model in models)
     title = "Scoring segmentations" if config.score_only else "Segmenting cases"
-    print(header(title, **settings, **software()), flush=True)
+    print(header(title, **settings, **describe_software()), flush=True)
 
 
 def follow(results, num_cases):

@@ -12,21 +12,20 @@ import sys
 import time
 from pathlib import Path
 
-import keras
 from tqdm import tqdm
 
 from brats.cases import CLASSES, MODALITIES
 from brats.errors import InputError, deferring_interruption, exit_code
-from brats.files import make_writable_folder
+from brats.locks import owning
 from brats.metrics import REGIONS
 from brats.patch_file import read_settings
 from brats.patch_reader import PatchReader
 from brats.patches import PATCH_SIZE
-from brats.provenance import header, software_versions, source_commit
+from brats.provenance import header
 from config import TrainConfig, parse, to_dict
 from engine import runs
 from engine.dataset import steps_per_epoch
-from engine.devices import describe_device, prepare_training, training_compilation
+from engine.devices import describe_software, prepare_training, training_compilation
 from engine.logs import TrainingLog, check_tensorboard
 from engine.schedules import build_optimizer, build_schedule
 from engine.state import Progress, StateWriter
@@ -34,10 +33,6 @@ from engine.training import describe_epoch, train_epoch, validate
 from engine.weights import load_weights
 from losses import ClassImbalanceLoss, SoftDice
 from model import build_resunet
-
-# Settings that a resumed run may change.
-CHANGEABLE = {"patches", "run_dir", "epochs", "weights", "resume", "overwrite", "tensorboard"}
-CHANGEABLE |= {"state_every"}
 
 
 def main(argv=None):
@@ -49,9 +44,16 @@ def main(argv=None):
     extraction = read_settings(config.patches)
     readers = {split: PatchReader(config.patches, split) for split in ("train", "validation")}
     steps = steps_per_epoch(len(readers["train"]), config.batch_size, config.steps_per_epoch)
-    check_run_dir(config, extraction)
+    runs.check(config.run_dir, to_dict(config), extraction)
     model = build_compiled(config, steps)
-    make_writable_folder(Path(config.run_dir))
+    if not config.resume:
+        runs.make_folders(config.run_dir, config.tensorboard)
+    with owning(config.run_dir):
+        train(config, extraction, readers, steps, model)
+
+
+def train(config, extraction, readers, steps, model):
+    """Begins a run, or goes on with one, to its last epoch."""
     progress = Progress()
     if config.resume:
         progress, warning = runs.resume(config.run_dir, model)
@@ -61,9 +63,7 @@ def main(argv=None):
         "settings": to_dict(config),
         "extraction": extraction,
         "num_parameters": model.count_params(),
-        "device": describe_device(),
-        "versions": software_versions("keras", keras.backend.backend(), "numpy", "h5py"),
-        "commit": source_commit(),
+        **describe_software(),
     }
     print_header(record, readers, steps, progress)
     with deferring_interruption() as is_interrupted:
@@ -88,16 +88,6 @@ def main(argv=None):
             print(describe_epoch(row, config.epochs, saving_s), flush=True)
     best = Path(config.run_dir) / runs.BEST
     print(f"Finished {len(progress.history)} epochs; the best network is {best}")
-
-
-def check_run_dir(config, extraction):
-    """Checks that the run folder holds no run, or the one to be resumed."""
-    if config.resume:
-        # The rates of the cosine depend on the number of epochs.
-        ignored = CHANGEABLE - {"epochs"} if config.schedule == "cosine" else CHANGEABLE
-        runs.check_same(config.run_dir, to_dict(config), extraction, ignored)
-    elif not config.overwrite:
-        runs.check_absent(config.run_dir)
 
 
 def build_compiled(config, steps):

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from brats.errors import InputError
 
+PARTIAL = ".partial-{process}-{name}"  # Of a file that a process is writing.
+
 
 @contextlib.contextmanager
 def replacing(path):
@@ -30,7 +32,7 @@ def replacing(path):
     """
     path = Path(path)
     make_writable_folder(path.parent)
-    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    temporary = path.with_name(PARTIAL.format(process=os.getpid(), name=path.name))
     try:
         with naming(path, temporary):
             yield temporary

@@ -6,8 +6,6 @@ for what the steps depend on and one for every complete step.
 """
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import platform
@@ -15,10 +13,10 @@ from pathlib import Path
 
 from brats.errors import InputError
 from brats.files import make_writable_folder, naming
+from brats.locks import is_taken, take_lock
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux; another one after every start.
 GO_ON = "What was done before is kept: go on with --resume."
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # File systems without any.
 START_ANEW = "Start anew, without --resume."
 
 
@@ -98,23 +96,11 @@ def resuming(path, settings, resume):
 def _locked(noted, path):
     """Opens the journal for one process alone, until that ends in whatever way."""
     with open(noted, "ab+", buffering=0) as journal:
-        try:
-            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise _taken(path) from error
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
+        take_lock(journal, path)
         # The process that had it may have finished and removed it since it was opened.
         if os.fstat(journal.fileno()).st_nlink == 0:
-            raise _taken(path)
+            raise is_taken(path)
         yield journal
-
-
-def _taken(path):
-    return InputError(
-        f"{path} is being written by another process. Wait for it, or give another --output."
-    )
 
 
 def _begin(partial, journal, settings, resume):

@@ -1,1 +1,11 @@
 """What train.py and predict.py run on: batches, epochs, run folders, weights, inference."""
+
+import sys
+
+try:
+    import keras  # noqa: F401
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"Error: the backend of Keras needs the package {error.name}. Install it with pip, or set "
+        "KERAS_BACKEND to another one."
+    )

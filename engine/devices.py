@@ -11,12 +11,23 @@ import sys
 import keras
 
 from brats.errors import InputError
+from brats.provenance import software_versions, source_commit
 
 
 def describe_device():
     """Returns the backend and its devices, such as "tensorflow on cpu:0"."""
     backend = keras.backend.backend()
     return f"{backend} on {', '.join(_list_devices())}"
+
+
+def describe_software():
+    """Returns the device, the versions of the packages and the commit, for records and headers."""
+    packages = ("keras", keras.backend.backend(), "numpy", "h5py", "SimpleITK")
+    return {
+        "device": describe_device(),
+        "versions": software_versions(*packages),
+        "commit": source_commit(),
+    }
 
 
 def has_gpu():

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from brats.curves import write_learning_curves
 from brats.errors import InputError
-from brats.files import replacing, write_json, write_table
-from engine.state import NEWEST, STATE, clear_state, read_state
+from brats.files import make_writable_folder, replacing, write_json, write_table
+from engine.state import STATE, clear_state, read_state
 
 RECORD = "config.json"
 HISTORY = "history.csv"
@@ -18,6 +18,10 @@ BEST = "best.keras"
 LAST = "last.keras"
 CURVES = "curves.png"
 LOG = "tensorboard"
+# Settings that a resumed run may change.
+CHANGEABLE = frozenset(
+    {"patches", "run_dir", "epochs", "weights", "resume", "overwrite", "tensorboard", "state_every"}
+)
 EVENT_FILE = "events.out.tfevents.{}.brats"  # The ending tells ours from those of other programs.
 
 
@@ -42,17 +46,40 @@ def add_to_record(run_dir, num_epochs, num_steps, record):
     write_record(run_dir, first)
 
 
-def check_absent(run_dir):
-    """Checks that a folder holds no run.
+def check(run_dir, settings, extraction):
+    """Checks that a folder holds no run, or the one to be resumed.
+
+    Args:
+        run_dir: Run folder.
+        settings: Dict of the settings of training, "resume" and "overwrite" among them.
+        extraction: Attributes of the patch file.
 
     Raises:
-        InputError: If it does.
+        FileNotFoundError: If a run is to be resumed and there is none.
+        InputError: If a run is there that may not be replaced, or another than is to be resumed;
+            names the flags that differ and both values.
     """
-    if (Path(run_dir) / RECORD).exists():
+    if settings["resume"]:
+        _check_same(run_dir, settings, extraction)
+    elif (Path(run_dir) / RECORD).exists() and not settings["overwrite"]:
         raise InputError(
             f"{run_dir} holds a run. Continue it with --resume, replace it with --overwrite, or "
             "give another --run-dir."
         )
+
+
+def make_folders(run_dir, with_log):
+    """Makes the folders of a run, before anything of an earlier one is removed.
+
+    Args:
+        run_dir: Run folder.
+        with_log: Whether a log for TensorBoard is to be written.
+
+    Raises:
+        OSError: If one cannot be made, or written to; names it.
+    """
+    for name in (STATE, LOG) if with_log else (STATE,):
+        make_writable_folder(Path(run_dir, name))
 
 
 def clear(run_dir):
@@ -62,7 +89,6 @@ def clear(run_dir):
     for path in Path(run_dir, LOG).glob(f"*/{EVENT_FILE.format('*')}"):
         path.unlink()
     clear_state(run_dir)
-    remove_partial_files(run_dir)
 
 
 def read_record(run_dir):
@@ -93,35 +119,6 @@ def read_record(run_dir):
             f"{path} is not the record of a run: it has no settings or no extraction. Train again."
         )
     return record
-
-
-def check_same(run_dir, settings, extraction, ignored):
-    """Checks that a run to be resumed had the same settings and the same patches.
-
-    Args:
-        run_dir: Run folder.
-        settings: Dict of the settings now.
-        extraction: Attributes of the patch file now.
-        ignored: Names of the settings that may differ.
-
-    Raises:
-        FileNotFoundError: If the folder holds no run.
-        InputError: If a setting differs; names the flags and both values.
-    """
-    record = read_record(run_dir)
-    before = record["settings"]
-    changes = [
-        f"--{name.replace('_', '-')} is {value}, was {before.get(name, 'missing')}"
-        for name, value in json.loads(json.dumps(settings)).items()
-        if name not in ignored and value != before.get(name, "missing")
-    ]
-    if record["extraction"] != extraction:
-        changes.append("the patch file is another than it was trained on")
-    if changes:
-        raise InputError(
-            f"{run_dir} was started with other settings: {'; '.join(changes)}. Resume with the "
-            "same ones, or start another run."
-        )
 
 
 def write_epoch(run_dir, model, history):
@@ -156,20 +153,29 @@ def resume(run_dir, model):
         `(progress, warning)` of `engine.state.read_state`, which says what it raises.
     """
     progress, warning = read_state(run_dir, model)
-    remove_partial_files(run_dir)
     if progress.history and not progress.step:
         # The run may have been killed after it had written its state.
         write_epoch(run_dir, model, progress.history)
     return progress, warning
 
 
-def remove_partial_files(run_dir):
-    """Removes what a killed run has left of the files that it was writing."""
-    log_file = f"{LOG}/*/.partial-*-{EVENT_FILE.format('*')}"
-    own_files = [f".partial-*-{name}" for name in (RECORD, HISTORY, BEST, LAST, CURVES)]
-    for pattern in (*own_files, f"{STATE}/.partial-*-{NEWEST}", log_file):
-        for path in Path(run_dir).glob(pattern):
-            path.unlink()
+def _check_same(run_dir, settings, extraction):
+    record = read_record(run_dir)
+    before = record["settings"]
+    # The rates of the cosine depend on the number of epochs.
+    ignored = CHANGEABLE - {"epochs"} if settings["schedule"] == "cosine" else CHANGEABLE
+    changes = [
+        f"--{name.replace('_', '-')} is {value}, was {before.get(name, 'missing')}"
+        for name, value in json.loads(json.dumps(settings)).items()
+        if name not in ignored and value != before.get(name, "missing")
+    ]
+    if record["extraction"] != extraction:
+        changes.append("the patch file is another than it was trained on")
+    if changes:
+        raise InputError(
+            f"{run_dir} was started with other settings: {'; '.join(changes)}. Resume with the "
+            "same ones, or start another run."
+        )
 
 
 def best_network_path(run_dir):

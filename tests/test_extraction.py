@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -141,28 +140,6 @@ def test_killed_at_a_write_it_is_resumed_to_the_same_bytes(cohort, tmp_path, str
     assert result.returncode == 0, result.stderr
     # Each of four cases has three patches of two arrays and a line; then come 2 * 4 data sets.
     assert int(result.stdout.splitlines()[-1].split()[0]) > 4 * (3 * 2 + 1) + 8
-
-
-@pytest.mark.parametrize(
-    "num_kills", [pytest.param(2, id="two"), pytest.param(20, id="many", marks=pytest.mark.slow)]
-)
-def test_killed_at_random_moments_it_is_resumed_to_the_same_bytes(
-    cohort, tmp_path, whole, num_kills
-):
-    output, clock = tmp_path / "patches.h5", random.Random(0)
-    begin = time.monotonic()
-    with start(cohort, tmp_path / "timed.h5") as process:
-        assert process.wait(100) == 0
-    usual_s = time.monotonic() - begin
-    for _ in range(num_kills):
-        with start(cohort, output, "--resume") as process:
-            time.sleep(clock.uniform(0.5, 1) * usual_s)
-            process.kill()
-            process.communicate()
-        assert not output.exists() or output.read_bytes() == whole
-    assert extract(cohort, output, "--resume") == 0
-    assert output.read_bytes() == whole
-    assert names(tmp_path) == ["patches.h5", "timed.h5"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -4,12 +4,8 @@ import csv
 import dataclasses
 import itertools
 import os
-import random
 import re
 import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import keras
@@ -281,26 +277,6 @@ def test_a_segmentation_of_another_tool_is_not_taken_for_ours(cohort, two_cases,
     assert run(cohort, tmp_path, *arguments) == 1
     assert f"{foreign} exists, one of 1. Add --overwrite" in capsys.readouterr().err
     assert contents(tmp_path) == before
-
-
-@pytest.mark.slow
-def test_killed_at_random_moments_prediction_goes_on_to_the_same_files(cohort, two_cases, tmp_path):
-    output = tmp_path / "out"
-    script = Path(predict.__file__)
-    command = [sys.executable, script, "--data-root", cohort, "--output", output, *two_cases[1]]
-    begin = time.monotonic()
-    subprocess.run(command, check=True, capture_output=True)
-    usual_s = time.monotonic() - begin
-    expected, clock = contents(output), random.Random(0)
-    shutil.rmtree(output)
-    for _ in range(10):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            time.sleep(clock.uniform(0.6, 1) * usual_s)
-            process.kill()
-            process.communicate()
-    subprocess.run(command, check=True, capture_output=True)
-    left = {name: value for name, value in contents(output).items() if ".partial-" not in name}
-    assert left == expected
 
 
 def test_flips_change_the_probabilities(cohort, tmp_path):

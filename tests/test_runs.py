@@ -9,15 +9,24 @@ from brats.files import read_table
 from engine.runs import (
     add_to_record,
     best_network_path,
-    check_absent,
-    check_same,
+    check,
     clear,
+    make_folders,
     read_record,
     resume,
     write_epoch,
     write_record,
 )
 from engine.state import Progress, write_state
+
+SETTINGS = {
+    "base_filters": 8,
+    "class_weights": (1.0, 5.0),
+    "epochs": 3,
+    "schedule": "published",
+    "resume": False,
+    "overwrite": False,
+}
 
 
 class FailingNetwork:
@@ -64,12 +73,20 @@ def test_a_record_comes_back_as_written(tmp_path):
     assert read_record(tmp_path / "new" / "run") == record
 
 
-def test_a_folder_with_a_record_is_not_taken_for_a_new_run(tmp_path):
-    check_absent(tmp_path)
-    check_absent(tmp_path / "absent")
+def test_a_folder_with_a_record_is_replaced_only_if_asked(tmp_path):
+    check(tmp_path, SETTINGS, {})
+    check(tmp_path / "absent", SETTINGS, {})
     write_record(tmp_path, {})
     with pytest.raises(InputError, match="holds a run.*--resume.*--overwrite.*--run-dir"):
-        check_absent(tmp_path)
+        check(tmp_path, SETTINGS, {})
+    check(tmp_path, SETTINGS | {"overwrite": True}, {})
+
+
+def test_a_file_in_the_way_of_a_folder_is_told_before_anything_is_removed(tmp_path):
+    (tmp_path / "tensorboard").write_text("")
+    make_folders(tmp_path, with_log=False)
+    with pytest.raises(OSError, match="Cannot make the folder .*tensorboard"):
+        make_folders(tmp_path, with_log=True)
 
 
 def test_a_folder_without_a_record_is_not_a_run(tmp_path):
@@ -126,12 +143,10 @@ def test_a_run_killed_before_its_files_were_written_writes_them_when_it_is_resum
     network, history = dense_network(), [{"epoch": 1, "val_loss": 0.5}]
     mark(network, 2)
     write_state(tmp_path, network, Progress([*history, {"epoch": 2, "val_loss": 0.4}]))
-    (tmp_path / ".partial-1-best.keras").write_bytes(b"half")
     progress, warning = resume(tmp_path, dense_network())
     assert (len(progress.history), warning) == (2, None)
     assert marked_number(tmp_path / "best.keras") == marked_number(tmp_path / "last.keras") == 2
     assert [row["val_loss"] for row in read_table(tmp_path / "history.csv")] == ["0.5", "0.4"]
-    assert not list(tmp_path.glob(".partial-*"))
 
 
 def test_a_run_resumed_within_an_epoch_leaves_its_files_alone(tmp_path):
@@ -157,7 +172,6 @@ def test_a_cleared_folder_holds_nothing_of_the_run(tmp_path):
     write_losses(tmp_path, [0.5])
     write_record(tmp_path, {})
     write_state(tmp_path, dense_network(), Progress())
-    (tmp_path / "state" / ".partial-1-newest.npz").write_bytes(b"half")
     clear(tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     clear(tmp_path / "absent")
@@ -179,7 +193,7 @@ def test_a_run_without_a_finished_epoch_has_no_best_network(tmp_path):
         best_network_path(tmp_path)
 
 
-SETTINGS = {"base_filters": 8, "class_weights": (1.0, 5.0), "epochs": 3}
+RESUMED = SETTINGS | {"resume": True}
 
 
 @pytest.fixture
@@ -189,25 +203,27 @@ def recorded(tmp_path):
 
 
 def test_a_run_with_the_same_settings_and_patches_may_go_on(recorded):
-    check_same(recorded, SETTINGS, {"seed": 0}, ignored=())
+    check(recorded, RESUMED, {"seed": 0})
 
 
 def test_a_changed_setting_is_told_with_its_flag_and_both_values(recorded):
-    changed = SETTINGS | {"base_filters": 16, "class_weights": (1.0, 4.0)}
+    changed = RESUMED | {"base_filters": 16, "class_weights": (1.0, 4.0)}
     message = r"--base-filters is 16, was 8; --class-weights is \[1.0, 4.0\], was \[1.0, 5.0\]"
     with pytest.raises(InputError, match=message):
-        check_same(recorded, changed, {"seed": 0}, ignored=())
+        check(recorded, changed, {"seed": 0})
 
 
-def test_ignored_settings_may_change(recorded):
-    check_same(recorded, SETTINGS | {"epochs": 9}, {"seed": 0}, ignored={"epochs"})
+def test_the_number_of_epochs_may_change_but_not_of_a_cosine(recorded):
+    check(recorded, RESUMED | {"epochs": 9}, {"seed": 0})
+    with pytest.raises(InputError, match="--epochs is 9, was 3; --schedule is cosine"):
+        check(recorded, RESUMED | {"epochs": 9, "schedule": "cosine"}, {"seed": 0})
 
 
 def test_a_setting_that_the_record_lacks_is_told(recorded):
     with pytest.raises(InputError, match="--depth is 3, was missing"):
-        check_same(recorded, SETTINGS | {"depth": 3}, {"seed": 0}, ignored=())
+        check(recorded, RESUMED | {"depth": 3}, {"seed": 0})
 
 
 def test_other_patches_are_told(recorded):
     with pytest.raises(InputError, match="the patch file is another"):
-        check_same(recorded, SETTINGS, {"seed": 1}, ignored=())
+        check(recorded, RESUMED, {"seed": 1})
