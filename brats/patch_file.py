@@ -13,8 +13,8 @@ import h5py
 import numpy as np
 
 from brats.cases import CLASSES, MODALITIES
-from brats.errors import InputError
-from brats.files import replacing
+from brats.errors import HDF5_ERRORS, InputError, shortened
+from brats.files import parse_json, replacing
 from brats.layout_file import LayoutFile
 from brats.normalization import NORMALIZATION
 from brats.patches import PATCH_SIZE, cut_patch
@@ -195,13 +195,13 @@ def read_settings(path):
     """
     try:
         with h5py.File(path, "r") as file:
-            settings = {name: json.loads(file.attrs[name]) for name in file.attrs}
+            settings = {name: parse_json(file.attrs[name]) for name in file.attrs}
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"The patch file {path} does not exist. Make it with extract_patches.py, or give "
             "another with --patches."
         ) from error
-    except (OSError, ValueError, TypeError) as error:
+    except HDF5_ERRORS as error:
         raise _not_ours(path) from error
     if settings.get("format") != FORMAT:
         raise _not_ours(path)
@@ -226,6 +226,7 @@ def check_agreement(settings, source):
     for name, expected in AGREEMENT.items():
         if settings.get(name) != expected:
             raise InputError(
-                f"{source} has {name} {settings.get(name, 'missing')}; expected {expected}. "
+                f"{source} has {name} {shortened(settings.get(name, 'missing'))}; expected "
+                f"{expected}. "
                 "Make the patches again with extract_patches.py, and train again."
             )

@@ -5,11 +5,17 @@ In: a file of `brats.patch_file`. Out: patches by index, in any order.
 
 import io
 import weakref
+from pathlib import Path
 
 import h5py
 import numpy as np
 
-from brats.errors import InputError
+from brats.cases import MODALITIES
+from brats.errors import HDF5_ERRORS, InputError
+from brats.patches import PATCH_SIZE
+
+SHAPES = {"images": (PATCH_SIZE, PATCH_SIZE, len(MODALITIES)), "labels": (PATCH_SIZE, PATCH_SIZE)}
+DTYPES = {"images": ("float32", "float16"), "labels": ("uint8",)}
 
 
 class PatchReader:
@@ -28,19 +34,23 @@ class PatchReader:
 
     def __init__(self, path, split):
         self._path = path
-        with h5py.File(path, "r") as file:
-            try:
-                images, labels = (file[split][name] for name in ("images", "labels"))
-            except KeyError as error:
-                raise InputError(f"{path} has no patches for {split}. Make it again.") from error
-            if len(images) != len(labels):
-                raise InputError(
-                    f"{path} holds {len(images)} images but {len(labels)} labels for {split}. "
-                    "Make it again with extract_patches.py."
-                )
-            self._shapes = images.shape[1:], labels.shape[1:]
-            self._dtypes = images.dtype, labels.dtype
-            self._places = [_places(dataset, path) for dataset in (images, labels)]
+        try:
+            with h5py.File(path, "r") as file:
+                images, labels = (_dataset(file, split, name) for name in SHAPES)
+                self._dtypes = images.dtype, labels.dtype
+                self._places = [_places(dataset, path) for dataset in (images, labels)]
+        except (InputError, FileNotFoundError):
+            raise
+        except HDF5_ERRORS as error:
+            raise InputError(
+                f"{path} is damaged: {error}. Make it again with extract_patches.py."
+            ) from error
+        num_images, num_labels = map(len, self._places)
+        if num_images != num_labels:
+            raise InputError(
+                f"{path} holds {num_images} images but {num_labels} labels for {split}. Make it "
+                "again with extract_patches.py."
+            )
         self._file = io.FileIO(path)
         weakref.finalize(self, self._file.close)
 
@@ -62,7 +72,7 @@ class PatchReader:
             InputError: If the file ends before a patch.
         """
         batch = []
-        for shape, dtype, places in zip(self._shapes, self._dtypes, self._places, strict=True):
+        for shape, dtype, places in zip(SHAPES.values(), self._dtypes, self._places, strict=True):
             patches = np.empty((len(indices), *shape), dtype)
             for patch, index in zip(patches, indices, strict=True):
                 self._file.seek(places[index])
@@ -70,6 +80,20 @@ class PatchReader:
                     raise InputError(f"{self._path} ends before patch {index}. Copy it again.")
             batch.append(patches)
         return tuple(batch)
+
+
+def _dataset(file, split, name):
+    """Returns a data set of patches of the shape and a type that `brats.patch_file` writes."""
+    dataset = file.get(f"{split}/{name}")
+    if not isinstance(dataset, h5py.Dataset):
+        raise InputError(f"{file.filename} has no patches for {split}. Make it again.")
+    if (dataset.shape or ())[1:] != SHAPES[name] or dataset.dtype not in DTYPES[name]:
+        raise InputError(
+            f"{file.filename} holds {name} of shape {dataset.shape} and type {dataset.dtype} for "
+            f"{split}; expected {('N', *SHAPES[name])} and {' or '.join(DTYPES[name])}. Make it "
+            "again with extract_patches.py."
+        )
+    return dataset
 
 
 def _places(dataset, path):
@@ -80,6 +104,10 @@ def _places(dataset, path):
             f"{path} keeps {dataset.name} in chunks of {dataset.chunks} with {num_filters} filters "
             "such as compression; expected one patch per chunk and no filter. Make it again with "
             "extract_patches.py."
+        )
+    if dataset.nbytes > Path(path).stat().st_size:  # Before memory is taken for their places.
+        raise InputError(
+            f"{path} is too short for the {len(dataset)} patches of {dataset.name}. Copy it again."
         )
     places = np.full(len(dataset), -1, dtype=np.int64)
 

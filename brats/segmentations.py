@@ -13,7 +13,7 @@ import numpy as np
 from brats.cases import CLASSES, EXTENSIONS, classes_to_labels
 from brats.errors import InputError
 from brats.evaluation import segmentation_path, select_unevaluated, write_evaluation
-from brats.files import make_writable_folder, write_json
+from brats.files import make_writable_folder, parse_json, write_json
 from brats.metrics import read_scores
 from brats.volumes import read_note, read_volume, write_volume
 
@@ -119,7 +119,7 @@ def read_record(output):
     if not path.exists():
         return {}
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}. Delete it.") from error
     # Other tools have files of that name, too.

@@ -258,9 +258,16 @@ def read_note(path):
 def _read_image(path):
     check_stored_voxels(path)
     try:
-        return SimpleITK.ReadImage(str(path))
+        image = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:
         raise InputError(f"Cannot read {path} as a NIfTI image: {_last_line(error)}") from error
+    voxels = SimpleITK.GetArrayViewFromImage(image)
+    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
+        raise InputError(
+            f"{path} holds values that are not finite once scaled as its header says (scl_slope, "
+            "scl_inter). Repair the header, or copy the file again."
+        )
+    return image
 
 
 def read_geometry(image):

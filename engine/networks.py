@@ -9,7 +9,7 @@ from brats.cases import CLASSES, MODALITIES, select_cases
 from brats.errors import InputError
 from brats.patch_file import check_agreement
 from engine.runs import RECORD, best_network_path, read_record
-from engine.weights import is_original, load_network, load_weights, read_original_settings
+from engine.weights import load_weights, read_settings
 
 
 def find_networks(run_dirs):
@@ -30,7 +30,14 @@ def find_networks(run_dirs):
     for run_dir in run_dirs:
         extraction = read_record(run_dir)["extraction"]
         check_agreement(extraction, Path(run_dir) / RECORD)
-        trained_on.update(extraction["split"]["train"])
+        split = extraction.get("split")
+        ids = split.get("train") if isinstance(split, dict) else None
+        if not (isinstance(ids, list) and all(isinstance(name, str) for name in ids)):
+            raise InputError(
+                f"{Path(run_dir) / RECORD} is damaged: it does not tell the cases that the run "
+                "was trained on. Train again."
+            )
+        trained_on.update(ids)
     return [best_network_path(run_dir) for run_dir in run_dirs], trained_on
 
 
@@ -57,7 +64,7 @@ def select_unseen(cases, ids, trained_on):
 
 
 def read_network(path, build_network):
-    """Reads a whole network, or the original's weights into a network of their settings.
+    """Builds the network of the settings in a file, with the weights in it.
 
     Args:
         path: Path of a `.keras` file, or of an `.hdf5` file of the original.
@@ -70,17 +77,13 @@ def read_network(path, build_network):
         FileNotFoundError: If there is no such file.
         InputError: If the file holds something else.
     """
-    if is_original(path):
-        network = build_network(**read_original_settings(path))
-        load_weights(network, path)
-    else:
-        network = load_network(path)
-    if not hasattr(network, "settings"):
-        raise InputError(f"{path} is a Keras model, but not a residual U-Net of train.py.")
-    num_modalities, num_classes = network.input_shape[-1], network.output_shape[-1]
+    settings = read_settings(path)
+    num_modalities, num_classes = settings["input_shape"][-1], settings["num_classes"]
     if (num_modalities, num_classes) != (len(MODALITIES), len(CLASSES)):
         raise InputError(
             f"{path} is for {num_modalities} modalities and {num_classes} classes; expected "
             f"{len(MODALITIES)} and {len(CLASSES)}."
         )
+    network = build_network(**settings)
+    load_weights(network, path)
     return network

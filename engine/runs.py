@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 
 from brats.curves import write_learning_curves
-from brats.errors import InputError
-from brats.files import replacing, write_json, write_table
+from brats.errors import InputError, shortened
+from brats.files import parse_json, replacing, write_json, write_table
 from engine.state import NEWEST, STATE, clear_state, read_state
 
 RECORD = "config.json"
@@ -82,13 +82,15 @@ def read_record(run_dir):
             "another with --run-dir."
         )
     try:
-        record = json.loads(path.read_text())
+        record = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path} is not the record of a run: {error}") from error
     parts = record if isinstance(record, dict) else {}
-    if not all(isinstance(parts.get(name), dict) for name in ("settings", "extraction")):
+    is_whole = all(isinstance(parts.get(name), dict) for name in ("settings", "extraction"))
+    if not (is_whole and isinstance(parts.get("resumed", []), list)):
         raise InputError(
-            f"{path} is not the record of a run: it has no settings or no extraction. Train again."
+            f"{path} is not the record of a run: it has no settings or no extraction, or is "
+            "damaged. Train again."
         )
     return record
 
@@ -109,7 +111,7 @@ def check_same(run_dir, settings, extraction, ignored):
     record = read_record(run_dir)
     before = record["settings"]
     changes = [
-        f"--{name.replace('_', '-')} is {value}, was {before.get(name, 'missing')}"
+        f"--{name.replace('_', '-')} is {value}, was {shortened(before.get(name, 'missing'))}"
         for name, value in json.loads(json.dumps(settings)).items()
         if name not in ignored and value != before.get(name, "missing")
     ]

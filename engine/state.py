@@ -8,16 +8,17 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
 import time
-import zipfile
+import tokenize
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from brats.errors import InputError
-from brats.files import replacing
+from brats.errors import ZIP_ERRORS, InputError
+from brats.files import parse_json, replacing
 
 STATE = "state"
 NEWEST, PREVIOUS = "newest.npz", "previous.npz"
@@ -197,10 +198,12 @@ def _read(path, variables):
         raise InputError(f"{path} is damaged: its checksum is wrong.")
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            values = json.loads(archive[PROGRESS].tobytes())
+            _check_sizes(archive.zip, variables)
+            values = parse_json(archive[PROGRESS].tobytes())
             arrays = [archive[name] for name in archive.files if name != PROGRESS]
         version, progress = values.pop("version"), Progress(**values)
-    except (ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        _check_progress(progress)
+    except (*ZIP_ERRORS, AttributeError, SyntaxError, tokenize.TokenError) as error:
         raise InputError(f"{path} is not a state that train.py wrote: {error}.") from error
     if version != VERSION:
         raise InputError(f"{path} has version {version}; expected {VERSION}.")
@@ -209,6 +212,41 @@ def _read(path, variables):
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
     return progress
+
+
+def _check_sizes(archive, variables):
+    """Checks that a damaged header in a zip archive asks for no more memory than the arrays need.
+
+    Raises:
+        ValueError: If an array has more numbers than the largest variable, or holds no numbers.
+    """
+    most = max(math.prod(variable.shape) for variable in variables)
+    for name in archive.namelist():
+        with archive.open(name) as file:
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        if name != f"{PROGRESS}.npy" and (math.prod(shape) > most or dtype.kind not in "biufV"):
+            raise ValueError(f"{name} has shape {shape} and type {dtype}")
+        if name == f"{PROGRESS}.npy" and math.prod(shape) > archive.getinfo(name).file_size:
+            raise ValueError(f"{name} is cut short")
+
+
+def _check_progress(progress):
+    """Checks that the values of a `Progress` are of the types that it starts with.
+
+    Raises:
+        TypeError: If one is not; names it.
+    """
+    for name, value in dataclasses.asdict(progress).items():
+        expected = type(getattr(Progress(), name))
+        allowed = (int, float) if expected is float else (expected,)
+        if type(value) not in allowed:
+            raise TypeError(f"{name} is {type(value).__name__}, not {expected.__name__}")
+    numbers = [*progress.sums, *progress.log_losses]
+    if not all(type(row) is dict and "loss" in row for row in progress.history) or not all(
+        type(number) in (int, float) for number in numbers
+    ):
+        raise TypeError("the history or the sums are damaged")
 
 
 def _variables(model):

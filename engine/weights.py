@@ -8,30 +8,48 @@ import zipfile
 from pathlib import Path
 
 import h5py
-import keras
 
-from brats.errors import InputError
+from brats.errors import HDF5_ERRORS, ZIP_ERRORS, InputError, shortened
+from brats.files import parse_json
+
+NETWORK = "brats>ResUNet"  # The name that `model.ResUNet` is saved under.
+SETTINGS = ("input_shape", "num_classes", "base_filters", "depth")
+CONFIG, WEIGHTS = "config.json", "model.weights.h5"  # In a `.keras` file.
+MOST_CONFIG_BYTES = 2**20  # Our own has less than 1 kB.
 
 
-def load_network(path):
-    """Loads a whole network from a `.keras` file, without loss, metrics and optimizer.
+def read_settings(path):
+    """Reads the settings of the network that a file holds, a `.keras` file or an original one.
+
+    Nothing else in a `.keras` file is followed: Keras would run the functions and build the layers,
+    of any size, that it describes.
 
     Args:
-        path: Path of a file that `train.py` wrote.
+        path: Path of a file that `train.py` wrote, or of the original's.
 
     Returns:
-        A Keras model.
+        Dict of the arguments of `model.build_resunet`.
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        InputError: If the file is not a Keras model, or one with layers unknown here.
+        InputError: If it does not hold a residual U-Net.
     """
+    if is_original(path):
+        return read_original_settings(path)
     _check_exists(path)
     _check_archive(path)
     try:
-        return keras.saving.load_model(path, compile=False)
-    except (ValueError, TypeError, KeyError) as error:
+        with zipfile.ZipFile(path) as archive:
+            num_bytes = archive.getinfo(WEIGHTS).file_size
+            with archive.open(CONFIG) as file:
+                config = parse_json(file.read(MOST_CONFIG_BYTES))
+    except ZIP_ERRORS as error:
         raise InputError(f"{path} is not a network of train.py: {_first_line(error)}") from error
+    if not isinstance(config, dict) or config.get("registered_name") != NETWORK:
+        raise InputError(f"{path} is a Keras model, but not a residual U-Net of train.py.")
+    settings = config.get("config")
+    _check_settings(path, settings, num_bytes)
+    return {name: settings[name] for name in SETTINGS}
 
 
 def load_weights(model, path):
@@ -58,7 +76,7 @@ def load_weights(model, path):
         _check_archive(path)
     try:
         model.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
+    except ZIP_ERRORS as error:
         raise InputError(
             f"The weights in {path} do not fit a network of {model.count_params():,} parameters "
             f"({_first_line(error)}). Check --base-filters and --depth."
@@ -93,7 +111,7 @@ def read_original_settings(path):
             group = file.get("model_weights", file)
             backend = _text(group.attrs["backend"])
             kernels = [shape for shape in _weight_shapes(group) if len(shape) == 4]
-    except (OSError, KeyError) as error:
+    except (*HDF5_ERRORS, AttributeError) as error:  # The latter, of a group without a shape.
         raise InputError(
             f"{path} is not a Keras 2 weight file. Give a .keras file of train.py, or an .hdf5 "
             "file of the original."
@@ -112,12 +130,36 @@ def read_original_settings(path):
             f"{path} holds {len(kernels)} convolutions; the residual U-Net has 4 + 7 per level. "
             "It is another network."
         )
-    return {
-        "input_shape": (None, None, kernels[0][2]),
-        "num_classes": kernels[-1][3],
-        "base_filters": kernels[0][3],
-        "depth": depth,
-    }
+    shape = (None, None, kernels[0][2])
+    settings = dict(zip(SETTINGS, (shape, kernels[-1][3], kernels[0][3], depth), strict=True))
+    _check_settings(path, settings, Path(path).stat().st_size)
+    return settings
+
+
+def _check_settings(path, settings, num_bytes):
+    """Checks that settings are those of a network whose weights fit into so many bytes.
+
+    Raises:
+        InputError: If a setting is missing or impossible, or the network larger than its file.
+    """
+    counts = [settings.get(name) for name in SETTINGS[1:]] if isinstance(settings, dict) else [None]
+    shape = settings.get("input_shape") if isinstance(settings, dict) else None
+    if (
+        not all(type(count) is int and count > 0 for count in counts)
+        or not (isinstance(shape, list | tuple) and len(shape) == 3)
+        or not all(side is None or type(side) is int and side > 0 for side in shape)
+    ):
+        raise InputError(
+            f"{path} is not a network of train.py: its settings are {shortened(settings)}; "
+            f"expected {', '.join(SETTINGS)}."
+        )
+    _, base_filters, depth = counts
+    # The two 3x3 convolutions of the bottom unit, float32.
+    if depth > 20 or 2 * 4 * 9 * (base_filters * 2**depth) ** 2 > num_bytes:
+        raise InputError(
+            f"{path} is damaged: its {num_bytes:,} bytes cannot hold a network of {base_filters} "
+            f"filters and depth {depth}. Copy it again."
+        )
 
 
 def _weight_shapes(group):

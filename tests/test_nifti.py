@@ -1,6 +1,7 @@
 """Files that ITK reads wrong without a word are refused, and no others."""
 
 import gzip
+import struct
 
 import numpy as np
 import pytest
@@ -81,3 +82,40 @@ def test_not_finite_values_are_found_in_either_byte_order(tmp_path):
 def test_files_of_another_kind_are_left_to_itk(tmp_path):
     (tmp_path / "t1.nii").write_bytes(b"not an image" * 100)
     check_stored_voxels(tmp_path / "t1.nii")
+
+
+@pytest.mark.parametrize(
+    ("offset", "kind", "values", "message"),
+    [
+        (40, "<h", [0], "damaged: it tells 0 axes"),
+        (40, "<h", [9], "damaged: it tells .* expected 1 to 7"),
+        (42, "<3h", [7, -6, 5], r"axes of lengths \[7, -6, 5\]"),
+        (70, "<h", [128], "voxels of NIfTI type 128; expected whole numbers or floats"),
+        (108, "<f", [np.nan], "voxels begin at byte nan"),
+        (108, "<f", [np.inf], "voxels begin at byte inf"),
+        (108, "<f", [-352], "voxels begin at byte -352"),
+    ],
+)
+def test_headers_of_impossible_values_are_refused(tmp_path, offset, kind, values, message):
+    stored = bytearray(write(tmp_path / "t1.nii", np.ones(SHAPE, dtype=np.int16)).read_bytes())
+    struct.pack_into(kind, stored, offset, *values)
+    (tmp_path / "t1.nii").write_bytes(stored)
+    with pytest.raises(InputError, match=f"t1.nii .*{message}"):
+        check_stored_voxels(tmp_path / "t1.nii")
+
+
+def test_the_type_and_not_the_bits_beside_it_tells_the_size(tmp_path):
+    # float64 with 16 bits: 352 + 5 * 6 * 7 * 8 bytes are needed, not 772, as ITK reads it.
+    stored = bytearray(write(tmp_path / "t1.nii", np.ones(SHAPE, dtype=np.int16)).read_bytes())
+    struct.pack_into("<2h", stored, 70, 64, 16)
+    (tmp_path / "t1.nii").write_bytes(stored)
+    with pytest.raises(InputError, match="holds 772 bytes, but its header promises 2032"):
+        check_stored_voxels(tmp_path / "t1.nii")
+
+
+def test_a_header_whose_size_is_damaged_is_checked_as_itk_reads_it(tmp_path):
+    stored = bytearray(write(tmp_path / "t1.nii", np.ones(SHAPE, dtype=np.int16)).read_bytes())
+    struct.pack_into("<i", stored, 0, 0)
+    (tmp_path / "t1.nii").write_bytes(stored[:-2])
+    with pytest.raises(InputError, match="holds 770 bytes, but its header promises 772"):
+        check_stored_voxels(tmp_path / "t1.nii")
