@@ -242,11 +242,12 @@ def _check_progress(progress):
         allowed = (int, float) if expected is float else (expected,)
         if type(value) not in allowed:
             raise TypeError(f"{name} is {type(value).__name__}, not {expected.__name__}")
-    numbers = [*progress.sums, *progress.log_losses]
-    if not all(type(row) is dict and "loss" in row for row in progress.history) or not all(
-        type(number) in (int, float) for number in numbers
-    ):
-        raise TypeError("the history or the sums are damaged")
+    if not all(type(row) is dict for row in progress.history):
+        raise TypeError("the history is damaged")
+    losses = [row.get("val_loss", row.get("loss")) for row in progress.history]
+    numbers = [*progress.sums, *progress.log_losses, *losses]
+    if not all(type(number) in (int, float) for number in numbers):
+        raise TypeError("a loss or a sum is not a number")
 
 
 def _variables(model):

@@ -1,4 +1,4 @@
-"""Networks from files: only what the settings say is built, and nothing that a file tells is run."""
+"""Networks from files: only what the settings say is built, no code in a file is run."""
 
 import base64
 import json

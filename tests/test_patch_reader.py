@@ -94,9 +94,7 @@ def replace_images(path, **options):
 
 def test_reader_refuses_patches_of_another_shape_or_type(patch_file):
     replace_images(patch_file, shape=(5, 128, 128, 3), dtype="f4")
-    with pytest.raises(
-        InputError, match=r"images of shape \(5, 128, 128, 3\) .* expected \('N', 128"
-    ):
+    with pytest.raises(InputError, match=r"images of shape \(5, 128, 128, 3\) .* expected"):
         PatchReader(patch_file, "train")
     replace_images(patch_file, shape=(5, 128, 128, 4), dtype="f8")
     with pytest.raises(InputError, match="type float64 for train; .* float32 or float16"):
@@ -106,9 +104,7 @@ def test_reader_refuses_patches_of_another_shape_or_type(patch_file):
 def test_reader_takes_no_memory_for_more_patches_than_the_file_can_hold(patch_file):
     shape = (2**40, 128, 128, 4)
     replace_images(patch_file, shape=shape, dtype="f4", chunks=(1, *shape[1:]))
-    with pytest.raises(
-        InputError, match="too short for the 1099511627776 patches of /train/images"
-    ):
+    with pytest.raises(InputError, match="too short for the 1099511627776 patches"):
         PatchReader(patch_file, "train")
 
 
