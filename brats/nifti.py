@@ -18,6 +18,7 @@ import numpy as np
 from brats.errors import InputError
 
 HEADER_BYTES = 348
+MOST_MM = 1e6  # A kilometer: no scanner's coordinates.
 MAGICS = (b"n+1\0", b"ni1\0")  # By these or by its size ITK tells a header.
 # NumPy's names of the header's datatypes, those that hold one real number per voxel.
 TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4"}
@@ -76,6 +77,15 @@ def read_header(path):
         return file.read(HEADER_BYTES)
 
 
+def read_note(path):
+    """Returns the text of the header's field `descrip`, "" if the header cannot be read."""
+    try:
+        field = read_header(path)[148:228]
+    except (EOFError, zlib.error, OSError):
+        return ""
+    return field.partition(b"\0")[0].decode("ascii", "replace")
+
+
 def _open(path):
     return gzip.open(path) if _is_compressed(path) else Path(path).open("rb")
 
@@ -109,8 +119,22 @@ def _read_layout(path):
             f"The header of {path} is damaged: its voxels begin at byte {offset:g}. Copy the file "
             "again."
         )
+    _check_geometry(path, header, order)
     dtype = np.dtype(order + TYPES[datatype])
     return Layout(int(offset), int(offset) + math.prod(lengths) * dtype.itemsize, dtype)
+
+
+def _check_geometry(path, header, order):
+    """Checks the numbers that ITK takes the geometry from: over infinite ones it never ends."""
+    numbers = list(struct.unpack_from(order + "3f", header, 80))  # The size of a voxel.
+    for code, first, count in ((252, 256, 6), (254, 280, 12)):  # qform and sform.
+        if struct.unpack_from(order + "h", header, code)[0]:
+            numbers += struct.unpack_from(f"{order}{count}f", header, first)
+    if not all(abs(number) < MOST_MM for number in numbers):
+        raise InputError(
+            f"The header of {path} is damaged: its geometry holds numbers that are not finite or "
+            f"not below {MOST_MM:g} mm. Copy the file again."
+        )
 
 
 def _is_nifti(header):

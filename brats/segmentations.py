@@ -15,7 +15,8 @@ from brats.errors import InputError
 from brats.evaluation import segmentation_path, select_unevaluated, write_evaluation
 from brats.files import make_writable_folder, parse_json, write_json
 from brats.metrics import read_scores
-from brats.volumes import read_note, read_volume, write_volume
+from brats.nifti import read_note
+from brats.volumes import read_volume, write_volume
 
 RECORD = "config.json"
 

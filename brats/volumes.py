@@ -244,17 +244,6 @@ def write_volume(path, volume, geometry, note=""):
             raise OSError(f"{path} does not read back as written. Is the disk full?")
 
 
-def read_note(path):
-    """Returns the text of the header's field `descrip`, "" if the header cannot be read."""
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:
-        return ""
-    return reader.GetMetaData(NOTE) if reader.HasMetaDataKey(NOTE) else ""
-
-
 def _read_image(path):
     check_stored_voxels(path)
     try:

@@ -20,12 +20,13 @@ from brats.findings import compare_cases, table
 from brats.inspection import inspect_case, inspect_headers
 from brats.layouts import read_grades
 from brats.metrics import METRICS, REGIONS, describe_summary, read_scores, summarize, write_scores
+from brats.nifti import read_note
 from brats.patch_file import AGREEMENT, laying_out, read_settings
 from brats.patch_reader import PatchReader
 from brats.phantom_files import write_case
 from brats.segmentations import check_output, read_record
 from brats.unfinished import journal_path, partial_path, resuming
-from brats.volumes import read_case, read_note, read_volume
+from brats.volumes import read_case, read_volume
 from tests import mutations
 from tests.mutations import choose
 from tests.synthetic import noise_patches, write_noise

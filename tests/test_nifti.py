@@ -94,6 +94,9 @@ def test_files_of_another_kind_are_left_to_itk(tmp_path):
         (108, "<f", [np.nan], "voxels begin at byte nan"),
         (108, "<f", [np.inf], "voxels begin at byte inf"),
         (108, "<f", [-352], "voxels begin at byte -352"),
+        (80, "<f", [np.nan], "geometry holds numbers that are not finite"),
+        # Over these ITK looks for singular values until it is killed.
+        (280, "<6f", [0.5, 0.5, 3e38, -np.inf, 0.5, 1e-45], "geometry .* not below 1e\\+06 mm"),
     ],
 )
 def test_headers_of_impossible_values_are_refused(tmp_path, offset, kind, values, message):
