@@ -17,7 +17,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from brats.errors import ZIP_ERRORS, InputError
+from brats.errors import ZIP_ERRORS, InputError, shortened
 from brats.files import parse_json, replacing
 
 STATE = "state"
@@ -204,7 +204,9 @@ def _read(path, variables):
         version, progress = values.pop("version"), Progress(**values)
         _check_progress(progress)
     except (*ZIP_ERRORS, AttributeError, SyntaxError, tokenize.TokenError) as error:
-        raise InputError(f"{path} is not a state that train.py wrote: {error}.") from error
+        raise InputError(
+            f"{path} is not a state that train.py wrote: {shortened(error)}."
+        ) from error
     if version != VERSION:
         raise InputError(f"{path} has version {version}; expected {VERSION}.")
     if [array.shape for array in arrays] != [tuple(variable.shape) for variable in variables]:

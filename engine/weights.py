@@ -196,4 +196,4 @@ def _check_hdf5(path):
 
 
 def _first_line(error):
-    return str(error).strip().splitlines()[0]
+    return shortened((str(error).strip() or type(error).__name__).splitlines()[0])

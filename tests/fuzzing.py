@@ -39,7 +39,7 @@ TARGETS = {
     "scores": 800,
     "grades": 800,
 }
-KERAS_TARGETS = {"run_record": 800, "state": 800, "original_weights": 600, "network": 600}
+KERAS_TARGETS = {"run_record": 800, "state": 800, "original_weights": 400, "network": 400}
 ROOT = Path(__file__).parents[1]
 LIMIT_S = 5.0
 LIMIT_MB = 1000

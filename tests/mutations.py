@@ -247,7 +247,7 @@ def _mutate_attribute(file, rng):
             text = mutate_json(json.loads(value), rng)
         except ValueError:
             text = mutate_bytes(value.encode(), rng)
-        item.attrs[name] = np.void(text or b"\0") if rng.integers(8) == 0 else text[:60_000]
+        item.attrs[name] = np.void(text[:60_000] or b"\0") if b"\0" in text else text[:60_000]
     elif kind == 2:
         item.attrs[name] = choose(rng, (0, -1, 1.5, True, float("nan"), "", "theano", "no/where"))
     elif kind == 3:

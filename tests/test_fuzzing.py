@@ -19,12 +19,12 @@ def check(target, num_inputs, folder):
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_damaged_files_are_read_or_refused(target, tmp_path):
-    check(target, EVERY[target] // 10, tmp_path)
+    check(target, EVERY[target] // 20, tmp_path)
 
 
 @pytest.mark.parametrize("target", KERAS_TARGETS)
 def test_damaged_networks_are_read_or_refused(target, tmp_path):
-    check(target, EVERY[target] // 100, tmp_path)
+    check(target, EVERY[target] // 200, tmp_path)
 
 
 @pytest.mark.slow
@@ -53,7 +53,6 @@ def test_the_driver_tells_what_a_reader_does_wrong_and_goes_on(tmp_path):
     # The input of a seed is the same whatever came before it.
     again = np.random.default_rng([5, *b"planted"]).bytes(8)
     assert (tmp_path / "planted-5-file.bin").read_bytes() == again
-    assert report.peak_mb > 600
 
 
 def test_inputs_follow_from_their_seed():
