@@ -228,7 +228,7 @@ def _check_sizes(archive, variables):
             np.lib.format.read_magic(file)
             shape, _, dtype = np.lib.format.read_array_header_1_0(file)
         if name != f"{PROGRESS}.npy" and (math.prod(shape) > most or dtype.kind not in "biufV"):
-            raise ValueError(f"{name} has shape {shape} and type {dtype}")
+            raise ValueError(f"{name} has shape {shape} and type {dtype}, as no variable here")
         if name == f"{PROGRESS}.npy" and math.prod(shape) > archive.getinfo(name).file_size:
             raise ValueError(f"{name} is cut short")
 
