@@ -32,7 +32,6 @@ from brats.postprocessing import postprocess
 from brats.provenance import header
 from brats.report import write_report
 from brats.segmentations import (
-    file_digest,
     find_unfinished,
     read_record,
     write_record,
@@ -40,7 +39,7 @@ from brats.segmentations import (
 )
 from config import PredictConfig, parse, to_dict
 from engine.devices import describe_software
-from engine.networks import find_networks, read_network, select_unseen
+from engine.networks import digest_networks, find_networks, read_network, select_unseen
 from engine.segmenting import build_segmenter, segment_cases
 from model import build_resunet
 
@@ -62,17 +61,18 @@ def main(argv=None):
         )
         cases = select_unseen(found, config.cases, trained_on)
     models = [read_network(path, build_resunet) for path in paths]
+    networks = digest_networks(paths)
     with owning(config.output):
-        fill_folder(config, found, cases, paths, models)
+        fill_folder(config, found, cases, networks, models)
 
 
-def fill_folder(config, found, cases, paths, models):
+def fill_folder(config, found, cases, networks, models):
     """Segments and scores cases, or scores them, and describes the whole folder."""
     if config.score_only:
         num_left = len(cases)
         results = (score_segmentation(config.output, case, config.slices) for case in cases)
     else:
-        results, num_left = start_segmenting(config, cases, paths, models)
+        results, num_left = start_segmenting(config, cases, networks, models)
     print_header(config, cases, models)
     if num_left < len(cases):
         print(f"{len(cases) - num_left} are done already; --overwrite would segment them again.")
@@ -95,19 +95,15 @@ def fill_folder(config, found, cases, paths, models):
         )
 
 
-def start_segmenting(config, cases, paths, models):
+def start_segmenting(config, cases, networks, models):
     """Checks and describes the output folder; returns the results, and their number."""
-    digests = [file_digest(path) for path in paths]
-    if len(set(digests)) < len(digests):
-        names = ", ".join(map(str, paths))
-        raise InputError(f"--run-dir names a network twice: {names}. Give each once.")
-    method = {"networks": digests}
+    method = {"networks": list(networks.values())}
     method |= {name: getattr(config, name) for name in METHOD}
     output, slices = config.output, config.slices
     missing, unjudged = find_unfinished(
         output, cases, config.overwrite, method, config.probabilities, slices
     )
-    record = {"networks": list(map(str, paths)), "method": method, "settings": to_dict(config)}
+    record = {"networks": list(map(str, networks)), "method": method, "settings": to_dict(config)}
     write_record(output, record | describe_software())
     segmenter = build_segmenter(
         models, config.batch_size, config.full_slices, config.flips, config.probabilities

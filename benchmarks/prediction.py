@@ -32,9 +32,9 @@ from brats.normalization import normalize_case
 from brats.patches import PATCH_SIZE
 from brats.segmentations import write_segmentation
 from brats.volumes import crop_window, read_case, read_modalities, read_volume
+from engine.networks import read_network
 from engine.segmenting import build_segmenter
-from engine.weights import load_network
-from model import ResUNet
+from model import build_resunet
 
 FORMS = ("full slices", "boxes")
 
@@ -77,9 +77,7 @@ def run_form(form, output):
 
 def time_form(options, case):
     """Predicts a case again and again; returns seconds, processor seconds and peak memory."""
-    model = load_network(options.network)
-    if not isinstance(model, ResUNet):
-        raise SystemExit(f"{options.network} is not a residual U-Net of train.py.")
+    model = read_network(options.network, build_resunet)
     segment = build_segmenter([model], options.batch_size, options.only == "full slices")
     # Without ground truth: scores have a benchmark of their own.
     case = dataclasses.replace(case, segmentation=None)

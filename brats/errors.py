@@ -4,8 +4,18 @@ In: a script's `main`. Out: an exit code, and at most one message on stderr.
 """
 
 import contextlib
+import lzma
 import signal
 import sys
+import zipfile
+import zlib
+
+# What h5py raises over a damaged file: it turns the kinds of HDF5's errors into these.
+# Reference: h5py, `h5py/_errors.pyx`.
+HDF5_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError)
+# What zipfile raises over a damaged archive, or one of another method or with a password, and what
+# h5py and NumPy raise over what lies in it.
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, *HDF5_ERRORS)
 
 
 class InputError(ValueError):
@@ -13,6 +23,12 @@ class InputError(ValueError):
 
     The message says what happened, what was expected and what to do.
     """
+
+
+def shortened(value):
+    """Returns a value of a file as text for a message, cut to 300 characters."""
+    text = str(value)
+    return text if len(text) <= 300 else f"{text[:297]}..."
 
 
 def exit_code(main, advice="Start it again."):

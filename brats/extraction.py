@@ -9,6 +9,7 @@ import shutil
 
 import numpy as np
 
+from brats.cases import CLASSES
 from brats.errors import InputError
 from brats.files import make_writable_folder
 from brats.parallel import in_order
@@ -84,9 +85,10 @@ def keep_cases(file, disk, steps, cases, split_of):
         split_of: Function from a `Case` to its split.
 
     Raises:
-        InputError: If a file of such a case has changed since.
+        InputError: If what was noted is damaged, or a file of such a case has changed since.
     """
     for index, (case, step) in enumerate(zip(cases, steps, strict=False)):
+        _check_step(disk.path, case, step)
         now, then = file_states(case), step["files"]
         changed = [path for path in now if now[path] != then.get(path)]
         if changed:
@@ -95,6 +97,33 @@ def keep_cases(file, disk, steps, cases, split_of):
                 f"{START_ANEW}"
             )
         keep_case(disk, file[split_of(case)], index, np.asarray(step["centers"]).reshape(-1, 3))
+
+
+def _check_step(path, case, step):
+    """Checks that a line of the journal is one that `append_cases` has noted for a case.
+
+    Raises:
+        InputError: If it is not; names the unfinished file.
+    """
+    noted = step if isinstance(step, dict) else {}
+    counts, centers = noted.get("class_counts"), noted.get("centers")
+    if not (
+        noted.get("case") == case.id
+        and isinstance(noted.get("files"), dict)
+        and isinstance(centers, list)
+        and all(map(_is_index, centers))
+        and _is_index(counts, len(CLASSES), 2**63)
+    ):
+        raise InputError(f"The journal of {path} is damaged at case {case.id}. {START_ANEW}")
+
+
+def _is_index(value, length=3, limit=2**31):
+    """Returns whether a value of JSON is a list of so many ints in [0, limit)."""
+    return (
+        isinstance(value, list)
+        and len(value) == length
+        and all(type(each) is int and 0 <= each < limit for each in value)
+    )
 
 
 def append_cases(file, disk, unfinished, cases, split_of, num_patches, seed, workers):

@@ -111,6 +111,18 @@ def write_json(path, value):
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
+def parse_json(text):
+    """Returns the value of JSON text, str or bytes.
+
+    Raises:
+        ValueError: If it is not JSON, or nested more deeply than Python can follow.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def write_table(path, rows):
     """Writes dicts as CSV: a header of all their keys, then one line per dict.
 

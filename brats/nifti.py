@@ -22,6 +22,8 @@ from brats.errors import InputError
 
 HEADER_BYTES = 348  # Also the first number of the header.
 MIN_OFFSET = 352  # Four bytes on extensions come between header and voxels.
+MOST_BYTES = 2**31  # What a header may ask to be passed over before the voxels.
+MOST_MM = 1e6  # A kilometer: no scanner's coordinates, and over infinite ones ITK never ends.
 MAGIC = b"n+1\0"
 GZIP_MAGIC = b"\x1f\x8b"
 # By the header's `datatype`.
@@ -86,6 +88,15 @@ def read_header(path):
         return file.read(HEADER_BYTES)
 
 
+def read_note(path):
+    """Returns the text of the header's field `descrip`, "" if the header cannot be read."""
+    try:
+        field = read_header(path)[148:228]
+    except (EOFError, zlib.error, OSError):
+        return ""
+    return field.partition(b"\0")[0].decode("ascii", "replace")
+
+
 @contextlib.contextmanager
 def _naming(path):
     """Names the file in what the system or the decompression says of it."""
@@ -136,12 +147,20 @@ def _read_layout(path):
             "whole or floating-point numbers",
         ),
         (
-            all(0 < abs(value) < math.inf for value in spacing_mm[:num_axes]),
+            all(0 < abs(value) < MOST_MM for value in spacing_mm[:num_axes]),
             f"the spacing {spacing_mm} mm",
-            "finite numbers other than 0",
+            f"numbers other than 0 and below {MOST_MM:g} mm",
         ),
-        (MIN_OFFSET <= offset < math.inf, f"its first voxel at byte {offset:g}", "352 or more"),
-        (_has_place(header, order), "a position that is not finite", "finite numbers"),
+        (
+            MIN_OFFSET <= offset < MOST_BYTES,
+            f"its first voxel at byte {offset:g}",
+            f"{MIN_OFFSET} or more",
+        ),
+        (
+            _has_place(header, order),
+            "a position that is not finite, or a kilometer off",
+            f"numbers below {MOST_MM:g} mm",
+        ),
     ):
         if not is_right:
             raise InputError(
@@ -172,10 +191,10 @@ def _check_kind(path):
 
 
 def _has_place(header, order):
-    """Returns whether the position that a header gives, by quaternion or matrix, is finite."""
+    """Returns whether the position that a header gives, by quaternion or matrix, can be one."""
     quaternion_code, matrix_code, *numbers = struct.unpack_from(order + "2h18f", header, 252)
     used = numbers[:6] * (quaternion_code > 0) + numbers[6:] * (matrix_code > 0)
-    return all(map(math.isfinite, used))
+    return all(abs(number) < MOST_MM for number in used)
 
 
 def _stored_bytes(path, expected):

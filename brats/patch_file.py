@@ -13,8 +13,8 @@ import h5py
 import numpy as np
 
 from brats.cases import CLASSES, MODALITIES
-from brats.errors import InputError
-from brats.files import replacing
+from brats.errors import InputError, shortened
+from brats.files import parse_json, replacing
 from brats.hdf5 import open_hdf5
 from brats.layout_file import LayoutFile
 from brats.normalization import NORMALIZATION
@@ -202,13 +202,14 @@ def read_settings(path):
             f"The patch file {path} does not exist. Make it with extract_patches.py, or give "
             "another with --patches."
         ) from error
-    if stored.get("format") != json.dumps(FORMAT):
+    if str(stored.get("format")) != json.dumps(FORMAT):
         raise InputError(
             f"{path} is not a patch file: no attribute gives its format as {FORMAT}, among "
-            f"{', '.join(stored) or 'none'}. Give one of extract_patches.py with --patches."
+            f"{shortened(', '.join(stored) or 'none')}. Give one of extract_patches.py with "
+            "--patches."
         )
     try:
-        settings = {name: json.loads(value) for name, value in stored.items()}
+        settings = {name: parse_json(value) for name, value in stored.items()}
     except (ValueError, TypeError) as error:
         raise InputError(
             f"{path} has an attribute that is not JSON: {error}. Make it again with "
@@ -230,7 +231,7 @@ def check_agreement(settings, source):
     """
     for name, expected in AGREEMENT.items():
         if settings.get(name) != expected:
-            found = f"{name} {settings[name]}" if name in settings else f"no {name}"
+            found = f"{name} {shortened(settings[name])}" if name in settings else f"no {name}"
             raise InputError(
                 f"{source} has {found}; expected {expected}. "
                 "Make the patches again with extract_patches.py, and train again."

@@ -5,6 +5,7 @@ In: a file of `brats.patch_file`. Out: patches by index, in any order.
 
 import io
 import weakref
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -90,7 +91,7 @@ def _dataset(file, name, path):
     found = file.get(name)
     if not isinstance(found, h5py.Dataset):
         raise InputError(f"{path} has no {name}. Make it again with extract_patches.py.")
-    if found.shape[1:] != shape or found.dtype not in dtypes:
+    if (found.shape or ())[1:] != shape or found.dtype not in dtypes:
         raise InputError(
             f"{path} has {name} of {found.shape} {found.dtype}; expected (N, "
             f"{', '.join(map(str, shape))}) {' or '.join(dtypes)}. Make it again with "
@@ -107,6 +108,10 @@ def _places(dataset, path):
             f"{path} keeps {dataset.name} in chunks of {dataset.chunks} with {num_filters} filters "
             "such as compression; expected one patch per chunk and no filter. Make it again with "
             "extract_patches.py."
+        )
+    if dataset.nbytes > Path(path).stat().st_size:  # Before memory is taken for their places.
+        raise InputError(
+            f"{path} is too short for the {len(dataset)} patches of {dataset.name}. Copy it again."
         )
     places = np.full(len(dataset), -1, dtype=np.int64)
 

@@ -13,17 +13,12 @@ import numpy as np
 from brats.cases import CLASSES, EXTENSIONS, classes_to_labels
 from brats.errors import InputError
 from brats.evaluation import segmentation_path, select_unevaluated, write_evaluation
-from brats.files import make_writable_folder, write_json
+from brats.files import make_writable_folder, parse_json, write_json
 from brats.metrics import read_scores
-from brats.volumes import read_note, read_volume, write_volume
+from brats.nifti import read_note
+from brats.volumes import read_volume, write_volume
 
 RECORD = "config.json"
-
-
-def file_digest(path):
-    """Returns the SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_record(output, record):
@@ -119,7 +114,7 @@ def read_record(output):
     if not path.exists():
         return {}
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}. Delete it.") from error
     # Other tools have files of that name, too.

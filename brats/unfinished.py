@@ -12,7 +12,7 @@ import platform
 from pathlib import Path
 
 from brats.errors import InputError
-from brats.files import make_writable_folder, naming
+from brats.files import make_writable_folder, naming, parse_json
 from brats.locks import is_taken, take_lock
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux; another one after every start.
@@ -106,10 +106,10 @@ def _locked(noted, path):
 def _begin(partial, journal, settings, resume):
     """Returns the earlier attempt if it is to go on, or a new one in its place."""
     settings = json.loads(json.dumps(settings))  # As the journal gives them back.
-    lines = _read_lines(journal) if partial.exists() else []
+    lines = _read_lines(journal, resume) if partial.exists() else []
     steps = lines[1:]
     if resume and steps:
-        _check_same(partial, lines[0], settings)
+        _check_same(partial, lines[0] if isinstance(lines[0], dict) else {}, settings)
         return Unfinished(partial, journal, steps, 0)
     journal.truncate(0)
     partial.write_bytes(b"")
@@ -119,7 +119,10 @@ def _begin(partial, journal, settings, resume):
 
 def _check_same(partial, begun, settings):
     """Checks that an attempt was begun with the same settings, in a machine that still runs."""
-    (host, boot), (begun_host, begun_boot) = settings.pop("machine"), begun.pop("machine")
+    (host, boot), machine = settings.pop("machine"), begun.pop("machine", None)
+    if not (isinstance(machine, list) and len(machine) == 2):
+        raise InputError(f"The journal of {partial} is damaged. {START_ANEW}")
+    begun_host, begun_boot = machine
     if host == begun_host and boot != begun_boot:
         raise InputError(
             f"The machine was restarted since {partial} was written, which may lack what was in "
@@ -146,12 +149,21 @@ def _telling_to_go_on(unfinished):
         raise kind(f"{error} {GO_ON}") from error
 
 
-def _read_lines(journal):
-    """Returns the values of a journal; cuts off a last line that a kill has left torn."""
+def _read_lines(journal, resume):
+    """Returns the values of a journal; cuts off a last line that a kill has left torn.
+
+    Raises:
+        InputError: If another line is damaged, and the attempt is to go on; names the journal.
+    """
     journal.seek(0)
     complete, newline, _ = journal.read().rpartition(b"\n")
     journal.truncate(len(complete + newline))
-    return [json.loads(line) for line in complete.splitlines()]
+    try:
+        return [parse_json(line) for line in complete.split(b"\n") if line]
+    except ValueError as error:
+        if not resume:
+            return []
+        raise InputError(f"{journal.name} is damaged: {error}. {START_ANEW}") from error
 
 
 def _append_line(journal, value):

@@ -214,21 +214,17 @@ def write_volume(path, volume, geometry, note=""):
             raise OSError(f"{path} does not read back as written. Is the disk full?")
 
 
-def read_note(path):
-    """Returns the text of the header's field `descrip`, "" if the header cannot be read."""
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:
-        return ""
-    return reader.GetMetaData(NOTE) if reader.HasMetaDataKey(NOTE) else ""
-
-
 def _read_image(path):
     check_stored_voxels(path)
     with explaining_itk(path):
-        return SimpleITK.ReadImage(str(path))
+        image = SimpleITK.ReadImage(str(path))
+    voxels = SimpleITK.GetArrayViewFromImage(image)
+    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
+        raise InputError(
+            f"{path} holds values that are not finite once scaled as its header says (scl_slope, "
+            "scl_inter). Repair the header, or copy the file again."
+        )
+    return image
 
 
 @contextlib.contextmanager

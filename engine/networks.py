@@ -3,13 +3,15 @@
 In: run folders, or the path of a network. Out: paths, networks, and cases they were not trained on.
 """
 
+import hashlib
 from pathlib import Path
 
 from brats.cases import CLASSES, MODALITIES, select_cases
 from brats.errors import InputError
 from brats.patch_file import check_agreement
+from engine.network_files import read_network_settings
 from engine.runs import RECORD, best_network_path, read_record
-from engine.weights import is_original, load_network, load_weights, read_original_settings
+from engine.weights import load_weights
 
 
 def find_networks(run_dirs):
@@ -32,13 +34,14 @@ def find_networks(run_dirs):
         extraction = read_record(run_dir)["extraction"]
         path = Path(run_dir) / RECORD
         check_agreement(extraction, path)
-        try:
-            trained_on.update(map(str, extraction["split"]["train"]))
-        except (KeyError, TypeError) as error:
+        split = extraction.get("split")
+        ids = split.get("train") if isinstance(split, dict) else None
+        if not (isinstance(ids, list) and all(isinstance(name, str) for name in ids)):
             raise InputError(
                 f"{path} does not say which cases the run was trained on: it is damaged. Train "
                 "again, or give the network with --weights."
-            ) from error
+            )
+        trained_on.update(ids)
     return [best_network_path(run_dir) for run_dir in run_dirs], trained_on
 
 
@@ -65,7 +68,7 @@ def select_unseen(cases, ids, trained_on):
 
 
 def read_network(path, build_network):
-    """Reads a whole network, or the original's weights into a network of their settings.
+    """Builds the network of the settings in a file, with the weights in it.
 
     Args:
         path: Path of a `.keras` file, or of an `.hdf5` file of the original.
@@ -78,19 +81,35 @@ def read_network(path, build_network):
         FileNotFoundError: If there is no such file.
         InputError: If the file holds something else.
     """
-    if is_original(path):
-        network = build_network(**read_original_settings(path))
-        load_weights(network, path)
-    else:
-        network = load_network(path)
-    if not hasattr(network, "settings"):
-        raise InputError(
-            f"{path} is a Keras model, but not a residual U-Net of train.py. Give another."
-        )
-    num_modalities, num_classes = network.input_shape[-1], network.output_shape[-1]
+    settings = read_network_settings(path)
+    num_modalities, num_classes = settings["input_shape"][-1], settings["num_classes"]
     if (num_modalities, num_classes) != (len(MODALITIES), len(CLASSES)):
         raise InputError(
             f"{path} is for {num_modalities} modalities and {num_classes} classes; expected "
-            f"{len(MODALITIES)} and {len(CLASSES)}."
+            f"{len(MODALITIES)} and {len(CLASSES)}. Give another."
         )
+    network = build_network(**settings)
+    load_weights(network, path)
     return network
+
+
+def digest_networks(paths):
+    """Tells the files of networks apart by what they hold.
+
+    Args:
+        paths: List of paths.
+
+    Returns:
+        Dict of the SHA-256 of each file, in hexadecimal, by path.
+
+    Raises:
+        InputError: If two hold the same.
+    """
+    digests = {}
+    for path in paths:
+        with open(path, "rb") as file:
+            digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
+    if len(set(digests.values())) < len(paths):
+        names = ", ".join(map(str, paths))
+        raise InputError(f"--run-dir names a network twice: {names}. Give each once.")
+    return digests

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 
 from brats.curves import write_learning_curves
-from brats.errors import InputError
-from brats.files import make_writable_folder, replacing, write_json, write_table
+from brats.errors import InputError, shortened
+from brats.files import make_writable_folder, parse_json, replacing, write_json, write_table
 from engine.state import STATE, clear_state, read_state
 
 RECORD = "config.json"
@@ -78,7 +78,7 @@ def make_folders(run_dir, with_log):
     Raises:
         OSError: If one cannot be made, or written to; names it.
     """
-    for name in (STATE, LOG) if with_log else (STATE,):
+    for name in ("", STATE, LOG) if with_log else ("", STATE):
         make_writable_folder(Path(run_dir, name))
 
 
@@ -110,13 +110,15 @@ def read_record(run_dir):
             "with --run-dir."
         )
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path} is not the record of a run: {error}. Train again.") from error
     parts = record if isinstance(record, dict) else {}
-    if not all(isinstance(parts.get(name), dict) for name in ("settings", "extraction")):
+    is_whole = all(isinstance(parts.get(name), dict) for name in ("settings", "extraction"))
+    if not (is_whole and isinstance(parts.get("resumed", []), list)):
         raise InputError(
-            f"{path} is not the record of a run: it has no settings or no extraction. Train again."
+            f"{path} is not the record of a run: it has no settings or no extraction, or is "
+            "damaged. Train again."
         )
     return record
 
@@ -165,7 +167,7 @@ def _check_same(run_dir, settings, extraction):
     # The rates of the cosine depend on the number of epochs.
     ignored = CHANGEABLE - {"epochs"} if settings["schedule"] == "cosine" else CHANGEABLE
     changes = [
-        f"--{name.replace('_', '-')} is {value}, was {before.get(name, 'missing')}"
+        f"--{name.replace('_', '-')} is {value}, was {shortened(before.get(name, 'missing'))}"
         for name, value in json.loads(json.dumps(settings)).items()
         if name not in ignored and value != before.get(name, "missing")
     ]

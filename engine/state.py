@@ -8,16 +8,17 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
 import time
-import zipfile
+import tokenize
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from brats.errors import InputError
-from brats.files import replacing
+from brats.errors import ZIP_ERRORS, InputError, shortened
+from brats.files import parse_json, replacing
 
 STATE = "state"
 NEWEST, PREVIOUS = "newest.npz", "previous.npz"
@@ -197,18 +198,61 @@ def _read(path, variables):
         raise InputError(f"{path} is damaged: its checksum is wrong.")
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            values = json.loads(archive[PROGRESS].tobytes())
-            arrays = [archive[name] for name in archive.files if name != PROGRESS]
+            fits = _shapes(archive.zip) == [tuple(variable.shape) for variable in variables]
+            values = parse_json(archive[PROGRESS].tobytes())
+            arrays = [archive[name] for name in archive.files if fits and name != PROGRESS]
         version, progress = values.pop("version"), Progress(**values)
-    except (ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is not a state that train.py wrote: {error}.") from error
+        _check_progress(progress)
+    except (*ZIP_ERRORS, AttributeError, SyntaxError, tokenize.TokenError) as error:
+        raise InputError(
+            f"{path} is not a state that train.py wrote: {shortened(error)}."
+        ) from error
     if version != VERSION:
         raise InputError(f"{path} has version {version}; expected {VERSION}.")
-    if [array.shape for array in arrays] != [tuple(variable.shape) for variable in variables]:
+    if not fits:
         raise InputError(f"{path} is the state of another network.")
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
     return progress
+
+
+def _shapes(archive):
+    """Returns the shapes of the arrays in a zip archive, read before memory is taken for them.
+
+    Raises:
+        ValueError: If an array does not hold numbers, or the progress is larger than its file.
+    """
+    shapes = []
+    for name in archive.namelist():
+        with archive.open(name) as file:
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        if name != f"{PROGRESS}.npy":
+            shapes.append(shape)
+        elif math.prod(shape) > archive.getinfo(name).file_size:
+            raise ValueError(f"{name} is cut short")
+        if dtype.kind not in "biufV":
+            raise ValueError(f"{name} holds values of type {dtype}")
+    return shapes
+
+
+def _check_progress(progress):
+    """Checks that the values of a `Progress` are of the types that it starts with.
+
+    Raises:
+        TypeError: If one is not; names it.
+    """
+    for name, value in dataclasses.asdict(progress).items():
+        expected = type(getattr(Progress(), name))
+        allowed = (int, float) if expected is float else (expected,)
+        if type(value) not in allowed:
+            raise TypeError(f"{name} is {type(value).__name__}, not {expected.__name__}")
+    if not all(type(row) is dict for row in progress.history):
+        raise TypeError("the history is damaged")
+    losses = [row.get("val_loss", row.get("loss")) for row in progress.history]
+    numbers = [*progress.sums, *progress.log_losses, *losses]
+    if not all(type(number) in (int, float) for number in numbers):
+        raise TypeError("a loss or a sum is not a number")
 
 
 def _variables(model):

@@ -405,8 +405,7 @@ class Executed:
 
 @run_defect("a Keras model that is another network", BEST)
 def _():
-    inputs = keras.Input((8, 8, 4))
-    keras.Model(inputs, keras.layers.Conv2D(4, 1)(inputs)).save(BEST)
+    keras.Sequential([keras.Input((8, 8, 4)), keras.layers.Conv2D(4, 1)]).save(BEST)
 
 
 @run_defect("a network of three modalities", BEST)

@@ -1,7 +1,9 @@
 """An extraction that is killed goes on to the same bytes, and says what it cannot go on with."""
 
 import itertools
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -249,3 +251,44 @@ def test_a_file_that_another_process_is_writing_is_left_to_it(cohort, begun, cap
             assert extract(cohort, begun, *flags) == 1
             assert f"{begun} is being written by another process." in capsys.readouterr().err
         assert [path.read_bytes() for path in sorted(begun.parent.iterdir())] == before
+
+
+def damage_line(begun, index, change):
+    """Changes a line of the journal: the settings, or one of two cases."""
+    journal = begun.with_name(JOURNAL)
+    lines = journal.read_text().splitlines()
+    lines[index] = change(lines[index])
+    journal.write_text("\n".join([*lines, ""]))
+
+
+def test_a_journal_that_is_not_json_is_named_or_replaced(cohort, begun, capsys):
+    damage_line(begun, 1, lambda line: line[:-5])
+    assert extract(cohort, begun, "--resume") == 1
+    assert re.search(f"Error: .*{JOURNAL} is damaged: .* Start anew", capsys.readouterr().err)
+    assert extract(cohort, begun) == 0
+
+
+@pytest.mark.parametrize("settings", ["3", "{}", '{"machine": 5}'])
+def test_a_journal_without_the_machine_is_refused(cohort, begun, capsys, settings):
+    damage_line(begun, 0, lambda _: settings)
+    assert extract(cohort, begun, "--resume") == 1
+    assert f"The journal of {unfinished.partial_path(begun)} is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"case": "other"},
+        {"files": None},
+        {"centers": [[1, 2]]},
+        {"centers": [[1, 2, 3.5]]},
+        {"centers": [[1, 2, 2**40]]},
+        {"class_counts": [1, 2, 3]},
+        {"class_counts": [1, 2, 3, True]},
+    ],
+)
+def test_a_damaged_step_of_the_journal_is_refused(cohort, begun, capsys, damage):
+    damage_line(begun, 2, lambda line: json.dumps(json.loads(line) | damage))
+    assert extract(cohort, begun, "--resume") == 1
+    error = capsys.readouterr().err
+    assert f"The journal of {unfinished.partial_path(begun)} is damaged at case" in error

@@ -2,7 +2,7 @@
 
 import pytest
 
-from brats.files import read_table, replacing, write_table
+from brats.files import parse_json, read_table, replacing, write_table
 
 
 def names(folder):
@@ -74,6 +74,12 @@ def test_rows_with_other_keys_leave_cells_empty(tmp_path):
     path = tmp_path / "table.csv"
     write_table(path, [{"epoch": 1, "train_s": 5}, {"epoch": 2, "step_s": 4}])
     assert path.read_text().splitlines() == ["epoch,train_s,step_s", "1,5,", "2,,4"]
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "{", b"\xff", "1" * 5000])
+def test_json_that_cannot_be_read_is_a_value_error(text):
+    with pytest.raises(ValueError):
+        parse_json(text)
 
 
 def test_absent_table_has_no_rows(tmp_path):

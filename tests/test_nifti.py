@@ -1,6 +1,7 @@
 """Files that ITK reads wrong without a word are refused, and no others."""
 
 import gzip
+import struct
 
 import numpy as np
 import pytest
@@ -96,3 +97,44 @@ def test_a_compressed_file_is_read_no_further_than_its_header_promises(tmp_path,
     )
     check_stored_voxels(path)
     assert sum(map(len, read)) <= 2**20 + 348
+
+
+@pytest.mark.parametrize(
+    ("offset", "kind", "values", "message"),
+    [
+        (40, "<h", [0], "gives 0 axes; expected 1 to 7"),
+        (40, "<h", [9], "gives 9 axes; expected 1 to 7"),
+        (42, "<3h", [7, -6, 5], r"gives the size \(7, -6, 5\)"),
+        (70, "<h", [128], "gives the voxel type 128 \\(colors\\)"),
+        (108, "<f", [np.nan], "first voxel at byte nan"),
+        (108, "<f", [np.inf], "first voxel at byte inf"),
+        (108, "<f", [1e30], "first voxel at byte 1e\\+30"),
+        (108, "<f", [-352], "first voxel at byte -352"),
+        (80, "<f", [np.nan], "gives the spacing"),
+        # Over these ITK looks for singular values until it is killed.
+        (280, "<6f", [0.5, 0.5, 3e38, -np.inf, 0.5, 1e-45], "position .* below 1e\\+06 mm"),
+    ],
+)
+def test_headers_of_impossible_values_are_refused(tmp_path, offset, kind, values, message):
+    stored = bytearray(write(tmp_path / "t1.nii", np.ones(SHAPE, dtype=np.int16)).read_bytes())
+    struct.pack_into(kind, stored, offset, *values)
+    (tmp_path / "t1.nii").write_bytes(stored)
+    with pytest.raises(InputError, match=f"t1.nii .*{message}"):
+        check_stored_voxels(tmp_path / "t1.nii")
+
+
+def test_the_type_and_not_the_bits_beside_it_tells_the_size(tmp_path):
+    # float64 with 16 bits: 352 + 5 * 6 * 7 * 8 bytes are needed, not 772, as ITK reads it.
+    stored = bytearray(write(tmp_path / "t1.nii", np.ones(SHAPE, dtype=np.int16)).read_bytes())
+    struct.pack_into("<2h", stored, 70, 64, 16)
+    (tmp_path / "t1.nii").write_bytes(stored)
+    with pytest.raises(InputError, match="holds 772 bytes, but its header promises 2032"):
+        check_stored_voxels(tmp_path / "t1.nii")
+
+
+def test_a_header_whose_size_is_damaged_is_refused(tmp_path):
+    stored = bytearray(write(tmp_path / "t1.nii", np.ones(SHAPE, dtype=np.int16)).read_bytes())
+    struct.pack_into("<i", stored, 0, 0)
+    (tmp_path / "t1.nii").write_bytes(stored)
+    with pytest.raises(InputError, match="does not begin with the header of a NIfTI-1 file"):
+        check_stored_voxels(tmp_path / "t1.nii")

@@ -95,3 +95,42 @@ def test_reader_refuses_a_class_that_there_is_not(patch_file):
     reader.read([0, 1])
     with pytest.raises(InputError, match="patches.h5 has a pixel of class 4; expected 0 to 3"):
         reader.read([1, 2])
+
+
+def replace_images(path, **options):
+    with h5py.File(path, "a") as file:
+        del file["train/images"]
+        file.create_dataset("train/images", **options)
+
+
+def test_reader_refuses_patches_of_another_shape_or_type(patch_file):
+    replace_images(patch_file, shape=(5, 128, 128, 3), dtype="f4")
+    with pytest.raises(InputError, match=r"train/images of \(5, 128, 128, 3\) float32; expected"):
+        PatchReader(patch_file, "train")
+    replace_images(patch_file, shape=(5, 128, 128, 4), dtype="f8")
+    with pytest.raises(InputError, match="float64; expected .* float32 or float16"):
+        PatchReader(patch_file, "train")
+
+
+def test_reader_takes_no_memory_for_more_patches_than_the_file_can_hold(patch_file):
+    shape = (2**40, 128, 128, 4)
+    replace_images(patch_file, shape=shape, dtype="f4", chunks=(1, *shape[1:]))
+    with h5py.File(patch_file, "a") as file:
+        del file["train/labels"]
+        file.create_dataset("train/labels", shape[:3], dtype="u1", chunks=(1, *shape[1:3]))
+    with pytest.raises(InputError, match="too short for the 1099511627776 patches"):
+        PatchReader(patch_file, "train")
+
+
+def test_reader_names_a_file_that_hdf5_cannot_read(patch_file):
+    patch_file.write_bytes(patch_file.read_bytes()[:5000])
+    with pytest.raises(InputError, match="patches.h5 is a damaged HDF5 file: .*truncated file"):
+        PatchReader(patch_file, "train")
+
+
+def test_reader_refuses_a_data_set_in_place_of_a_split(patch_file):
+    with h5py.File(patch_file, "a") as file:
+        del file["train"]
+        file["train"] = np.zeros(3)
+    with pytest.raises(InputError, match="patches.h5 has no train/images"):
+        PatchReader(patch_file, "train")

@@ -464,7 +464,7 @@ WRONG = {
     "a network of another kind": (
         predict,
         "--weights {dense} --data-root {cases} --output {out}",
-        "dense.keras is a Keras model, but not a residual U-Net",
+        "dense.keras holds a Keras object of another kind",
     ),
     "an unknown case": (
         predict,

@@ -143,7 +143,7 @@ def test_a_case_that_cannot_be_read_is_shown_as_failed_and_the_others_are_shown(
     damaged.write_bytes(b"damaged")
     path, unreadable = write_report(tmp_path, cases, {"gone": "lost"})
     page = Page(path)
-    assert page.rows["two"]["class"] == "failed" and "Cannot read" in page.text["two"]
+    assert page.rows["two"]["class"] == "failed" and "two_t1ce.nii.gz begins" in page.text["two"]
     assert page.volumes["one"]
     # The caller is told, and the top of the page: two of the three cases are left.
     assert list(unreadable) == ["two"] and str(damaged) in unreadable["two"]

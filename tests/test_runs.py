@@ -227,3 +227,12 @@ def test_a_setting_that_the_record_lacks_is_told(recorded):
 def test_other_patches_are_told(recorded):
     with pytest.raises(InputError, match="the patch file is another"):
         check(recorded, RESUMED, {"seed": 1})
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 200_000, '{"settings": {}, "extraction": {}, "resumed": 3}']
+)
+def test_a_damaged_record_is_refused(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InputError, match=r"config\.json is not the record of a run"):
+        read_record(tmp_path)

@@ -150,6 +150,18 @@ DAMAGES = {
         lambda content: forged(progress=as_json(version=1, mood="good")),
         "not a state that train.py wrote",
     ),
+    "values of other types": (
+        lambda content: forged(progress=as_json(version=1, history=3)),
+        "history is int, not list",
+    ),
+    "an array larger than any variable": (
+        lambda content: forged(a=np.zeros(10**4), progress=as_json(version=1)),
+        "is the state of another network",
+    ),
+    "text instead of numbers": (
+        lambda content: forged(a=np.array(["a"]), progress=as_json(version=1)),
+        "a.npy holds values of type <U1",
+    ),
     "pickled objects": (
         lambda content: forged(progress=np.array([print], dtype=object)),
         "not a state that train.py wrote",

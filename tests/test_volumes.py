@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import struct
 
 import numpy as np
 import pytest
@@ -322,3 +323,14 @@ def test_missing_file_is_told_when_it_vanishes_after_the_search(tmp_path):
     shutil.rmtree(case.folder)
     with pytest.raises(InputError, match="Cannot read .*_flair.nii.gz: No such file or directory"):
         read_case(case)
+
+
+@pytest.mark.parametrize("slope", [3e38, -3e38])
+def test_whole_numbers_that_the_header_scales_beyond_floats_are_refused(tmp_path, slope):
+    path = tmp_path / "t1.nii"
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.full(SHAPE, 200, np.int16)), str(path))
+    stored = bytearray(path.read_bytes())
+    struct.pack_into("<f", stored, 112, slope)
+    path.write_bytes(stored)
+    with pytest.raises(InputError, match="t1.nii holds values that are not finite once scaled"):
+        read_volume(path)

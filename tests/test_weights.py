@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from brats.errors import InputError
-from engine.weights import is_original, load_network, load_weights, read_original_settings
+from engine.network_files import is_original, read_network_settings, read_original_settings
+from engine.networks import read_network
+from engine.weights import load_weights
 from model import build_resunet
 
 ORIGINALS = ("resunet_8_filters.hdf5", "resunet_8_filters_weights.hdf5")
@@ -150,7 +152,7 @@ def test_a_missing_file_is_named(tmp_path, name, network):
         load_weights(network, tmp_path / name)
 
 
-@pytest.mark.parametrize("read", [load_network, read_original_settings])
+@pytest.mark.parametrize("read", [read_network_settings, read_original_settings])
 def test_a_missing_network_is_named(tmp_path, read):
     with pytest.raises(FileNotFoundError, match=r"absent\.h5 does not exist"):
         read(tmp_path / "absent.h5")
@@ -186,7 +188,7 @@ def test_a_whole_network_is_loaded_without_its_optimizer(tmp_path, reference):
     saved = network_of(4, depth=1)
     saved.compile(optimizer="sgd", loss="mse")
     saved.save(tmp_path / "best.keras")
-    loaded = load_network(tmp_path / "best.keras")
+    loaded = read_network(tmp_path / "best.keras", build_resunet)
     np.testing.assert_array_equal(
         loaded.predict_on_batch(reference["images"]), saved.predict_on_batch(reference["images"])
     )
@@ -194,7 +196,9 @@ def test_a_whole_network_is_loaded_without_its_optimizer(tmp_path, reference):
     assert loaded.settings["base_filters"] == 4
 
 
-@pytest.mark.parametrize("load", [load_network, lambda path: load_weights(network_of(4, 1), path)])
+@pytest.mark.parametrize(
+    "load", [read_network_settings, lambda path: load_weights(network_of(4, 1), path)]
+)
 def test_a_keras_file_that_is_not_one_is_refused(tmp_path, load):
     path = tmp_path / "page.keras"
     path.write_text("<html>404</html>")
