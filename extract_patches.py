@@ -45,7 +45,6 @@ def main(argv=None):
     check_no_errors(inspections)
     train, validation = split_cases(cases, config.validation_fraction, config.seed)
     settings = file_settings(config, cases, train, validation)
-    settings["warnings"] = warnings_by_case(inspections)
     if config.resume and is_extracted(output, settings):
         journal_path(output).unlink(missing_ok=True)  # A kill may have come between.
         print(f"{output} is complete: there is nothing to go on with.")
@@ -72,6 +71,7 @@ def main(argv=None):
             ids = {case.id for case in validation}
             counts = write_cases(file, disk, unfinished, config, cases, ids)
             settings["class_shares"] = (counts / counts.sum()).tolist()
+            settings["warnings"] = warnings_by_case(inspections, unfinished.steps)
             write_settings(file, settings)
             num_patches = {split: len(file[split]["case"]) for split in SPLITS}
     print_class_shares(settings["class_shares"])
@@ -135,8 +135,10 @@ def write_cases(file, disk, unfinished, config, cases, validation_ids):
     )
     num_kept = len(unfinished.steps)
     with tqdm(total=len(cases), initial=num_kept, desc="cases", unit="case") as progress:
-        for case, num_patches in added:
+        for case, num_patches, warnings in added:
             progress.update()
+            for sentence in warnings:
+                progress.write(f"{case.id}: {sentence}")
             if num_patches < config.patches_per_case:
                 progress.write(
                     f"{case.id} has {num_patches} admissible centers; took them all "

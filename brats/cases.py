@@ -182,12 +182,16 @@ def labels_to_classes(labels, scheme):
     table = np.full(256, UNKNOWN, dtype=np.uint8)
     table[list(scheme.labels)] = range(len(scheme.labels))
     table[list(scheme.background)] = 0
+    # Only where there is tumor, 1 % of a volume: 0 is class 0 in every scheme.
+    tumor = labels != 0
+    labelled = labels[tumor]
     with np.errstate(invalid="ignore"):  # A value that is none of uint8's differs below.
-        values = labels.astype(np.uint8)
-    classes = table[values]
-    unknown = (classes == UNKNOWN) | (values != labels)
+        values = labelled.astype(np.uint8)
+    classes = np.zeros(labels.shape, dtype=np.uint8)
+    classes[tumor] = table[values]
+    unknown = (table[values] == UNKNOWN) | (values != labelled)
     if unknown.any():
-        found = ", ".join(f"{value:g}" for value in np.unique(labels[unknown])[:5])
+        found = ", ".join(f"{value:g}" for value in np.unique(labelled[unknown])[:5])
         raise InputError(
             f"Unknown label values {found}; expected only "
             f"{(*scheme.labels, *scheme.background)}. "

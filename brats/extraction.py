@@ -106,13 +106,15 @@ def _check_step(path, case, step):
         InputError: If it is not; names the unfinished file.
     """
     noted = step if isinstance(step, dict) else {}
-    counts, centers = noted.get("class_counts"), noted.get("centers")
+    counts, centers, warnings = map(noted.get, ("class_counts", "centers", "warnings"))
     if not (
         noted.get("case") == case.id
         and isinstance(noted.get("files"), dict)
         and isinstance(centers, list)
         and all(map(_is_index, centers))
         and _is_index(counts, len(CLASSES), 2**63)
+        and isinstance(warnings, list)
+        and all(isinstance(sentence, str) for sentence in warnings)
     ):
         raise InputError(f"The journal of {path} is damaged at case {case.id}. {START_ANEW}")
 
@@ -140,7 +142,7 @@ def append_cases(file, disk, unfinished, cases, split_of, num_patches, seed, wor
         workers: Cases prepared at once, int.
 
     Yields:
-        Each `Case` and the number of its patches.
+        Each `Case`, the number of its patches, and the warnings about its voxels.
 
     Raises:
         InputError: If a case cannot be read.
@@ -162,9 +164,10 @@ def append_cases(file, disk, unfinished, cases, split_of, num_patches, seed, wor
                 "files": states,
                 "centers": (patches.centers + patches.origin).tolist(),
                 "class_counts": patches.class_counts.tolist(),
+                "warnings": patches.warnings,
             }
         )
-        yield cases[index], len(patches.centers)
+        yield cases[index], len(patches.centers), patches.warnings
 
 
 def file_states(case):

@@ -47,9 +47,20 @@ def check_no_errors(inspections):
         )
 
 
-def warnings_by_case(inspections):
-    """Returns a dict from case id to list of sentences, of those cases that have any."""
-    return {found.case_id: found.warnings for found in inspections if found.warnings}
+def warnings_by_case(inspections, steps=()):
+    """Returns the warnings of those cases that have any.
+
+    Args:
+        inspections: List of `Inspection`.
+        steps: What an extraction noted of the same cases: dicts with "warnings", lists of str.
+
+    Returns:
+        Dict from case id to list of str.
+    """
+    by_case = {found.case_id: list(found.warnings) for found in inspections}
+    for warnings, step in zip(by_case.values(), steps, strict=False):
+        warnings += step["warnings"]
+    return {case_id: warnings for case_id, warnings in by_case.items() if warnings}
 
 
 def warning_lines(inspections):

@@ -6,7 +6,6 @@ which a person has to judge. `docs/data.md` lists what is looked for.
 
 import functools
 import hashlib
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,8 +91,8 @@ def inspect_case(case):
     values = {name: found for name, found in values.items() if found.size}
     if values and not grid_errors:
         brain = functools.reduce(np.logical_or, masks.values())
-        voxel_ml = math.prod(next(iter(grids.values()))[1].spacing_mm) / 1000
-        warnings += case_warnings(brain, values, classes, voxel_ml)
+        geometry = next(iter(grids.values()))[1]
+        warnings += case_warnings(brain, values, classes, geometry.voxel_ml)
         facts |= _voxel_facts(brain, values, classes)
     contents = {name: _content(found) for name, found in values.items()}
     return Inspection(case.id, errors, warnings, contents, facts)

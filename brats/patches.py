@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from brats.cases import CLASSES
+from brats.cases import CLASSES, MODALITIES
+from brats.image_checks import sampled_warnings
 from brats.normalization import BACKGROUND, normalize_case
 from brats.volumes import crop_window, read_case
 
@@ -27,6 +28,7 @@ class CasePatches:
         origin: First voxel of the window in the uncropped volume, int32 `(3,)`; negative where
             the window begins with padding.
         class_counts: Voxels of each class in the uncropped volume, int64 `(4,)`.
+        warnings: Sentences on what is odd about the voxels of the case.
     """
 
     channels: np.ndarray
@@ -34,6 +36,7 @@ class CasePatches:
     centers: np.ndarray
     origin: np.ndarray
     class_counts: np.ndarray
+    warnings: list
 
 
 def sample_case(case, num_patches, rng):
@@ -52,6 +55,7 @@ def sample_case(case, num_patches, rng):
     """
     raw = read_case(case)
     window = crop_window(raw.volumes, PATCH_SIZE)
+    images = dict(zip(MODALITIES, raw.volumes, strict=True))
     everything = (slice(None),) * 3
     channels = normalize_case([volume[window] for volume in raw.volumes], everything)
     # After normalization, as prediction does, so that the background added takes no part in it.
@@ -63,6 +67,7 @@ def sample_case(case, num_patches, rng):
         centers=sample_centers(admissible_centers(channels[..., 0]), num_patches, rng),
         origin=np.array([part.start for part in window], dtype=np.int32) - before,
         class_counts=count_classes(raw.classes),
+        warnings=sampled_warnings(images, raw.classes, raw.geometry.voxel_ml),
     )
 
 

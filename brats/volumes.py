@@ -5,6 +5,7 @@ in the geometry of the input.
 """
 
 import contextlib
+import math
 import re
 from dataclasses import dataclass
 
@@ -35,6 +36,11 @@ class Geometry:
     spacing_mm: tuple
     origin_mm: tuple
     direction: tuple
+
+    @property
+    def voxel_ml(self):
+        """Volume of a voxel."""
+        return math.prod(self.spacing_mm) / 1000
 
     def is_close_to(self, other):
         """Returns whether two geometries agree to 0.001 mm and 0.0001 in direction."""

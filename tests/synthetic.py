@@ -36,6 +36,7 @@ def noise_patches(num_centers, rng):
         centers=np.array(centers, dtype=np.int32),
         origin=np.array([1, 29, 42], dtype=np.int32),
         class_counts=np.zeros(4, dtype=np.int64),
+        warnings=[],
     )
 
 

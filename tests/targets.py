@@ -144,6 +144,7 @@ def journal(folder):
         "files": file_states(case),
         "centers": noise_patches(2, np.random.default_rng(0)).centers.tolist(),
         "class_counts": [1, 2, 3, 4],
+        "warnings": ["Odd."],
     }
     with contextlib.suppress(KeyboardInterrupt), resuming(path, settings, False) as unfinished:
         unfinished.add(step)

@@ -1,5 +1,6 @@
 """The look at the data by extract_patches.py: with --check, and before an extraction."""
 
+import re
 import shutil
 
 import numpy as np
@@ -101,3 +102,27 @@ def test_extraction_tells_warnings_and_keeps_them_in_the_file(copies, tmp_path, 
     out = capsys.readouterr().out
     for case_id, (sentence,) in warnings.items():
         assert f"{case_id}: {sentence}\n" in out
+
+
+def test_extraction_tells_what_voxels_show_and_keeps_it_also_if_it_was_killed(
+    copies, tmp_path, capsys, monkeypatch
+):
+    def clip(image):
+        np.minimum(image, np.percentile(image[image > 0], 90).astype(image.dtype), out=image)
+
+    change(copies, CASE_IDS[1], "t1", clip)
+    assert run(copies, "--output", tmp_path / "patches.h5") == 0
+    ((case_id, (sentence,)),) = read_settings(tmp_path / "patches.h5")["warnings"].items()
+    assert case_id == CASE_IDS[1] and re.match(r"t1: [\d,]+ voxels .*: clipped\.", sentence)
+    assert f"{case_id}: {sentence}" in capsys.readouterr().out
+
+    write_settings = extract_patches.write_settings
+    monkeypatch.setattr(extract_patches, "write_settings", interrupt)
+    assert run(copies, "--output", tmp_path / "again.h5") == 130
+    monkeypatch.setattr(extract_patches, "write_settings", write_settings)
+    assert run(copies, "--output", tmp_path / "again.h5", "--resume") == 0
+    assert (tmp_path / "again.h5").read_bytes() == (tmp_path / "patches.h5").read_bytes()
+
+
+def interrupt(*arguments):
+    raise KeyboardInterrupt

@@ -285,6 +285,8 @@ def test_a_journal_without_the_machine_is_refused(cohort, begun, capsys, setting
         {"centers": [[1, 2, 2**40]]},
         {"class_counts": [1, 2, 3]},
         {"class_counts": [1, 2, 3, True]},
+        {"warnings": "odd"},
+        {"warnings": [1]},
     ],
 )
 def test_a_damaged_step_of_the_journal_is_refused(cohort, begun, capsys, damage):

@@ -8,6 +8,7 @@ from brats.image_checks import (
     cut_off_warnings,
     flat_end_warnings,
     intensity_warnings,
+    sampled_warnings,
     skull_warnings,
     tumor_warnings,
 )
@@ -171,3 +172,44 @@ def test_a_head_is_not_said_to_be_cut_off():
         f"t1: {sentence}.",
         "t2: 2.5 % of the volume is 0: not skull-stripped.",
     ]
+
+
+def image_of_a_brain(rng):
+    """Returns an image of an ellipsoid in which each value comes once."""
+    brain = ellipsoid((40, 72, 72))
+    image = np.zeros(brain.shape, dtype=np.int32)
+    image[brain] = rng.permutation(np.arange(10**5, 10**5 + np.count_nonzero(brain)))
+    return image
+
+
+def test_a_sample_that_is_not_odd_is_all_that_is_looked_at(rng):
+    images = {"flair": image_of_a_brain(rng), "t1": image_of_a_brain(rng)}
+    assert sampled_warnings(images, None, 0.001) == []
+    images["t1"][21, 37, 35] = np.iinfo(np.int32).max  # Not in the sample.
+    assert sampled_warnings(images, None, 0.001) == []
+
+
+def test_where_a_sample_is_odd_all_voxels_are_told_of(rng):
+    images = {"flair": image_of_a_brain(rng), "t1": image_of_a_brain(rng)}
+    brain = images["t1"] != 0
+    limit = np.percentile(images["t1"][brain], 90).astype(int)
+    np.minimum(images["t1"], limit, out=images["t1"])
+    num_clipped = np.count_nonzero(images["t1"] == limit)
+    (warning,) = sampled_warnings(images, None, 0.001)
+    assert warning.startswith(f"t1: {num_clipped:,} voxels (10 % of the brain) at {limit:g}, ")
+
+
+def test_tumor_outside_the_brain_is_seen_in_a_sample(rng):
+    image = image_of_a_brain(rng)
+    classes = np.zeros(image.shape, dtype=np.uint8)
+    classes[0, :9, :9] = classes[20, 30:40, 30:40] = 2
+    assert sampled_warnings({"t1": image}, classes, 0.001) == [
+        "81 of 181 voxels of tumor outside the brain."
+    ]
+
+
+def test_a_brain_that_a_sample_misses_is_looked_at_whole():
+    image = np.zeros((9, 9, 9), dtype=np.int16)
+    image[5, 5, 5] = 32767
+    (warning,) = sampled_warnings({"t1": image}, None, 0.001)
+    assert warning.startswith("t1: 1 voxel at 32767")
