@@ -56,8 +56,8 @@ def train(config, extraction, readers, steps, model):
     """Begins a run, or goes on with one, to its last epoch."""
     progress = Progress()
     if config.resume:
-        progress, warning = runs.resume(config.run_dir, model)
-        if warning:
+        progress, warnings = runs.resume(config.run_dir, model)
+        for warning in warnings:
             print(f"Warning: {warning}", file=sys.stderr)
     record = {
         "settings": to_dict(config),

@@ -152,13 +152,21 @@ def resume(run_dir, model):
         model: Compiled network of the same settings as the run.
 
     Returns:
-        `(progress, warning)` of `engine.state.read_state`, which says what it raises.
+        `(progress, warnings)`: the `Progress`, and a list of sentences about what is damaged or
+        lost. `engine.state.read_state` says what is raised.
     """
     progress, warning = read_state(run_dir, model)
+    warnings = [warning] if warning else []
     if progress.history and not progress.step:
         # The run may have been killed after it had written its state.
         write_epoch(run_dir, model, progress.history)
-    return progress, warning
+    best = Path(run_dir, BEST)
+    if progress.history and not best.is_file():
+        warnings.append(
+            f"{best} is missing: the best network so far is lost, and written again only if a "
+            f"later epoch is better. Until then, predict with --weights and {LAST}."
+        )
+    return progress, warnings
 
 
 def _check_same(run_dir, settings, extraction):

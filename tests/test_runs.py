@@ -143,8 +143,8 @@ def test_a_run_killed_before_its_files_were_written_writes_them_when_it_is_resum
     network, history = dense_network(), [{"epoch": 1, "val_loss": 0.5}]
     mark(network, 2)
     write_state(tmp_path, network, Progress([*history, {"epoch": 2, "val_loss": 0.4}]))
-    progress, warning = resume(tmp_path, dense_network())
-    assert (len(progress.history), warning) == (2, None)
+    progress, warnings = resume(tmp_path, dense_network())
+    assert (len(progress.history), warnings) == (2, [])
     assert marked_number(tmp_path / "best.keras") == marked_number(tmp_path / "last.keras") == 2
     assert [row["val_loss"] for row in read_table(tmp_path / "history.csv")] == ["0.5", "0.4"]
 
@@ -158,6 +158,22 @@ def test_a_run_resumed_within_an_epoch_leaves_its_files_alone(tmp_path):
     resume(tmp_path, dense_network())
     after = file_contents(tmp_path)
     assert {name: after[name] for name in before} == before
+
+
+def test_a_best_network_that_is_gone_is_told_and_a_history_written_again(tmp_path):
+    losses = [0.5, 0.6]
+    write_losses(tmp_path, losses)
+    before = file_contents(tmp_path)
+    history = [
+        {"epoch": epoch, "loss": 1 / epoch, "val_loss": losses[epoch - 1]} for epoch in (1, 2)
+    ]
+    write_state(tmp_path, dense_network(), Progress(history))
+    for name in ("best.keras", "history.csv", "last.keras"):
+        (tmp_path / name).unlink()
+    _, (warning,) = resume(tmp_path, dense_network())
+    assert warning.startswith(f"{tmp_path / 'best.keras'} is missing: the best network so far")
+    after = file_contents(tmp_path)
+    assert after["history.csv"] == before["history.csv"] and "last.keras" in after
 
 
 def test_a_record_tells_where_a_run_was_resumed_and_with_what(tmp_path):
