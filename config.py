@@ -154,7 +154,9 @@ class PredictConfig(Settings):
     )
     probabilities: bool = setting(False, "also write the probability of each class of tumor")
     slices: tuple[int, ...] = setting(
-        (), "axial slices to draw, from 0; default: the one with most predicted tumor", INDICES
+        (),
+        "axial slices to draw, from 0 at the feet; default: the one with most predicted tumor",
+        INDICES,
     )
     score_only: bool = setting(
         False, "score the segmentations in --output, of any tool, and predict nothing"

@@ -14,7 +14,6 @@ from brats.figures import modalities_path, remove_pictures, write_pictures
 from brats.files import make_writable_folder
 from brats.grids import grid_difference
 from brats.metrics import read_scores, score_case, write_scores
-from brats.orientation import check_axial_slices
 from brats.plots import write_score_boxes
 from brats.volumes import read_case, read_volume
 
@@ -100,7 +99,7 @@ def read_case_to_draw(case, slices):
 
     Args:
         case: A `Case`.
-        slices: Indices of axial slices, see `brats.orientation`.
+        slices: Indices of axial slices, from the feet up.
 
     Returns:
         A `RawCase`.
@@ -109,7 +108,13 @@ def read_case_to_draw(case, slices):
         InputError: If a file cannot be read, or there is no such slice; names the case.
     """
     raw = read_case(case)
-    check_axial_slices(case.id, raw.volumes[0], raw.geometry, slices)
+    num_slices = len(raw.volumes[0])
+    missing = [index for index in slices if index >= num_slices]
+    if missing:
+        raise InputError(
+            f"Case {case.id} has axial slices 0 to {num_slices - 1}, and no slice {missing[0]}. "
+            "Give other --slices, or name the cases that have it with --cases."
+        )
     return raw
 
 

@@ -17,7 +17,6 @@ from matplotlib.patheffects import withStroke
 from brats.cases import CLASSES
 from brats.files import replacing
 from brats.metrics import region_mask
-from brats.orientation import axial_pixel_mm, axial_slices
 
 # Red, green, blue of the classes necrosis, edema and enhancing.
 CLASS_COLORS = ((1.0, 0.0, 0.0), (0.0, 0.8, 0.0), (1.0, 1.0, 0.0))
@@ -66,8 +65,8 @@ def write_pictures(folder, case_id, raw, classes, slices=()):
         folder: Folder of <case>-<slice>.png and <case>-modalities.png, a `Path`.
         case_id: Id of the case.
         raw: The `RawCase`.
-        classes: Predicted class indices, uint8 `(Z, Y, X)` in the axes of the file.
-        slices: Indices of the axial slices to draw, see `brats.orientation`; none for the one
+        classes: Predicted class indices, uint8 `(Z, Y, X)`.
+        slices: Indices of the axial slices to draw, from the feet up; none for the one
             with most predicted tumor, which the picture of the modalities shows in any case.
 
     Returns:
@@ -76,18 +75,15 @@ def write_pictures(folder, case_id, raw, classes, slices=()):
     Raises:
         OSError: If a file cannot be written.
     """
-    predicted = axial_slices(classes, raw.geometry)
-    images = [axial_slices(volume, raw.geometry) for volume in raw.volumes]
-    reference = None if raw.classes is None else axial_slices(raw.classes, raw.geometry)
-    pixel_mm = axial_pixel_mm(raw.geometry)
+    pixel_mm = raw.geometry.spacing_mm[1::-1]
 
     def cut(index):
         """Returns the title, images, prediction and reference of a slice."""
         title = f"{case_id}, slice {index}"
-        at_slice = None if reference is None else reference[index]
-        return title, [image[index] for image in images], predicted[index], at_slice
+        reference = None if raw.classes is None else raw.classes[index]
+        return title, [volume[index] for volume in raw.volumes], classes[index], reference
 
-    largest = largest_tumor_slice(predicted)
+    largest = largest_tumor_slice(classes)
     paths = {index: folder / f"{case_id}-{index}.png" for index in slices or (largest,)}
     for index, path in paths.items():
         title, (flair, *_), *labels = cut(index)
@@ -111,7 +107,7 @@ def write_overlays(path, title, flair, predicted, reference=None, pixel_mm=(1.0,
     Args:
         path: Path of the PNG file.
         title: Line above the panels.
-        flair: Raw intensities of a slice of `axial_slices`, any real dtype `(Y, X)`.
+        flair: Raw intensities of a slice, any real dtype `(Y, X)`.
         predicted: Predicted class indices, uint8 `(Y, X)`.
         reference: Reference class indices, uint8 `(Y, X)`, or None.
         pixel_mm: Height and width of a pixel.
@@ -134,8 +130,7 @@ def write_modalities(path, title, images, predicted, reference=None, pixel_mm=(1
     Args:
         path: Path of the PNG file.
         title: Line above the panels.
-        images: One slice of `axial_slices` per modality, raw intensities `(Y, X)`, in the order of
-            `MODALITIES`.
+        images: One slice per modality, raw intensities `(Y, X)`, in the order of `MODALITIES`.
         predicted: Predicted class indices, uint8 `(Y, X)`.
         reference: Reference class indices, uint8 `(Y, X)`, or None.
         pixel_mm: Height and width of a pixel.

@@ -1,6 +1,6 @@
 """Whether volumes lie on one grid, and if not, in what they differ.
 
-In: shapes `(Z, Y, X)` and `brats.volumes.Geometry` objects. Out: sentences, or None.
+In: shapes `(Z, Y, X)` and `brats.geometry.Geometry` objects. Out: sentences, or None.
 """
 
 

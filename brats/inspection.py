@@ -14,11 +14,12 @@ import SimpleITK
 
 from brats.cases import CLASSES, labels_to_classes
 from brats.errors import InputError
+from brats.geometry import read_grid
 from brats.grids import grid_error
 from brats.image_checks import SAMPLE, case_warnings
 from brats.nifti import check_stored_voxels, read_header
 from brats.patches import count_classes
-from brats.volumes import empty_error, explaining_itk, read_geometry, read_modalities, read_volume
+from brats.volumes import empty_error, explaining_itk, read_modalities, read_volume
 
 SEGMENTATION = "seg"
 
@@ -140,7 +141,7 @@ def _read_itk_grid(path):
         reader.ReadImageInformation()
     if reader.GetDimension() not in (3, 4):
         raise InputError(f"{path} has size {reader.GetSize()}; expected three dimensions, or four.")
-    return reader.GetSize()[2::-1], read_geometry(reader)
+    return read_grid(reader)
 
 
 def _grid_errors(case, grids):
@@ -179,7 +180,7 @@ def _header_facts(grids, volumes, num_files, same_grid):
         "files": str(num_files),
         "size": _by(shape[::-1]),
         "spacing mm": _by(geometry.spacing_mm),
-        "orientation": orientation(geometry.direction),
+        "orientation": orientation(geometry.as_stored.direction),
         "grid": "same" if same_grid else "differs",
         "type": ", ".join(sorted({str(volume.dtype) for volume in volumes.values()})),
     }

@@ -1,8 +1,7 @@
 """What the report shows of a case: its thumbnail, and small volumes for the viewer.
 
 In: a case, and its segmentation in a folder of predictions. Out: the bytes of a PNG file and of
-compressed NIfTI files, all cut to one box and turned so that radiologists know them: slices from
-the feet up, rows from anterior to posterior, columns from the patient's right to the left.
+compressed NIfTI files, all cut to one box.
 """
 
 import gzip
@@ -17,7 +16,8 @@ from brats.cases import labels_to_classes
 from brats.errors import InputError
 from brats.evaluation import segmentation_path
 from brats.figures import largest_tumor_slice, overlay
-from brats.volumes import Geometry, build_image, read_modalities, read_volume, write_volume
+from brats.geometry import Geometry
+from brats.volumes import read_modalities, read_volume, write_volume
 
 BACKGROUNDS = ("flair", "t1ce")  # Edema shows in the first, enhancing tumor in the second.
 # Noise fills the last bits of 8 and does not compress: 64 gray levels take 0.7 of the bytes.
@@ -61,24 +61,24 @@ def read_case_images(folder, case):
         OSError: If a temporary file cannot be written.
     """
     label_paths = {"prediction": segmentation_path(folder, case), "reference": case.segmentation}
-    read = zip(BACKGROUNDS, read_modalities(case, BACKGROUNDS), strict=True)
-    backgrounds = {name: _oriented(*volume) for name, volume in read}
-    labels = {name: _oriented(*read_volume(path)) for name, path in label_paths.items() if path}
-    arrays = {name: _array(image) for name, image in (backgrounds | labels).items()}
+    read = dict(zip(BACKGROUNDS, read_modalities(case, BACKGROUNDS), strict=True))
+    labels = [name for name, path in label_paths.items() if path]
+    read |= {name: read_volume(label_paths[name]) for name in labels}
+    arrays = {name: volume for name, (volume, _) in read.items()}
     for name in labels:
         _check_shape(label_paths[name], arrays[name].shape, arrays["flair"].shape)
         arrays[name] = labels_to_classes(arrays[name], case.scheme)
     box = bounding_box(arrays.values())
+    first = tuple(window.start for window in box)
     start = _middle_of_tumor(arrays["prediction"], box)
-    volumes = {name: quantize(arrays[name]) for name in backgrounds}
+    volumes = {name: quantize(arrays[name]) for name in BACKGROUNDS}
     volumes |= {name: arrays[name] for name in labels}
     return CaseImages(
         thumbnail=_draw_thumbnail(arrays, start[0], box[1:]),
-        first=tuple(window.start for window in box),
+        first=first,
         start=start,
         volumes={
-            name: _encode(volume, box, (backgrounds | labels)[name])
-            for name, volume in volumes.items()
+            name: _encode(volume[box], first, read[name][1]) for name, volume in volumes.items()
         },
     )
 
@@ -116,15 +116,6 @@ def bounding_box(volumes):
     return tuple(window)
 
 
-def _oriented(volume, geometry):
-    """Returns the image with its axes turned to the patient's left, posterior and superior."""
-    return SimpleITK.DICOMOrient(build_image(volume, geometry), "LPS")
-
-
-def _array(image):
-    return SimpleITK.GetArrayFromImage(image)  # (Z, Y, X)
-
-
 def _check_shape(path, shape, expected):
     if shape != expected:
         raise InputError(
@@ -159,14 +150,13 @@ def _draw_thumbnail(arrays, index, plane):
         return path.read_bytes()
 
 
-def _encode(volume, box, grid):
-    """Returns the compressed NIfTI file of a box of a volume that lies in the grid of an image."""
-    image = SimpleITK.GetImageFromArray(volume)
-    image.CopyInformation(grid)
-    z, y, x = box
-    image = image[x, y, z]
-    geometry = Geometry(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+def _encode(volume, first, geometry):
+    """Returns the compressed NIfTI file of a volume that begins at `(z, y, x)` of a geometry."""
+    direction = np.reshape(geometry.direction, (3, 3))
+    offset_mm = direction @ (first[::-1] * np.array(geometry.spacing_mm))
+    origin_mm = tuple((geometry.origin_mm + offset_mm).tolist())
+    geometry = Geometry(geometry.spacing_mm, origin_mm, geometry.direction)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "volume.nii"
-        write_volume(path, volume[box], geometry)
+        write_volume(path, volume, geometry)
         return gzip.compress(path.read_bytes(), mtime=0)

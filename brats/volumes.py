@@ -5,7 +5,6 @@ in the geometry of the input.
 """
 
 import contextlib
-import math
 import re
 from dataclasses import dataclass
 
@@ -15,40 +14,13 @@ import SimpleITK
 from brats.cases import MODALITIES, labels_to_classes
 from brats.errors import InputError
 from brats.files import replacing
+from brats.geometry import Geometry, read_grid, turn, turn_back
 from brats.grids import grid_error
 from brats.nifti import check_decompresses, check_stored_voxels
 
 PUBLISHED_SHAPE = (155, 240, 240)  # (Z, Y, X) of every BraTS volume to 2023.
 PUBLISHED_WINDOW = (slice(1, 147), slice(29, 221), slice(42, 194))
 NOTE = "ITK_FileNotes"  # ITK's name of the header's field `descrip`.
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Where a volume lies in the scanner: SimpleITK's values, in the order (x, y, z).
-
-    Attributes:
-        spacing_mm: Voxel size.
-        origin_mm: Position of the first voxel.
-        direction: Row-major 3x3 matrix of the axes, nine values.
-    """
-
-    spacing_mm: tuple
-    origin_mm: tuple
-    direction: tuple
-
-    @property
-    def voxel_ml(self):
-        """Volume of a voxel."""
-        return math.prod(self.spacing_mm) / 1000
-
-    def is_close_to(self, other):
-        """Returns whether two geometries agree to 0.001 mm and 0.0001 in direction."""
-        return (
-            np.allclose(self.spacing_mm, other.spacing_mm, rtol=0, atol=1e-3)
-            and np.allclose(self.origin_mm, other.origin_mm, rtol=0, atol=1e-3)
-            and np.allclose(self.direction, other.direction, rtol=0, atol=1e-4)
-        )
 
 
 @dataclass(frozen=True)
@@ -59,7 +31,7 @@ class RawCase:
         volumes: One array `(Z, Y, X)` per modality, in the order of `MODALITIES`, in the
             type of its file.
         classes: Ground truth, uint8 class indices `(Z, Y, X)`, or None.
-        geometry: The `Geometry` that all files share.
+        geometry: The `Geometry` that all files share; the way the first one is stored.
     """
 
     volumes: list
@@ -88,7 +60,7 @@ def read_volume(path):
             f"{path} has size {image.GetSize()}{vectors}; expected three dimensions and one number "
             "per voxel. Split the file, or convert it again."
         )
-    return SimpleITK.GetArrayFromImage(image), read_geometry(image)  # (Z, Y, X)
+    return _turned(SimpleITK.GetArrayFromImage(image), image)
 
 
 def read_modalities(case, modalities=MODALITIES):
@@ -117,8 +89,8 @@ def read_modalities(case, modalities=MODALITIES):
             f"dimensions, the last of {len(components)}: {', '.join(components)}. Put a case with "
             "a file for each modality into a folder of its own, named as in docs/data.md."
         )
-    volumes = SimpleITK.GetArrayFromImage(image)  # (M, Z, Y, X)
-    return [(volumes[components[modality]], read_geometry(image)) for modality in modalities]
+    volumes = SimpleITK.GetArrayFromImage(image)  # The modalities first.
+    return [_turned(volumes[components[modality]], image) for modality in modalities]
 
 
 def read_case(case):
@@ -187,11 +159,11 @@ def crop_window(volumes, min_size):
 
 
 def build_image(volume, geometry):
-    """Returns the SimpleITK image of an array `(Z, Y, X)` that lies in a `Geometry`."""
-    image = SimpleITK.GetImageFromArray(volume)
-    image.SetSpacing(geometry.spacing_mm)
-    image.SetOrigin(geometry.origin_mm)
-    image.SetDirection(geometry.direction)
+    """Returns the SimpleITK image of an array `(Z, Y, X)`, in the axes that its file has."""
+    image = SimpleITK.GetImageFromArray(turn_back(volume, geometry))
+    image.SetSpacing(geometry.as_stored.spacing_mm)
+    image.SetOrigin(geometry.as_stored.origin_mm)
+    image.SetDirection(geometry.as_stored.direction)
     return image
 
 
@@ -201,7 +173,7 @@ def write_volume(path, volume, geometry, note=""):
     Args:
         path: Final path, ending in `.nii.gz`.
         volume: Array `(Z, Y, X)`, written in its own dtype.
-        geometry: The `Geometry` to write.
+        geometry: The `Geometry` to write, in the axes that it is stored in.
         note: Text for the header's field `descrip`, at most 79 characters of ASCII.
 
     Raises:
@@ -218,6 +190,13 @@ def write_volume(path, volume, geometry, note=""):
             raise OSError(f"Cannot write {path}. Is the disk full?") from error
         if not (np.array_equal(written, volume) and written_geometry.is_close_to(geometry)):
             raise OSError(f"{path} does not read back as written. Is the disk full?")
+
+
+def _turned(array, image):
+    """Returns volume `(Z, Y, X)` and `Geometry` of an image in three dimensions, as of BraTS."""
+    # Departure: the original takes every file for one with the axes of BraTS.
+    _, geometry = read_grid(image)
+    return turn(array, geometry), geometry
 
 
 def _read_image(path):
@@ -249,14 +228,6 @@ def explaining_itk(path):
         raise InputError(
             f"Cannot read {path} as a NIfTI image: {reason}. Convert it again, or remove the case."
         ) from error
-
-
-def read_geometry(image):
-    """Returns the `Geometry` of an image in three dimensions, or of the first three of four."""
-    direction = np.reshape(image.GetDirection(), (image.GetDimension(),) * 2)[:3, :3]
-    return Geometry(
-        image.GetSpacing()[:3], image.GetOrigin()[:3], tuple(direction.ravel().tolist())
-    )
 
 
 def _widen(first, last, least, size):

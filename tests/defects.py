@@ -18,7 +18,8 @@ import numpy as np
 
 from brats.cases import SCHEMES
 from brats.errors import exit_code
-from brats.volumes import Geometry, write_volume
+from brats.geometry import Geometry
+from brats.volumes import write_volume
 
 # All paths are relative to the folder that a command runs in, so that messages hold no other.
 DATA, PATCHES, RUN, OUTPUT = (Path(name) for name in ("data", "patches.h5", "run", "out"))

@@ -265,9 +265,13 @@ def _(path):
     edit_image(path, move)
 
 
-@image_defect("a modality that is stored mirrored", image_path(CASE, "t1"))
+@image_defect("a modality whose header alone is mirrored", image_path(CASE, "t1"))
 def _(path):
-    edit_image(path, lambda image: SimpleITK.Flip(image, (True, False, False)))
+    def mirror(image):
+        image.SetDirection((-1, 0, 0, 0, 1, 0, 0, 0, 1))
+        return image
+
+    edit_image(path, mirror)
 
 
 @image_defect("a folder under the name of an image")

@@ -84,6 +84,14 @@ def _():
     edit_header(FLAIR, SLOPE, np.nan, np.nan)
 
 
+@oddity("the files of a case stored along other axes, each along its own")
+def _():
+    orientations = ("SAR", "RAS", "PIL", "LPI", "ASR")
+    for path, orientation in zip(sorted(CASE.iterdir()), orientations, strict=True):
+        image = SimpleITK.DICOMOrient(SimpleITK.ReadImage(str(path)), orientation)
+        SimpleITK.WriteImage(image, str(path))
+
+
 @oddity("bytes behind the last voxel")
 def _():
     pack(FLAIR, unpack(FLAIR) + bytes(999))

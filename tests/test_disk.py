@@ -20,12 +20,13 @@ from brats.errors import exit_code
 from brats.evaluation import segmentation_path
 from brats.figures import write_overlays
 from brats.files import replacing, write_json, write_table
+from brats.geometry import Geometry
 from brats.patch_file import append_case, creating_patch_file, write_settings
 from brats.plots import write_score_boxes
 from brats.report import write_report
 from brats.segmentations import write_probabilities
 from brats.unfinished import resuming
-from brats.volumes import Geometry, write_volume
+from brats.volumes import write_volume
 from engine.event_file import EventFile
 from tests.synthetic import make_case, noise_patches, write_case
 

@@ -8,8 +8,9 @@ import SimpleITK
 
 from brats.cases import SCHEMES, Case, find_cases
 from brats.findings import compare_cases
+from brats.geometry import Geometry
 from brats.inspection import inspect_case, inspect_headers
-from brats.volumes import Geometry, build_image
+from brats.volumes import build_image
 
 SHAPE = (18, 20, 22)  # (Z, Y, X)
 GEOMETRY = Geometry((1.0, 2.0, 3.0), (0.0, -239.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))

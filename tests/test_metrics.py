@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from brats.cases import find_cases, labels_to_classes
 from brats.errors import InputError
 from brats.files import read_table, write_table
+from brats.geometry import Geometry
 from brats.metrics import (
     METRICS,
     REGIONS,
@@ -21,7 +22,7 @@ from brats.metrics import (
     write_scores,
 )
 from brats.segmentations import check_output, write_record, write_segmentation
-from brats.volumes import Geometry, RawCase, read_case, read_volume
+from brats.volumes import RawCase, read_case, read_volume
 from tests.synthetic import make_case
 
 SHAPE, SPACING_MM = (2, 3, 4), (3, 2, 1)

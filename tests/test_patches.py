@@ -6,6 +6,7 @@ import pytest
 import SimpleITK
 
 from brats.cases import MODALITIES, find_cases
+from brats.geometry import Geometry
 from brats.normalization import BACKGROUND, normalize_case
 from brats.patch_file import append_case, creating_patch_file
 from brats.patches import (
@@ -16,7 +17,7 @@ from brats.patches import (
     sample_centers,
 )
 from brats.phantom import write_cohort
-from brats.volumes import Geometry, crop_window, read_case, write_volume
+from brats.volumes import crop_window, read_case, write_volume
 
 ALL = (slice(None),) * 3
 PUBLISHED_WINDOW = slice(29, 221), slice(42, 194)

@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import SimpleITK
 
 import predict
 from brats.cases import find_cases
@@ -61,6 +62,35 @@ def test_segmentations_of_another_tool_are_scored_and_left_alone(cohort, others,
     assert not (others / "config.json").exists()
     assert len(list((others / "figures").glob("*.png"))) >= 4
     assert "Mean over 4 cases" in capsys.readouterr().out
+
+
+def test_cases_stored_along_other_axes_are_segmented_and_scored_alike(cohort, network, tmp_path):
+    (case,) = find_cases(cohort, need_segmentation=True)[:1]
+    for name, orientations in (("as", ["LPS"] * 5), ("other", ["SAR", "SAR", "RAS", "PIL", "ASR"])):
+        folder = tmp_path / name / case.id
+        folder.mkdir(parents=True)
+        paths = [*case.images.values(), case.segmentation]
+        for path, orientation in zip(paths, orientations, strict=True):
+            image = SimpleITK.DICOMOrient(SimpleITK.ReadImage(str(path)), orientation)
+            SimpleITK.WriteImage(image, str(folder / path.name))
+        arguments = ["--weights", str(network), "--probabilities"]
+        assert run(tmp_path / name, tmp_path / f"{name}-out", *arguments) == 0
+    for path in (tmp_path / "as-out").rglob("*"):
+        other = tmp_path / "other-out" / path.relative_to(tmp_path / "as-out")
+        if path.name.endswith(".nii.gz"):
+            image = SimpleITK.ReadImage(str(other))
+            # As the first modality is stored.
+            stored = SimpleITK.ReadImage(
+                str(tmp_path / "other" / case.id / f"{case.id}_flair.nii.gz")
+            )
+            assert image.GetDirection() == stored.GetDirection()
+            assert image.GetOrigin() == stored.GetOrigin()
+            assert image.GetSize() == stored.GetSize()
+            turned = SimpleITK.DICOMOrient(image, "LPS")
+            expected = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
+            np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(turned), expected)
+        elif path.suffix in (".png", ".csv"):
+            assert path.read_bytes() == other.read_bytes()
 
 
 def test_a_broken_segmentation_is_told_and_the_others_are_scored(cohort, others, capsys):

@@ -15,12 +15,13 @@ import SimpleITK
 
 from brats.cases import classes_to_labels
 from brats.evaluation import segmentation_path
+from brats.geometry import Geometry, turn_grid
 from brats.metrics import score_case, write_scores
 from brats.report import VIEWER, json_for_html, write_report
 from brats.report_images import MAX_GRAY, bounding_box, quantize, read_case_images
 from brats.report_tables import best_end, format_score, metric_label
 from brats.segmentations import write_record
-from brats.volumes import Geometry, read_volume, write_volume
+from brats.volumes import read_volume, write_volume
 from tests.synthetic import write_case
 
 LPS = (1.0, 0, 0, 0, 1, 0, 0, 0, 1)  # Columns to the left, rows to posterior, slices up.
@@ -188,9 +189,9 @@ def test_volumes_stored_in_another_direction_are_turned(axis, tmp_path):
     origin_mm = [0.0, 0, 0]
     origin_mm[axis] = SHAPE[::-1][axis] - 1.0
     stored = Geometry((1.0, 1.0, 1.0), tuple(origin_mm), tuple(direction.ravel()))
-    classes = np.flip(tumor(3), 2 - axis)
-    case = write_case(tmp_path / "turned", stored, np.flip(brain(), 2 - axis))
-    predict(tmp_path, case, classes, geometry=stored)
+    _, turned = turn_grid(SHAPE[::-1], stored)
+    case = write_case(tmp_path / "turned", turned, brain())
+    predict(tmp_path, case, tumor(3), geometry=turned)
     images = read_case_images(tmp_path, case)
     volume, geometry = decode(images.volumes["prediction"], tmp_path)
     np.testing.assert_array_equal(volume, tumor(3)[1:15, 3:21, 2:25])

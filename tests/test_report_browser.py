@@ -13,9 +13,10 @@ import pytest
 from brats.cases import classes_to_labels
 from brats.evaluation import segmentation_path
 from brats.files import write_table
+from brats.geometry import Geometry
 from brats.metrics import METRICS
 from brats.report import write_report
-from brats.volumes import Geometry, write_volume
+from brats.volumes import write_volume
 from tests.synthetic import write_case
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright")

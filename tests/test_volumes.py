@@ -10,9 +10,9 @@ import SimpleITK
 
 from brats.cases import MODALITIES, SCHEMES, find_cases
 from brats.errors import InputError
+from brats.geometry import Geometry, turn_grid
 from brats.volumes import (
     PUBLISHED_SHAPE,
-    Geometry,
     build_image,
     crop_window,
     read_case,
@@ -26,6 +26,15 @@ STRAIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 FLIPPED = (-1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0)  # x reversed, y and z exchanged.
 TURNED = (0.8, -0.6, 0.0, 0.6, 0.8, 0.0, 0.0, 0.0, 1.0)  # By 37 degrees around z.
 GEOMETRY = Geometry((3.0, 2.0, 1.0), (-7.5, 20.0, 4.0), STRAIGHT)
+
+
+def stored_along(direction):
+    """Returns the geometry of a volume of `SHAPE` whose file has other axes."""
+    size = turn_grid(SHAPE[::-1], Geometry(GEOMETRY.spacing_mm, (0.0,) * 3, direction))[0][::-1]
+    stored = Geometry(GEOMETRY.spacing_mm, GEOMETRY.origin_mm, direction)
+    shape, geometry = turn_grid(size, stored)
+    assert shape == SHAPE
+    return geometry
 
 
 def count_up(dtype):
@@ -95,14 +104,15 @@ def test_window_of_a_volume_without_brain_is_the_volume():
 @pytest.mark.parametrize("direction", [STRAIGHT, FLIPPED, TURNED])
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
 def test_volume_reads_back_as_written(tmp_path, dtype, direction):
-    geometry = Geometry(GEOMETRY.spacing_mm, GEOMETRY.origin_mm, direction)
+    geometry = stored_along(direction)
     write_volume(tmp_path / "volume.nii.gz", count_up(dtype), geometry)
     volume, read = read_volume(tmp_path / "volume.nii.gz")
     assert (volume.dtype.name, volume.shape) == (dtype, SHAPE)
     assert np.array_equal(volume, count_up(dtype))
-    assert read.spacing_mm == pytest.approx((3, 2, 1), abs=1e-5)
-    assert read.origin_mm == pytest.approx((-7.5, 20, 4), abs=1e-5)
-    assert read.direction == pytest.approx(direction, abs=1e-5)
+    assert read.is_close_to(geometry)
+    assert read.as_stored.spacing_mm == pytest.approx((3, 2, 1), abs=1e-5)
+    assert read.as_stored.origin_mm == pytest.approx((-7.5, 20, 4), abs=1e-5)
+    assert read.as_stored.direction == pytest.approx(direction, abs=1e-5)
 
 
 def test_volume_lies_in_the_file_where_other_programs_look_for_it(tmp_path):
@@ -233,7 +243,7 @@ def test_case_without_ground_truth_has_no_classes(tmp_path):
     [
         (Geometry((3.0, 2.0, 1.01), (-7.5, 20.0, 4.0), STRAIGHT), "spacing (3, 2, 1.01) mm"),
         (Geometry((3.0, 2.0, 1.0), (-7.5, 20.0, 4.01), STRAIGHT), "origin (-7.5, 20, 4.01)"),
-        (Geometry((3.0, 2.0, 1.0), (-7.5, 20.0, 4.0), FLIPPED), "direction (-1, 0, 0, "),
+        (Geometry((3.0, 2.0, 1.0), (-7.5, 20.0, 4.0), TURNED), "direction (0.8, -0.6, 0, "),
     ],
 )
 @pytest.mark.parametrize("name", ["t1ce", "seg"])
@@ -272,7 +282,7 @@ def test_label_3_is_enhancing_in_the_naming_of_2023(tmp_path):
 
 def write_msd_case(root, num_volumes=4, direction=STRAIGHT):
     """Writes an image of MSD whose k-th volume is 10 k and its place, and finds it again."""
-    geometry = Geometry(GEOMETRY.spacing_mm, GEOMETRY.origin_mm, direction)
+    geometry = stored_along(direction)
     volumes = [build_image(10 * k + count_up("float32"), geometry) for k in range(num_volumes)]
     labels = np.array([0, 1, 2, 3] * 52 + [0, 1], dtype=np.uint8).reshape(SHAPE)
     write_volume(root / "labelsTr" / "BRATS_001.nii.gz", labels, geometry)
