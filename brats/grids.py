@@ -48,4 +48,4 @@ def _grid_facts(shape, geometry):
 
 
 def _numbers(values):
-    return "(" + ", ".join(f"{value:g}" for value in values) + ")"
+    return "(" + ", ".join(f"{value + 0:g}" for value in values) + ")"

@@ -92,7 +92,7 @@ def test_patches_hold_the_classes_of_the_edition(cohorts, tmp_path, edition, cla
     for case, (z, y, x), labels in zip(
         patches["case"], patches["center"], patches["labels"], strict=True
     ):
-        truth = np.array(classes)[read_array(cases[case].segmentation)[z]]
+        truth = np.array(classes)[read_volume(cases[case].segmentation)[0][z]]
         padded = np.pad(truth, 128)  # Beyond the slice there is background.
         assert np.array_equal(labels, padded[y + 64 : y + 192, x + 64 : x + 192])
 
