@@ -142,6 +142,7 @@ def write_random_patches(path, num_patches=438):
         centers=centers.astype(np.int32),
         origin=np.zeros(3, np.int32),
         class_counts=np.zeros(4, np.int64),
+        warnings=[],
     )
     with creating_patch_file(path, "float32") as file:
         append_case(file["train"], 0, noise)

@@ -77,7 +77,8 @@ def sampled_warnings(images, classes, voxel_ml):
         about all voxels.
     """
     every_fourth = (slice(None, None, SAMPLE_STEP),) * 3
-    sample = {name: volume[every_fourth] for name, volume in images.items()}
+    # Copied: looked at several times, and scattered over all of memory.
+    sample = {name: np.ascontiguousarray(volume[every_fourth]) for name, volume in images.items()}
     some_classes = None if classes is None else classes[every_fourth]
     shows_brain = all(volume.any() for volume in sample.values())
     if shows_brain and not _image_warnings(sample, some_classes, voxel_ml * SAMPLE_STEP**3):

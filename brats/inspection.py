@@ -140,7 +140,10 @@ def _read_itk_grid(path):
     with explaining_itk(path):
         reader.ReadImageInformation()
     if reader.GetDimension() not in (3, 4):
-        raise InputError(f"{path} has size {reader.GetSize()}; expected three dimensions, or four.")
+        raise InputError(
+            f"{path} has size {reader.GetSize()}; expected three dimensions, or four in a folder "
+            "imagesTr. Give the whole volume."
+        )
     return read_grid(reader)
 
 

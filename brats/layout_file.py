@@ -29,14 +29,22 @@ class LayoutFile(io.FileIO):
         super().__init__(path, "rb+" if Path(path).exists() else "xb+")
         self.path = path
         self.kept_bytes = os.fstat(self.fileno()).st_size
-        self.end = 0
+        self.end = self._position = 0
         self._kept_size = None
         self._is_muted = False
         self._error = None
 
     def seek(self, offset, whence=os.SEEK_SET):
-        """Moves to a position; the end is where HDF5 has come to."""
-        return super().seek(self.end if whence == os.SEEK_END else offset)
+        """Notes where to read or write next; the end is where HDF5 has come to."""
+        self._position = self.end if whence == os.SEEK_END else offset
+        return self._position
+
+    def readinto(self, buffer):
+        """Reads into a buffer from the noted position on; returns the number of bytes."""
+        super().seek(self._position)
+        size = super().readinto(buffer)
+        self._position += size
+        return size
 
     def write(self, data):
         """Writes all of `data`, unless it is in place already or a write has failed before.
@@ -44,12 +52,14 @@ class LayoutFile(io.FileIO):
         A failure is kept for `check`: HDF5 crashes the process if it cannot write on closing.
         """
         rest = memoryview(data).cast("B")
-        size = len(rest)
-        self.end = max(self.end, self.tell() + size)
+        size, place = len(rest), self._position
+        self._position += size
+        self.end = max(self.end, self._position)
         if size != self._kept_size and not self._is_muted:
             try:
                 while rest:  # A disk that becomes full takes a part first.
-                    rest = rest[super().write(rest) :]
+                    written = os.pwrite(self.fileno(), rest, place)
+                    rest, place = rest[written:], place + written
             except OSError as error:
                 self._is_muted, self._error = True, error
         return size

@@ -116,7 +116,7 @@ def read_case(case):
         if error := grid_error(case.id, path.name, grid, paths[0].name, grids[0]):
             raise InputError(error)
     for path, volume in zip(case.images.values(), volumes, strict=False):
-        if not volume.any():
+        if _is_empty(volume):
             raise InputError(empty_error(path))
     classes = None
     if case.segmentation:
@@ -190,6 +190,11 @@ def write_volume(path, volume, geometry, note=""):
             raise OSError(f"Cannot write {path}. Is the disk full?") from error
         if not (np.array_equal(written, volume) and written_geometry.is_close_to(geometry)):
             raise OSError(f"{path} does not read back as written. Is the disk full?")
+
+
+def _is_empty(volume):
+    """Returns whether a volume is 0 everywhere; of most, the slice in the middle tells."""
+    return not (volume[len(volume) // 2].any() or volume.any())
 
 
 def _turned(array, image):

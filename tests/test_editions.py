@@ -12,6 +12,7 @@ import predict
 from brats.cases import find_cases
 from brats.patch_file import read_settings
 from brats.phantom import write_cohort
+from brats.volumes import read_volume
 from tests.synthetic import write_constant_network
 
 # (z, y, x); slices smaller than a patch in one direction or in both, and odd.

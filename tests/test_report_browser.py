@@ -13,7 +13,7 @@ import pytest
 from brats.cases import classes_to_labels
 from brats.evaluation import segmentation_path
 from brats.files import write_table
-from brats.geometry import Geometry
+from brats.geometry import Geometry, turn_grid
 from brats.metrics import METRICS
 from brats.report import write_report
 from brats.volumes import write_volume
@@ -34,14 +34,15 @@ BEST, WORST, MIDDLE, NO_TRUTH = 'a "<b>', "b", "c", "d"
 # Dice of whole tumor, core and enhancing; mean 0.8, 0.2 and 0.5.
 DICE = {BEST: (0.7, 0.8, 0.9), WORST: (0.4, 0.1, 0.1), MIDDLE: (0.5, 0.2, 0.8)}
 TO_LEFT = Geometry((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1, 0, 0, 0, 1))
-TO_RIGHT = Geometry((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (-1.0, 0, 0, 0, 1, 0, 0, 0, 1))
+STORED_TO_RIGHT = Geometry((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (-1.0, 0, 0, 0, 1, 0, 0, 0, 1))
+_, TO_RIGHT = turn_grid(SHAPE[::-1], STORED_TO_RIGHT)
 
 
 def write_predictions(folder):
     """Writes cases with enhancing tumor predicted in the patient's right half, necrosis its truth.
 
-    The columns of one case are stored from the left to the right. The truth of another is larger,
-    and of all classes. The brain is dark in FLAIR and bright in T1ce.
+    The files of one case store their columns from the left to the right. The truth of another is
+    larger, and of all classes. The brain is dark in FLAIR and bright in T1ce.
     """
     image = np.zeros(SHAPE, dtype=np.int16)
     image[2:22, 4:36, 4:32] = 500
@@ -53,11 +54,11 @@ def write_predictions(folder):
     block[TUMOR_SLICES, 12:20, 7:15] = 1
     cases = []
     for case_id in (*DICE, NO_TRUTH):
-        place, geometry = (block[..., ::-1], TO_RIGHT) if case_id == WORST else (block, TO_LEFT)
+        geometry = TO_RIGHT if case_id == WORST else TO_LEFT
         references = {NO_TRUTH: None, MIDDLE: tumor_of_all_classes()}
-        reference = references.get(case_id, NECROSIS * place)
+        reference = references.get(case_id, NECROSIS * block)
         case = write_case(folder / "cases" / case_id, geometry, image, reference, t1ce)
-        labels = classes_to_labels(ENHANCING * place, case.scheme)
+        labels = classes_to_labels(ENHANCING * block, case.scheme)
         write_volume(segmentation_path(folder, case), labels, geometry)
         cases.append(case)
     # The distances order the cases otherwise than Dice: the best one is the farthest.
