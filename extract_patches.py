@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from brats.cases import CLASSES, find_cases
-from brats.errors import exit_code
+from brats.cases import find_cases
+from brats.errors import deferring_interruption, exit_code
 from brats.extraction import (
     append_cases,
     check_free_space,
     check_output,
+    describe_class_shares,
+    file_settings,
     is_extracted,
     keep_cases,
 )
@@ -25,13 +27,13 @@ from brats.findings import check_no_errors, compare_cases, table, warning_lines,
 from brats.inspection import inspect_case, inspect_headers
 from brats.parallel import in_order
 from brats.patch_file import AGREEMENT, SPLITS, laying_out, stored_bytes, write_settings
-from brats.provenance import header, software_versions, source_commit
+from brats.provenance import header
 from brats.splits import split_cases
-from brats.unfinished import describe_attempt, journal_path, resuming
+from brats.unfinished import describe_attempt, forget_attempt, is_unfinished, resuming
 from config import ExtractConfig, parse, to_dict
 
-# Shares that the original reports for BraTS 2017, in percent, in the order of CLASSES.
-PUBLISHED_SHARES = (98.0, 0.18, 1.1, 0.38)
+# Settings that the patches depend on: the file holds them.
+STORED = ("dtype", "patches_per_case", "seed", "data_root")
 
 
 def main(argv=None):
@@ -44,9 +46,10 @@ def main(argv=None):
     inspections = compare_cases(inspect_headers(cases))
     check_no_errors(inspections)
     train, validation = split_cases(cases, config.validation_fraction, config.seed)
-    settings = file_settings(config, cases, train, validation)
-    if config.resume and is_extracted(output, settings):
-        journal_path(output).unlink(missing_ok=True)  # A kill may have come between.
+    choices = {name: to_dict(config)[name] for name in STORED}
+    settings = choices | file_settings(cases, train, validation)
+    if config.resume and not is_unfinished(output) and is_extracted(output, settings):
+        forget_attempt(output)
         print(f"{output} is complete: there is nothing to go on with.")
         return
     check_output(output, config.overwrite)
@@ -65,20 +68,30 @@ def main(argv=None):
             warnings=f"by headers: {warning_lines(inspections)}",
         )
     )
-    with resuming(output, AGREEMENT | settings, config.resume) as unfinished:
+    counts = extract(config, cases, validation, settings, inspections)
+    print(describe_class_shares(settings["class_shares"]))
+    print(
+        f"Wrote {counts['train']} training and {counts['validation']} validation patches to "
+        f"{output}"
+    )
+
+
+def extract(config, cases, validation, settings, inspections):
+    """Writes the patch file, or goes on with it; returns the number of patches of each split."""
+    with (
+        # HDF5 calls back to write, and neither it nor h5py bears an interruption there.
+        deferring_interruption(second_ends=False) as is_interrupted,
+        resuming(config.output, AGREEMENT | settings, config.resume) as unfinished,
+    ):
         print(describe_attempt(unfinished, len(cases), config.resume))
+        most_patches = len(cases) * config.patches_per_case
         with laying_out(unfinished.path, config.dtype, most_patches) as (file, disk):
             ids = {case.id for case in validation}
-            counts = write_cases(file, disk, unfinished, config, cases, ids)
+            counts = write_cases(file, disk, unfinished, config, cases, ids, is_interrupted)
             settings["class_shares"] = (counts / counts.sum()).tolist()
             settings["warnings"] = warnings_by_case(inspections, unfinished.steps)
             write_settings(file, settings)
-            num_patches = {split: len(file[split]["case"]) for split in SPLITS}
-    print_class_shares(settings["class_shares"])
-    print(
-        f"Wrote {num_patches['train']} training and {num_patches['validation']} validation "
-        f"patches to {output}"
-    )
+            return {split: len(file[split]["case"]) for split in SPLITS}
 
 
 def check_cases(cases, workers):
@@ -93,31 +106,12 @@ def check_cases(cases, workers):
     check_no_errors(inspections)
 
 
-def file_settings(config, cases, train, validation):
-    """Returns what the patch file says of its making, all but the class shares."""
-    return {
-        "label_schemes": {case.scheme.name: case.scheme.labels for case in cases},
-        "trained_as_background": {
-            f"label {value} of {case.scheme.name}": f"({meaning})"
-            for case in cases
-            for value, meaning in case.scheme.background.items()
-        },
-        "dtype": config.dtype,
-        "patches_per_case": config.patches_per_case,
-        "seed": config.seed,
-        "cases": [case.id for case in cases],
-        "split": {
-            "train": [case.id for case in train],
-            "validation": [case.id for case in validation],
-        },
-        "data_root": config.data_root,
-        "versions": software_versions("numpy", "h5py", "SimpleITK"),
-        "commit": source_commit(),
-    }
+def write_cases(file, disk, unfinished, config, cases, validation_ids, is_interrupted):
+    """Writes the patches of every case, in order, and returns the voxels of each class.
 
-
-def write_cases(file, disk, unfinished, config, cases, validation_ids):
-    """Writes the patches of every case, in order, and returns the voxels of each class."""
+    Raises:
+        KeyboardInterrupt: If the work is to end, once the patches of a case are written.
+    """
 
     def split_of(case):
         return "validation" if case.id in validation_ids else "train"
@@ -137,6 +131,8 @@ def write_cases(file, disk, unfinished, config, cases, validation_ids):
     with tqdm(total=len(cases), initial=num_kept, desc="cases", unit="case") as progress:
         for case, num_patches, warnings in added:
             progress.update()
+            if is_interrupted():
+                raise KeyboardInterrupt
             for sentence in warnings:
                 progress.write(f"{case.id}: {sentence}")
             if num_patches < config.patches_per_case:
@@ -145,13 +141,6 @@ def write_cases(file, disk, unfinished, config, cases, validation_ids):
                     f"instead of {config.patches_per_case}."
                 )
     return np.sum([step["class_counts"] for step in unfinished.steps], axis=0)
-
-
-def print_class_shares(shares):
-    """Prints the share of each class beside the one that the original reports."""
-    print("Class shares of all voxels, in percent (original, BraTS 2017):")
-    for name, share, published in zip(CLASSES, shares, PUBLISHED_SHARES, strict=True):
-        print(f"  {name:<10} {100 * share:6.2f} ({published:g})")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from brats.cases import find_cases
 from brats.errors import InputError, exit_code
 from brats.evaluation import (
+    FIGURES,
     Failed,
     draw_scores,
     read_case_to_draw,
@@ -32,6 +33,7 @@ from brats.postprocessing import postprocess
 from brats.provenance import header
 from brats.report import write_report
 from brats.segmentations import (
+    PROBABILITIES,
     find_unfinished,
     read_record,
     write_record,
@@ -62,7 +64,7 @@ def main(argv=None):
         cases = select_unseen(found, config.cases, trained_on)
     models = [read_network(path, build_resunet) for path in paths]
     networks = digest_networks(paths)
-    with owning(config.output):
+    with owning(config.output, FIGURES, PROBABILITIES):
         fill_folder(config, found, cases, networks, models)
 
 

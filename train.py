@@ -28,7 +28,7 @@ from engine.dataset import steps_per_epoch
 from engine.devices import describe_software, prepare_training, training_compilation
 from engine.logs import TrainingLog, check_tensorboard
 from engine.schedules import build_optimizer, build_schedule
-from engine.state import Progress, StateWriter
+from engine.state import STATE, Progress, StateWriter
 from engine.training import describe_epoch, train_epoch, validate
 from engine.weights import load_weights
 from losses import ClassImbalanceLoss, SoftDice
@@ -44,11 +44,13 @@ def main(argv=None):
     extraction = read_settings(config.patches)
     readers = {split: PatchReader(config.patches, split) for split in ("train", "validation")}
     steps = steps_per_epoch(len(readers["train"]), config.batch_size, config.steps_per_epoch)
-    runs.check(config.run_dir, to_dict(config), extraction)
+    runs.check_may_start(config.run_dir, to_dict(config), extraction)
     model = build_compiled(config, steps)
     if not config.resume:
         runs.make_folders(config.run_dir, config.tensorboard)
-    with owning(config.run_dir):
+    with owning(config.run_dir, STATE):
+        # Again: another process may have made it a run meanwhile.
+        runs.check_may_start(config.run_dir, to_dict(config), extraction)
         train(config, extraction, readers, steps, model)
 
 

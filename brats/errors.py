@@ -25,10 +25,10 @@ class InputError(ValueError):
     """
 
 
-def shortened(value):
-    """Returns a value of a file as text for a message, cut to 300 characters."""
+def shortened(value, most=300):
+    """Returns a value of a file as text for a message, cut to `most` characters."""
     text = str(value)
-    return text if len(text) <= 300 else f"{text[:297]}..."
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def exit_code(main, advice="Start it again."):
@@ -68,10 +68,12 @@ def _describe(error):
 
 
 @contextlib.contextmanager
-def deferring_interruption():
+def deferring_interruption(second_ends=True):
     """Defers SIGINT and SIGTERM, so that the block can end where nothing is half done.
 
-    A second signal raises `KeyboardInterrupt` at once.
+    Args:
+        second_ends: Whether a second signal raises `KeyboardInterrupt` at once; if not, it is
+            deferred as well, for work that is soon where it can end.
 
     Yields:
         Function without arguments that returns whether a signal came.
@@ -79,7 +81,7 @@ def deferring_interruption():
     received = []
 
     def note(number, frame):
-        if received:
+        if received and second_ends:
             signal.default_int_handler(number, frame)
         received.append(number)
 

@@ -17,6 +17,8 @@ from brats.metrics import read_scores, score_case, write_scores
 from brats.plots import write_score_boxes
 from brats.volumes import read_case, read_volume
 
+FIGURES = "figures"
+
 
 @dataclass(frozen=True)
 class Written:
@@ -180,7 +182,7 @@ def write_evaluation(output, case, raw, classes, slices=()):
         spacing_mm = raw.geometry.spacing_mm[::-1]  # (z, y, x), as the arrays.
         rows = score_case(case.id, classes, raw.classes, spacing_mm)
         write_scores(Path(output), case.id, rows)
-    write_pictures(Path(output) / "figures", case.id, raw, classes, slices)
+    write_pictures(Path(output) / FIGURES, case.id, raw, classes, slices)
     return Written(case.id, rows)
 
 
@@ -191,7 +193,7 @@ def remove_evaluation(output, case_id):
         OSError: If a file cannot be written.
     """
     write_scores(Path(output), case_id, [])
-    remove_pictures(Path(output) / "figures", case_id)
+    remove_pictures(Path(output) / FIGURES, case_id)
 
 
 def select_unevaluated(output, cases, slices=()):
@@ -205,7 +207,7 @@ def select_unevaluated(output, cases, slices=()):
     Returns:
         List of the cases that have no scores or pictures, or older ones than the segmentation.
     """
-    figures = Path(output) / "figures"
+    figures = Path(output) / FIGURES
     scored = {row["case"] for row in read_scores(Path(output))}
 
     def is_evaluated(case):

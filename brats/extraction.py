@@ -15,7 +15,48 @@ from brats.files import make_writable_folder
 from brats.parallel import in_order
 from brats.patch_file import append_case, keep_case, read_settings
 from brats.patches import sample_case
-from brats.unfinished import START_ANEW, partial_path
+from brats.provenance import software_versions, source_commit
+from brats.unfinished import StaleError, partial_path
+
+# Shares that the original reports for BraTS 2017, in percent, in the order of CLASSES.
+PUBLISHED_SHARES = (98.0, 0.18, 1.1, 0.38)
+
+
+def file_settings(cases, train, validation):
+    """Returns what the patch file says of its cases and its making.
+
+    Args:
+        cases: List of all `Case`s.
+        train: Those to train on.
+        validation: Those to validate on.
+
+    Returns:
+        Dict that JSON can hold, without the class shares and the warnings.
+    """
+    return {
+        "label_schemes": {case.scheme.name: case.scheme.labels for case in cases},
+        "trained_as_background": {
+            f"label {value} of {case.scheme.name}": f"({meaning})"
+            for case in cases
+            for value, meaning in case.scheme.background.items()
+        },
+        "cases": [case.id for case in cases],
+        "split": {
+            "train": [case.id for case in train],
+            "validation": [case.id for case in validation],
+        },
+        "versions": software_versions("numpy", "h5py", "SimpleITK"),
+        "commit": source_commit(),
+    }
+
+
+def describe_class_shares(shares):
+    """Returns the share of each class beside the one that the original reports, as lines."""
+    rows = [
+        f"  {name:<10} {100 * share:6.2f} ({published:g})"
+        for name, share, published in zip(CLASSES, shares, PUBLISHED_SHARES, strict=True)
+    ]
+    return "\n".join(["Class shares of all voxels, in percent (original, BraTS 2017):", *rows])
 
 
 def check_output(output, overwrite):
@@ -85,25 +126,25 @@ def keep_cases(file, disk, steps, cases, split_of):
         split_of: Function from a `Case` to its split.
 
     Raises:
-        InputError: If what was noted is damaged, or a file of such a case has changed since.
+        StaleError: If what was noted is damaged, or a file of such a case has changed since.
     """
     for index, (case, step) in enumerate(zip(cases, steps, strict=False)):
         _check_step(disk.path, case, step)
         now, then = file_states(case), step["files"]
         changed = [path for path in now if now[path] != then.get(path)]
         if changed:
-            raise InputError(
-                f"{changed[0]} has changed since the patches of case {case.id} were cut. "
-                f"{START_ANEW}"
+            raise StaleError(
+                f"{changed[0]} has changed since the patches of case {case.id} were cut."
             )
         keep_case(disk, file[split_of(case)], index, np.asarray(step["centers"]).reshape(-1, 3))
+    disk.release()
 
 
 def _check_step(path, case, step):
     """Checks that a line of the journal is one that `append_cases` has noted for a case.
 
     Raises:
-        InputError: If it is not; names the unfinished file.
+        StaleError: If it is not; names the unfinished file.
     """
     noted = step if isinstance(step, dict) else {}
     counts, centers, warnings = map(noted.get, ("class_counts", "centers", "warnings"))
@@ -116,7 +157,7 @@ def _check_step(path, case, step):
         and isinstance(warnings, list)
         and all(isinstance(sentence, str) for sentence in warnings)
     ):
-        raise InputError(f"The journal of {path} is damaged at case {case.id}. {START_ANEW}")
+        raise StaleError(f"The journal of {path} is damaged at case {case.id}.")
 
 
 def _is_index(value, length=3, limit=2**31):
@@ -157,7 +198,7 @@ def append_cases(file, disk, unfinished, cases, split_of, num_patches, seed, wor
     missing = range(len(unfinished.steps), len(cases))
     for index, (states, patches) in zip(missing, in_order(sample, missing, workers), strict=True):
         append_case(file[split_of(cases[index])], index, patches)
-        disk.check()
+        disk.check_written()
         unfinished.add(
             {
                 "case": cases[index].id,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from brats.errors import InputError
 
-PARTIAL = ".partial-{process}-{name}"  # Of a file that a process is writing.
+WRITING = ".writing-{process}-{name}"  # Of a file that a process is writing.
 
 
 @contextlib.contextmanager
@@ -32,7 +32,7 @@ def replacing(path):
     """
     path = Path(path)
     make_writable_folder(path.parent)
-    temporary = path.with_name(PARTIAL.format(process=os.getpid(), name=path.name))
+    temporary = path.with_name(WRITING.format(process=os.getpid(), name=path.name))
     try:
         with naming(path, temporary):
             yield temporary

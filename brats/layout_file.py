@@ -15,7 +15,8 @@ class LayoutFile(io.FileIO):
 
     Attributes:
         path: Path of the file.
-        kept_bytes: Size of the file when it was opened, int.
+        kept_bytes: Bytes that stay, laid out again or not, int: the size of the file when it was
+            opened, until `release` is called.
         end: Bytes that HDF5 has laid out, int.
 
     Args:
@@ -49,7 +50,7 @@ class LayoutFile(io.FileIO):
     def write(self, data):
         """Writes all of `data`, unless it is in place already or a write has failed before.
 
-        A failure is kept for `check`: HDF5 crashes the process if it cannot write on closing.
+        A failure is kept for `check_written`: HDF5 crashes if it cannot write on closing.
         """
         rest = memoryview(data).cast("B")
         size, place = len(rest), self._position
@@ -78,6 +79,10 @@ class LayoutFile(io.FileIO):
         finally:
             self._kept_size = None
 
+    def release(self):
+        """Gives up what the file held when it was opened, but for what has been laid out again."""
+        self.kept_bytes = 0
+
     @contextlib.contextmanager
     def muted_after_error(self):
         """Writes nothing any more once the block has raised.
@@ -89,10 +94,10 @@ class LayoutFile(io.FileIO):
             yield
         except BaseException:
             self._is_muted = True
-            self.check()
+            self.check_written()
             raise
 
-    def check(self):
+    def check_written(self):
         """Checks that every write has succeeded.
 
         Raises:

@@ -19,6 +19,7 @@ from brats.hdf5 import open_hdf5
 from brats.layout_file import LayoutFile
 from brats.normalization import NORMALIZATION
 from brats.patches import PATCH_SIZE, cut_patch
+from brats.unfinished import StaleError
 from brats.volumes import PUBLISHED_SHAPE, PUBLISHED_WINDOW
 
 FORMAT = "brats-patches"
@@ -65,7 +66,8 @@ def laying_out(path, dtype, num_patches=0):
 
     The same calls put the same bytes in the same places. So the patches in an unfinished file stay
     where they are if its cases are given to `keep_case` first, in their order; all else is written
-    again.
+    again. Until the `LayoutFile` is released, no error costs what the unfinished file holds; after
+    that, the file ends where what has been laid out does.
 
     Args:
         path: Path of the file.
@@ -101,9 +103,9 @@ def laying_out(path, dtype, num_patches=0):
                             maxshape=(None, *shape),
                         )
                 yield file, disk
-            disk.check()
+            disk.check_written()
         finally:
-            os.truncate(path, disk.end)
+            os.truncate(path, max(disk.end, disk.kept_bytes))
 
 
 def stored_bytes(num_patches, dtype):
@@ -147,7 +149,7 @@ def keep_case(disk, group, case_index, centers):
         centers: The centers that `append_case` has stored, int `(K, 3)`.
 
     Raises:
-        InputError: If the unfinished file ends before the patches.
+        StaleError: If the unfinished file ends before the patches.
     """
     start = _add_places(group, case_index, np.asarray(centers))
     for dataset in (group["images"], group["labels"]):
@@ -156,7 +158,7 @@ def keep_case(disk, group, case_index, centers):
             for index in range(start, len(dataset)):
                 _write_patch(dataset, index, nothing)
     if disk.end > disk.kept_bytes:
-        raise InputError(f"{disk.path} was cut short. Start again without --resume.")
+        raise StaleError(f"{disk.path} was cut short.")
 
 
 def _add_places(group, case_index, centers):

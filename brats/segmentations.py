@@ -19,6 +19,7 @@ from brats.nifti import read_note
 from brats.volumes import read_volume, write_volume
 
 RECORD = "config.json"
+PROBABILITIES = "probabilities"
 
 
 def write_record(output, record):
@@ -186,7 +187,7 @@ def write_probabilities(output, case, probabilities, geometry):
 
 def probability_paths(output, case):
     """Returns the paths of the probabilities of a case, by index of the class of tumor."""
-    folder = Path(output) / "probabilities"
+    folder = Path(output) / PROBABILITIES
     return {
         index: folder / f"{case.id}-{name}{EXTENSIONS[0]}"
         for index, name in enumerate(CLASSES[1:], 1)

@@ -11,13 +11,23 @@ import os
 import platform
 from pathlib import Path
 
-from brats.errors import InputError
+from brats.errors import InputError, shortened
 from brats.files import make_writable_folder, naming, parse_json
-from brats.locks import is_taken, take_lock
+from brats.locks import locking
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux; another one after every start.
 GO_ON = "What was done before is kept: go on with --resume."
-START_ANEW = "Start anew, without --resume."
+
+
+class StaleError(InputError):
+    """What an earlier attempt has left cannot be gone on with.
+
+    Args:
+        problem: What is wrong with it, a sentence, to which the advice is added.
+    """
+
+    def __init__(self, problem):
+        super().__init__(f"{problem} Start anew, without --resume.")
 
 
 class Unfinished:
@@ -78,7 +88,7 @@ def resuming(path, settings, resume):
     """
     partial, noted = partial_path(path), journal_path(path)
     make_writable_folder(partial.parent)
-    with naming(path, partial, noted), _locked(noted, path) as journal:
+    with naming(path, partial, noted), locking(noted, path) as (journal, _):
         unfinished = _begin(partial, journal, settings | {"machine": _machine()}, resume)
         try:
             with _telling_to_go_on(unfinished), naming(path, partial):
@@ -92,15 +102,21 @@ def resuming(path, settings, resume):
                     noted.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def _locked(noted, path):
-    """Opens the journal for one process alone, until that ends in whatever way."""
-    with open(noted, "ab+", buffering=0) as journal:
-        take_lock(journal, path)
-        # The process that had it may have finished and removed it since it was opened.
-        if os.fstat(journal.fileno()).st_nlink == 0:
-            raise is_taken(path)
-        yield journal
+def is_unfinished(path):
+    """Returns whether an earlier attempt at a file has left something to go on with."""
+    return partial_path(path).exists()
+
+
+def forget_attempt(path):
+    """Removes what a kill may have left of an attempt after its file was complete.
+
+    Raises:
+        InputError: If another process is writing the file.
+    """
+    noted = journal_path(path)
+    if noted.exists():
+        with locking(noted, path):
+            noted.unlink()
 
 
 def _begin(partial, journal, settings, resume):
@@ -121,18 +137,18 @@ def _check_same(partial, begun, settings):
     """Checks that an attempt was begun with the same settings, in a machine that still runs."""
     (host, boot), machine = settings.pop("machine"), begun.pop("machine", None)
     if not (isinstance(machine, list) and len(machine) == 2):
-        raise InputError(f"The journal of {partial} is damaged. {START_ANEW}")
+        raise StaleError(f"The journal of {partial} is damaged.")
     begun_host, begun_boot = machine
     if host == begun_host and boot != begun_boot:
-        raise InputError(
+        raise StaleError(
             f"The machine was restarted since {partial} was written, which may lack what was in "
-            f"memory then. {START_ANEW}"
+            "memory then."
         )
     for name in sorted(settings.keys() | begun.keys()):
         before, now = begun.get(name, "missing"), settings.get(name, "missing")
         if before != now:
             raise InputError(
-                f"{partial} was begun with {name} {_short(before)}, not {_short(now)}. Go on as it "
+                f"{partial} was begun with {name} {_told(before)}, not {_told(now)}. Go on as it "
                 "was begun, or start anew, without --resume."
             )
 
@@ -143,7 +159,7 @@ def _telling_to_go_on(unfinished):
     try:
         yield
     except (InputError, OSError) as error:
-        if not unfinished.steps:
+        if not unfinished.steps or isinstance(error, StaleError):
             raise
         kind = InputError if isinstance(error, InputError) else OSError
         raise kind(f"{error} {GO_ON}") from error
@@ -163,7 +179,7 @@ def _read_lines(journal, resume):
     except ValueError as error:
         if not resume:
             return []
-        raise InputError(f"{journal.name} is damaged: {error}. {START_ANEW}") from error
+        raise StaleError(f"{journal.name} is damaged: {error}.") from error
 
 
 def _append_line(journal, value):
@@ -182,9 +198,8 @@ def _machine():
     return platform.node(), BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""
 
 
-def _short(value):
-    text = json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def _told(value):
+    return shortened(json.dumps(value), 80)
 
 
 def describe_attempt(unfinished, num_cases, resume):

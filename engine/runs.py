@@ -46,7 +46,7 @@ def add_to_record(run_dir, num_epochs, num_steps, record):
     write_record(run_dir, first)
 
 
-def check(run_dir, settings, extraction):
+def check_may_start(run_dir, settings, extraction):
     """Checks that a folder holds no run, or the one to be resumed.
 
     Args:

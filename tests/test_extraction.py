@@ -1,5 +1,6 @@
 """An extraction that is killed goes on to the same bytes, and says what it cannot go on with."""
 
+import errno
 import itertools
 import json
 import os
@@ -16,6 +17,7 @@ import extract_patches
 from brats import unfinished
 from brats.errors import exit_code
 from brats.layout_file import LayoutFile
+from brats.locks import locking
 
 ROOT = Path(__file__).parents[1]
 JOURNAL = ".partial-patches.h5.journal"
@@ -210,7 +212,7 @@ def test_other_settings_are_refused_and_the_unfinished_file_is_kept(cohort, begu
     assert [path.read_bytes() for path in sorted(begun.parent.iterdir())] == before
 
 
-def test_a_case_that_has_changed_since_is_refused(cohort, begun, capsys):
+def test_a_case_that_has_changed_since_is_refused(cohort, begun, whole, capsys):
     changed = next(cohort.glob("HGG/*_0001_1/*_t2.nii.gz"))
     times = changed.stat()
     os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns + 1))
@@ -218,9 +220,89 @@ def test_a_case_that_has_changed_since_is_refused(cohort, begun, capsys):
         assert extract(cohort, begun, "--resume") == 1
     finally:
         os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert (
-        f"{changed} has changed since the patches of case Brats17_PHAN" in capsys.readouterr().err
-    )
+    error = capsys.readouterr().err
+    assert f"{changed} has changed since the patches of case Brats17_PHAN" in error
+    assert error.endswith("were cut. Start anew, without --resume.\n")
+    assert extract(cohort, begun, "--resume") == 0  # It was kept, and is as it was again.
+    assert begun.read_bytes() == whole
+
+
+def test_a_quota_that_is_used_up_costs_no_finished_case(cohort, begun, whole, capsys):
+    def refuse(*_):
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", refuse)
+        assert extract(cohort, begun, "--resume") == 1
+    error = capsys.readouterr().err
+    assert f"Cannot write {begun}: Disk quota exceeded. What was done before is kept" in error
+    assert extract(cohort, begun, "--resume") == 0
+    assert "Going on: 2 of 4 cases are done." in capsys.readouterr().out
+    assert begun.read_bytes() == whole
+
+
+def interrupt_at(number, patch):
+    """Sends SIGTERM in one of the writes that HDF5 asks for; returns the numbers of those made."""
+    made, write = [], LayoutFile.write
+
+    def write_and_signal(file, data):
+        made.append(len(made))
+        if len(made) == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return write(file, data)
+
+    patch.setattr(LayoutFile, "write", write_and_signal)
+    return made
+
+
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_a_signal_in_any_write_of_hdf5_changes_no_byte(cohort, tmp_path, whole, is_resumed):
+    number, made = 1, range(1)
+    while number <= len(made):
+        output = tmp_path / str(number) / "patches.h5"
+        if is_resumed:
+            with pytest.MonkeyPatch.context() as patch:
+                interrupt_at(9, patch)  # In the second case.
+                assert extract(cohort, output) == 130
+        with pytest.MonkeyPatch.context() as patch:
+            made = interrupt_at(number, patch)
+            code = extract(cohort, output, "--resume")
+        assert output.exists() == (code == 0)
+        assert code in (0, 130)  # 0 if there was no case left.
+        assert extract(cohort, output, "--resume") == 0
+        assert output.read_bytes() == whole
+        number += 1
+    assert number > 4 * 3 * 2  # Four cases of three patches, images and labels.
+
+
+def test_overwriting_that_was_ended_goes_on_and_is_not_taken_for_complete(
+    cohort, tmp_path, whole, capsys
+):
+    output = tmp_path / "patches.h5"
+    assert extract(cohort, output) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(9, patch)
+        assert extract(cohort, output, "--overwrite") == 130
+    capsys.readouterr()
+    assert extract(cohort, output, "--overwrite", "--resume") == 0
+    assert "Going on: " in capsys.readouterr().out
+    assert output.read_bytes() == whole
+    assert names(tmp_path) == ["patches.h5"]
+
+
+def test_a_journal_left_by_a_kill_after_the_end_is_removed_unless_it_is_in_use(
+    cohort, tmp_path, capsys
+):
+    output = tmp_path / "patches.h5"
+    assert extract(cohort, output) == 0
+    journal = tmp_path / JOURNAL
+    journal.write_text("{}")
+    with locking(journal, output):
+        assert extract(cohort, output, "--resume") == 1
+        assert "is being written by another process" in capsys.readouterr().err
+    assert journal.exists()
+    assert extract(cohort, output, "--resume") == 0
+    assert names(tmp_path) == ["patches.h5"]
 
 
 def test_an_unfinished_file_that_was_cut_short_is_refused(cohort, begun, capsys):
@@ -245,7 +327,7 @@ def test_after_a_restart_of_its_machine_it_is_refused(
 
 
 def test_a_file_that_another_process_is_writing_is_left_to_it(cohort, begun, capsys):
-    with unfinished._locked(begun.with_name(JOURNAL), begun):
+    with locking(begun.with_name(JOURNAL), begun):
         before = [path.read_bytes() for path in sorted(begun.parent.iterdir())]
         for flags in ([], ["--resume"]):
             assert extract(cohort, begun, *flags) == 1

@@ -281,11 +281,11 @@ def test_a_second_signal_ends_at_once_and_harms_no_state(
 
 def test_what_a_killed_process_was_writing_is_removed(patches, quick, kill_after, tmp_path):
     assert kill_after(patches, tmp_path, 7) is None
-    partial = [".partial-1-best.keras", ".partial-1-history.csv", "state/.partial-1-newest.npz"]
-    for name in (*partial, ".partial-mine"):
+    torn = [".writing-1-best.keras", ".writing-1-history.csv", "state/.writing-1-newest.npz"]
+    for name in (*torn, ".partial-mine.h5"):
         (tmp_path / name).write_bytes(b"half")
     kill_after(patches, tmp_path)
-    assert [name.name for name in tmp_path.rglob(".partial-*")] == [".partial-mine"]
+    assert [name.name for name in tmp_path.rglob(".[pw]*-*")] == [".partial-mine.h5"]
 
 
 def test_the_log_of_a_killed_run_has_the_points_of_one_that_never_was(
@@ -347,7 +347,7 @@ def test_a_process_killed_while_it_writes_a_state_goes_on_in_another(patches, tm
     run_dir = tmp_path / "killed"
     process = start(patches, run_dir, code=KILLED_WHILE_WRITING)
     assert process.wait(timeout=100) == -signal.SIGKILL
-    assert len(list((run_dir / "state").glob(".partial-*"))) == 1
+    assert len(list((run_dir / "state").glob(".writing-*"))) == 1
     # The sixth state is that after the first step of the second epoch.
     config = parse(TrainConfig, NETWORK)
     assert str(read_state(run_dir, train.build_compiled(config, STEPS))[0]) == "epoch 1"

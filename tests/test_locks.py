@@ -52,16 +52,17 @@ def test_a_folder_has_one_owner_until_that_is_killed(tmp_path, owner):
 
 def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(tmp_path):
     (tmp_path / "figures").mkdir()
-    for name in (".partial-7-a.csv", "figures/.partial-12-b.png", ".partial-mine", "a.csv"):
-        (tmp_path / name).write_text("")
-    with owning(tmp_path), replacing(tmp_path / "a.csv") as temporary:
-        assert temporary.name == f".partial-{os.getpid()}-a.csv"
-        assert sorted(path.name for path in tmp_path.rglob("*")) == [
-            ".partial-mine",
-            "a.csv",
-            "figures",
-        ]
+    (tmp_path / "inner").mkdir()
+    kept = [".partial-7-a.h5", "a.csv", "figures", "inner", "inner/.writing-8-c.csv"]
+    for name in (".writing-7-a.csv", "figures/.writing-12-b.png", *kept):
+        if not (tmp_path / name).exists():
+            (tmp_path / name).write_text("")
+    with owning(tmp_path, "figures", "absent"), replacing(tmp_path / "a.csv") as temporary:
+        assert temporary.name == f".writing-{os.getpid()}-a.csv"
+        found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*"))
+        assert found == sorted([".lock", *kept])
         temporary.write_text("new")
+    assert not (tmp_path / ".lock").exists()
 
 
 def test_a_folder_is_made_or_told(tmp_path):
@@ -74,9 +75,9 @@ def test_a_folder_is_made_or_told(tmp_path):
 
 def test_without_locks_work_goes_on_and_nothing_is_removed(tmp_path, monkeypatch):
     def refuse(*_):
-        raise OSError(errno.EBADF, "no locks on folders")
+        raise OSError(errno.ENOLCK, "no locks")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    (tmp_path / ".partial-7-a.csv").write_text("")
+    (tmp_path / ".writing-7-a.csv").write_text("")
     with owning(tmp_path):
-        assert (tmp_path / ".partial-7-a.csv").exists()
+        assert (tmp_path / ".writing-7-a.csv").exists()
