@@ -14,7 +14,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from brats.cases import CLASSES, MODALITIES
 from brats.errors import InputError, deferring_interruption, exit_code
 from brats.locks import owning
 from brats.metrics import REGIONS
@@ -22,6 +21,7 @@ from brats.patch_file import read_settings
 from brats.patch_reader import PatchReader
 from brats.patches import PATCH_SIZE
 from brats.provenance import header
+from brats.schemes import CLASSES, MODALITIES
 from config import TrainConfig, parse, to_dict
 from engine import runs
 from engine.dataset import steps_per_epoch

@@ -22,7 +22,7 @@ from keras import ops
 
 from benchmarks.measure import forward_gflop, print_header
 from benchmarks.training_step import build_compiled
-from brats.patch_file import append_case, creating_patch_file, write_settings
+from brats.patch_file import append_case, laying_out, write_settings
 from brats.patch_reader import PatchReader
 from brats.patches import CasePatches
 from engine.devices import describe_device, training_compilation
@@ -144,7 +144,7 @@ def write_random_patches(path, num_patches=438):
         class_counts=np.zeros(4, np.int64),
         warnings=[],
     )
-    with creating_patch_file(path, "float32") as file:
+    with laying_out(path, "float32") as (file, _):
         append_case(file["train"], 0, noise)
         write_settings(file, {})
     return path

@@ -26,10 +26,11 @@ import keras
 import numpy as np
 
 from benchmarks.measure import print_header
-from brats.cases import find_cases, labels_to_classes, select_cases
+from brats.cases import find_cases, select_cases
 from brats.evaluation import segmentation_path
 from brats.normalization import normalize_case
 from brats.patches import PATCH_SIZE
+from brats.schemes import labels_to_classes
 from brats.segmentations import write_segmentation
 from brats.volumes import crop_window, read_case, read_modalities, read_volume
 from engine.networks import read_network

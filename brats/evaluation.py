@@ -8,13 +8,14 @@ and scores.png.
 from dataclasses import dataclass
 from pathlib import Path
 
-from brats.cases import EXTENSIONS, labels_to_classes, select_cases
+from brats.cases import EXTENSIONS, select_cases
 from brats.errors import InputError
 from brats.figures import modalities_path, remove_pictures, write_pictures
 from brats.files import make_writable_folder
 from brats.grids import grid_difference
 from brats.metrics import read_scores, score_case, write_scores
 from brats.plots import write_score_boxes
+from brats.schemes import labels_to_classes
 from brats.volumes import read_case, read_volume
 
 FIGURES = "figures"

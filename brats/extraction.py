@@ -9,13 +9,13 @@ import shutil
 
 import numpy as np
 
-from brats.cases import CLASSES
 from brats.errors import InputError
 from brats.files import make_writable_folder
 from brats.parallel import in_order
 from brats.patch_file import append_case, keep_case, read_settings
 from brats.patches import sample_case
 from brats.provenance import software_versions, source_commit
+from brats.schemes import CLASSES
 from brats.unfinished import StaleError, partial_path
 
 # Shares that the original reports for BraTS 2017, in percent, in the order of CLASSES.

@@ -14,14 +14,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
-from brats.cases import CLASSES
 from brats.files import replacing
 from brats.metrics import region_mask
+from brats.schemes import CLASSES
 
 # Red, green, blue of the classes necrosis, edema and enhancing.
 CLASS_COLORS = ((1.0, 0.0, 0.0), (0.0, 0.8, 0.0), (1.0, 1.0, 0.0))
 OPACITY = 0.6
-MODALITY_NAMES = ("FLAIR", "T1", "T1ce", "T2")  # In the order of `brats.cases.MODALITIES`.
+MODALITY_NAMES = ("FLAIR", "T1", "T1ce", "T2")  # In the order of `brats.schemes.MODALITIES`.
 # Lines around regions of the ground truth, told apart without seeing colors. The halo parts white
 # from bright tissue.
 OUTLINES = {"whole": "white", "core": "black"}

@@ -42,12 +42,16 @@ class Geometry:
     def is_close_to(self, other):
         """Returns whether two geometries agree to 0.001 mm and 0.0001 in direction.
 
-        In which order files store the axes makes no difference.
+        Volumes of which files store the axes in other orders are compared in those of BraTS, and
+        their origins to a tenth of a voxel: they follow from spacing and size.
         """
+        here, there, origin_mm = self.as_stored, other.as_stored, 1e-3
+        if not np.allclose(here.direction, there.direction, rtol=0, atol=1e-4):
+            here, there, origin_mm = self, other, min(self.spacing_mm) / 10
         return (
-            np.allclose(self.spacing_mm, other.spacing_mm, rtol=0, atol=1e-3)
-            and np.allclose(self.origin_mm, other.origin_mm, rtol=0, atol=1e-3)
-            and np.allclose(self.direction, other.direction, rtol=0, atol=1e-4)
+            np.allclose(here.spacing_mm, there.spacing_mm, rtol=0, atol=1e-3)
+            and np.allclose(here.origin_mm, there.origin_mm, rtol=0, atol=origin_mm)
+            and np.allclose(here.direction, there.direction, rtol=0, atol=1e-4)
         )
 
 
@@ -126,9 +130,9 @@ def _patient_axes(geometry):
     """
     direction = np.reshape(geometry.direction, (3, 3))  # Rows: patient. Columns: file.
     patient = range(3)
-    axes = max(
-        itertools.permutations(range(3)), key=lambda axes: np.abs(direction[patient, axes]).sum()
-    )
+    # In whole numbers: midway between two axes, rounding must not decide.
+    nearness = np.rint(np.abs(direction) * 1e4).astype(int)
+    axes = max(itertools.permutations(range(3)), key=lambda axes: nearness[patient, axes].sum())
     return axes, [1 if value >= 0 else -1 for value in direction[patient, axes]]
 
 

@@ -6,19 +6,20 @@ which a person has to judge. `docs/data.md` lists what is looked for.
 
 import functools
 import hashlib
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import SimpleITK
 
-from brats.cases import CLASSES, labels_to_classes
 from brats.errors import InputError
 from brats.geometry import read_grid
 from brats.grids import grid_error
 from brats.image_checks import SAMPLE, case_warnings
 from brats.nifti import check_stored_voxels, read_header
 from brats.patches import count_classes
+from brats.schemes import CLASSES, label_warnings, labels_to_classes
 from brats.volumes import empty_error, explaining_itk, read_modalities, read_volume
 
 SEGMENTATION = "seg"
@@ -32,7 +33,8 @@ class Inspection:
         case_id: Id of the case.
         errors: Sentences on what no script can work with.
         warnings: Sentences on what a person has to judge.
-        contents: Dict from modality to bytes that are equal where the images are.
+        contents: Dict from modality to bytes that are equal where the images are; by headers,
+            where the files are.
         facts: Dict from column of the table to text; empty after a look at headers.
     """
 
@@ -56,7 +58,7 @@ def inspect_headers(cases):
     known = {}  # Grids by header: ITK takes 1 ms for each, and most files of a cohort share one.
     inspections = []
     for case in cases:
-        grids, errors = _read_each(case, lambda name, path: _read_grid(path, known))
+        grids, errors = _read_each(case, lambda path, names: [_read_grid(path, known)] * len(names))
         errors += _grid_errors(case, grids)
         whole = {name: path for name, path in case.images.items() if name in grids}
         # Modalities that share a file cannot be compared without reading it.
@@ -89,6 +91,7 @@ def inspect_case(case):
     num_files = len(set(_paths(case).values()))
     facts = _header_facts(grids, volumes, num_files, same_grid=not grid_errors)
     warnings = [] if case.segmentation else ["No segmentation: good for prediction only."]
+    warnings += [] if labels is None else label_warnings(labels, case.scheme)
     values = {name: found for name, found in values.items() if found.size}
     if values and not grid_errors:
         brain = functools.reduce(np.logical_or, masks.values())
@@ -100,19 +103,31 @@ def inspect_case(case):
 
 
 def _read_each(case, read):
-    """Returns what `read` gives for each file that it can read, and the errors of the others."""
-    found, errors = {}, []
+    """Reads each file of a case.
+
+    Args:
+        case: A `Case`.
+        read: Function from a path and the names of what is in the file, modalities or
+            `SEGMENTATION`, to what it gives for each.
+
+    Returns:
+        `(found, errors)`: a dict by name, and the errors of the files that it cannot read.
+    """
+    names = defaultdict(list)
     for name, path in _paths(case).items():
+        names[path].append(name)
+    found, errors = {}, []
+    for path, inside in names.items():
         try:
-            found[name] = read(name, path)
+            found |= dict(zip(inside, read(path, inside), strict=True))
         except (InputError, OSError) as error:
             errors.append(str(error))
-    return found, list(dict.fromkeys(errors))  # Modalities may share a file.
+    return found, errors
 
 
-def _read_voxels(case, name, path):
-    """Returns volume and `Geometry` of a modality or of the segmentation of a case."""
-    return read_volume(path) if name == SEGMENTATION else read_modalities(case, [name])[0]
+def _read_voxels(case, path, names):
+    """Returns volume and `Geometry` of a segmentation, or of each modality in a file."""
+    return [read_volume(path)] if names == [SEGMENTATION] else read_modalities(case, names)
 
 
 def _paths(case):
@@ -212,13 +227,8 @@ def _content(values):
 
 
 def _stored_content(path):
-    """Returns bytes that are equal for equal files, without reading them whole.
-
-    A compressed file ends in the checksum and the size of what it holds; of another, a part of the
-    middle is read, where there is brain.
-    """
+    """Returns bytes that are equal for equal files, and hardly for others, without reading all."""
     with Path(path).open("rb") as file:
         size = file.seek(0, 2)
-        compressed = str(path).endswith(".gz")
-        file.seek(max(size - 8, 0) if compressed else size // 2)
-        return file.read(8 if compressed else 2**16)
+        file.seek(size // 2)  # Where there is brain.
+        return hashlib.blake2b(file.read(2**16), digest_size=16, key=str(size).encode()).digest()

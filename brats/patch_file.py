@@ -12,13 +12,13 @@ import os
 import h5py
 import numpy as np
 
-from brats.cases import CLASSES, MODALITIES
 from brats.errors import InputError, shortened
-from brats.files import parse_json, replacing
+from brats.files import parse_json
 from brats.hdf5 import open_hdf5
 from brats.layout_file import LayoutFile
 from brats.normalization import NORMALIZATION
 from brats.patches import PATCH_SIZE, cut_patch
+from brats.schemes import CLASSES, MODALITIES
 from brats.unfinished import StaleError
 from brats.volumes import PUBLISHED_SHAPE, PUBLISHED_WINDOW
 
@@ -39,25 +39,6 @@ AGREEMENT = {
     },
     "normalization": NORMALIZATION,
 }
-
-
-@contextlib.contextmanager
-def creating_patch_file(path, dtype, num_patches=0):
-    """Makes an empty patch file that appears under its name only if the block succeeds.
-
-    Args:
-        path: Final path.
-        dtype: Type of the stored images, "float32" or "float16".
-        num_patches: Patches to reserve disk space for, int; fewer or more may be written.
-
-    Yields:
-        The open `h5py.File`, to be given to `append_case` and `write_settings`.
-
-    Raises:
-        OSError: If the file cannot be written; names the path.
-    """
-    with replacing(path) as temporary, laying_out(temporary, dtype, num_patches) as (file, _):
-        yield file
 
 
 @contextlib.contextmanager

@@ -6,9 +6,9 @@ patches to look at, and their picture: a row each with FLAIR, reference and pred
 
 import numpy as np
 
-from brats.cases import MODALITIES
 from brats.figures import overlay
 from brats.normalization import BACKGROUND
+from brats.schemes import MODALITIES
 
 NUM_PATCHES = 4
 MOST_READ = 64  # Patches looked at for each that is chosen: 18 MB at a time, however large the set.

@@ -10,10 +10,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from brats.cases import CLASSES, MODALITIES
 from brats.errors import InputError
 from brats.hdf5 import open_hdf5
 from brats.patches import PATCH_SIZE
+from brats.schemes import CLASSES, MODALITIES
 
 # Shape of a patch and types that it is stored in.
 CONTENT = {

@@ -1,16 +1,15 @@
-"""Patches: where they lie in a case, and the HDF5 file they live in.
+"""Patches: where they lie in a case.
 
-In: cases. Out: a self-describing file of patches, complete or absent, and random batches read
-from it. The layout of the file is in `docs/data.md`.
+In: a case on disk. Out: its normalized channels and the centers of the patches to cut out of them.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from brats.cases import CLASSES, MODALITIES
 from brats.image_checks import sampled_warnings
 from brats.normalization import BACKGROUND, normalize_case
+from brats.schemes import CLASSES, MODALITIES
 from brats.volumes import crop_window, read_case
 
 PATCH_SIZE = 128
@@ -67,7 +66,7 @@ def sample_case(case, num_patches, rng):
         centers=sample_centers(admissible_centers(channels[..., 0]), num_patches, rng),
         origin=np.array([part.start for part in window], dtype=np.int32) - before,
         class_counts=count_classes(raw.classes),
-        warnings=sampled_warnings(images, raw.classes, raw.geometry.voxel_ml),
+        warnings=raw.label_warnings + sampled_warnings(images, raw.classes, raw.geometry.voxel_ml),
     )
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from brats.cases import MODALITIES
 from brats.errors import InputError, exit_code
 from brats.phantom_files import NAMINGS, write_case
+from brats.schemes import MODALITIES
 from brats.volumes import PUBLISHED_SHAPE
 
 EXTENT_MM = PUBLISHED_SHAPE  # Voxels of 1 mm.

@@ -9,10 +9,10 @@ import csv
 import numpy as np
 import SimpleITK
 
-from brats.cases import MODALITIES, SCHEMES, classes_to_labels
 from brats.files import make_writable_folder
 from brats.geometry import Geometry
 from brats.layouts import EXTENSIONS, TRAINING_IMAGES, TRAINING_LABELS
+from brats.schemes import MODALITIES, SCHEMES, classes_to_labels
 from brats.volumes import build_image, write_volume
 
 GEOMETRY = Geometry((1.0, 1.0, 1.0), (0.0, -239.0, 0.0), tuple(np.eye(3).ravel().tolist()))

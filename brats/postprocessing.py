@@ -7,8 +7,8 @@ rest by default, and doing it twice changes nothing more.
 import numpy as np
 from scipy import ndimage
 
-from brats.cases import CLASSES
 from brats.metrics import region_mask
+from brats.schemes import CLASSES
 
 NECROSIS, ENHANCING = CLASSES.index("necrosis"), CLASSES.index("enhancing")
 TOUCHING = np.ones((3, 3, 3), dtype=bool)  # Voxels that share a face, an edge or a corner.

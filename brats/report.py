@@ -13,7 +13,6 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from brats.cases import CLASSES
 from brats.errors import InputError
 from brats.evaluation import segmentation_path
 from brats.figures import CLASS_COLORS
@@ -29,6 +28,7 @@ from brats.report_tables import (
     settings_table,
     summary_table,
 )
+from brats.schemes import CLASSES
 from brats.segmentations import read_record
 
 VIEWER = Path(__file__).with_name("viewer")  # The template, its style and its scripts.

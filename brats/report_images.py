@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import SimpleITK
 
-from brats.cases import labels_to_classes
 from brats.errors import InputError
 from brats.evaluation import segmentation_path
 from brats.figures import largest_tumor_slice, overlay
 from brats.geometry import Geometry
+from brats.schemes import labels_to_classes
 from brats.volumes import read_modalities, read_volume, write_volume
 
 BACKGROUNDS = ("flair", "t1ce")  # Edema shows in the first, enhancing tumor in the second.

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from brats.cases import CLASSES, EXTENSIONS, classes_to_labels
+from brats.cases import EXTENSIONS
 from brats.errors import InputError
 from brats.evaluation import segmentation_path, select_unevaluated, write_evaluation
 from brats.files import make_writable_folder, parse_json, write_json
 from brats.metrics import read_scores
 from brats.nifti import read_note
+from brats.schemes import CLASSES, classes_to_labels
 from brats.volumes import read_volume, write_volume
 
 RECORD = "config.json"

@@ -6,17 +6,17 @@ in the geometry of the input.
 
 import contextlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import SimpleITK
 
-from brats.cases import MODALITIES, labels_to_classes
 from brats.errors import InputError
 from brats.files import replacing
 from brats.geometry import Geometry, read_grid, turn, turn_back
 from brats.grids import grid_error
 from brats.nifti import check_decompresses, check_stored_voxels
+from brats.schemes import MODALITIES, label_warnings, labels_to_classes
 
 PUBLISHED_SHAPE = (155, 240, 240)  # (Z, Y, X) of every BraTS volume to 2023.
 PUBLISHED_WINDOW = (slice(1, 147), slice(29, 221), slice(42, 194))
@@ -32,11 +32,13 @@ class RawCase:
             type of its file.
         classes: Ground truth, uint8 class indices `(Z, Y, X)`, or None.
         geometry: The `Geometry` that all files share; the way the first one is stored.
+        label_warnings: Sentences on labels that look like those of another edition.
     """
 
     volumes: list
     classes: np.ndarray | None
     geometry: Geometry
+    label_warnings: list = field(default_factory=list)
 
 
 def read_volume(path):
@@ -118,13 +120,14 @@ def read_case(case):
     for path, volume in zip(case.images.values(), volumes, strict=False):
         if _is_empty(volume):
             raise InputError(empty_error(path))
-    classes = None
+    classes, warnings = None, []
     if case.segmentation:
         try:
             classes = labels_to_classes(volumes[-1], case.scheme)
         except InputError as error:
             raise InputError(f"Case {case.id}, {case.segmentation}: {error}") from error
-    return RawCase(list(volumes[: len(MODALITIES)]), classes, geometries[0])
+        warnings = label_warnings(volumes[-1], case.scheme)
+    return RawCase(list(volumes[: len(MODALITIES)]), classes, geometries[0], warnings)
 
 
 def empty_error(path):

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from brats.cases import CLASSES
 from brats.normalization import BACKGROUND, brain_mask
+from brats.schemes import CLASSES
 
 # In pixels of a network that halves the resolution 3 times; `docs/results.md` has the figures.
 MARGIN = 8  # From the brain to the end of its box.

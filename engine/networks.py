@@ -6,9 +6,10 @@ In: run folders, or the path of a network. Out: paths, networks, and cases they 
 import hashlib
 from pathlib import Path
 
-from brats.cases import CLASSES, MODALITIES, select_cases
+from brats.cases import select_cases
 from brats.errors import InputError
 from brats.patch_file import check_agreement
+from brats.schemes import CLASSES, MODALITIES
 from engine.network_files import read_network_settings
 from engine.runs import RECORD, best_network_path, read_record
 from engine.weights import load_weights
@@ -75,7 +76,7 @@ def read_network(path, build_network):
         build_network: `model.build_resunet`.
 
     Returns:
-        A residual U-Net for the modalities and classes of `brats.cases`.
+        A residual U-Net for the modalities and classes of `brats.schemes`.
 
     Raises:
         FileNotFoundError: If there is no such file.

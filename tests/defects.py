@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from brats.cases import SCHEMES
 from brats.errors import exit_code
 from brats.geometry import Geometry
+from brats.schemes import SCHEMES
 from brats.volumes import write_volume
 
 # All paths are relative to the folder that a command runs in, so that messages hold no other.

@@ -534,7 +534,7 @@ def _():
 
 
 @output_defect(
-    "a disk without room for the patches", ".", (*EXTRACT, "--patches-per-case", "10" + "0" * 9)
+    "a disk without room for the patches", OUTPUT, (*EXTRACT, "--patches-per-case", "10" + "0" * 9)
 )
 @contextlib.contextmanager
 def _():

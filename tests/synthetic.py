@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from brats.cases import SCHEMES, Case, classes_to_labels
-from brats.patch_file import append_case, creating_patch_file, write_settings
+from brats.cases import Case
+from brats.patch_file import append_case, laying_out, write_settings
 from brats.patches import CasePatches
+from brats.schemes import SCHEMES, classes_to_labels
 from brats.volumes import write_volume
 
 
@@ -43,7 +44,7 @@ def noise_patches(num_centers, rng):
 def write_noise(path, rng, dtype="float32"):
     """Writes five training patches and two validation patches; returns the training ones."""
     train = noise_patches(5, rng)
-    with creating_patch_file(path, dtype) as file:
+    with laying_out(path, dtype) as (file, _):
         append_case(file["train"], 0, train)
         append_case(file["validation"], 1, noise_patches(2, rng))
         write_settings(file, {"seed": 3})

@@ -13,7 +13,7 @@ import time
 import numpy as np
 import SimpleITK
 
-from brats.cases import MODALITIES, SCHEMES, Case
+from brats.cases import Case
 from brats.errors import InputError
 from brats.extraction import file_states, keep_cases
 from brats.findings import compare_cases, table
@@ -24,6 +24,7 @@ from brats.nifti import read_note
 from brats.patch_file import AGREEMENT, laying_out, read_settings
 from brats.patch_reader import PatchReader
 from brats.phantom_files import write_case
+from brats.schemes import MODALITIES, SCHEMES
 from brats.segmentations import check_output, read_record
 from brats.unfinished import journal_path, partial_path, resuming
 from brats.volumes import read_case, read_volume

@@ -21,7 +21,7 @@ from brats.evaluation import segmentation_path
 from brats.figures import write_overlays
 from brats.files import replacing, write_json, write_table
 from brats.geometry import Geometry
-from brats.patch_file import append_case, creating_patch_file, write_settings
+from brats.patch_file import append_case, laying_out, write_settings
 from brats.plots import write_score_boxes
 from brats.report import write_report
 from brats.segmentations import write_probabilities
@@ -42,7 +42,7 @@ def write_network(path):
 
 
 def write_patches(path):
-    with creating_patch_file(path, "float32") as file:
+    with replacing(path) as temporary, laying_out(temporary, "float32") as (file, _):
         append_case(file["train"], 0, noise_patches(1, np.random.default_rng(0)))
         write_settings(file, {})
 

@@ -255,8 +255,11 @@ def interrupt_at(number, patch):
     return made
 
 
+@pytest.mark.parametrize(
+    "stride", [pytest.param(7, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("is_resumed", [False, True])
-def test_a_signal_in_any_write_of_hdf5_changes_no_byte(cohort, tmp_path, whole, is_resumed):
+def test_a_signal_in_a_write_of_hdf5_changes_no_byte(cohort, tmp_path, whole, is_resumed, stride):
     number, made = 1, range(1)
     while number <= len(made):
         output = tmp_path / str(number) / "patches.h5"
@@ -271,7 +274,7 @@ def test_a_signal_in_any_write_of_hdf5_changes_no_byte(cohort, tmp_path, whole, 
         assert code in (0, 130)  # 0 if there was no case left.
         assert extract(cohort, output, "--resume") == 0
         assert output.read_bytes() == whole
-        number += 1
+        number += stride
     assert number > 4 * 3 * 2  # Four cases of three patches, images and labels.
 
 

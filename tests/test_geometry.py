@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from brats.geometry import Geometry, read_grid, turn, turn_back
+from brats.geometry import Geometry, read_grid, turn, turn_back, turn_grid
 from brats.volumes import read_volume, write_volume
 
 SPACING_MM = (1.0, 2.0, 3.0)  # Along the patient's left, posterior and superior.
@@ -69,6 +69,50 @@ def test_an_oblique_volume_is_turned_by_its_nearest_axes_and_stays_oblique(volum
     assert geometry.direction == pytest.approx((cosine, -sine, 0, sine, cosine, 0, 0, 0, 1))
     x, y, z = 6, 5, 0  # In the file; the first voxel in the axes of BraTS.
     assert geometry.origin_mm == pytest.approx(image.TransformIndexToPhysicalPoint((x, y, z)))
+
+
+def oblique(degrees):
+    """Returns the direction of a volume turned about the patient's long axis."""
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return (cosine, -sine, 0, sine, cosine, 0, 0, 0, 1)
+
+
+def image_with(spacing_mm=SPACING_MM, direction=STRAIGHT, flips=(1, 1, 1)):
+    image = SimpleITK.Image((240, 240, 155), SimpleITK.sitkUInt8)
+    image.SetSpacing(spacing_mm)
+    image.SetOrigin(ORIGIN_MM)
+    image.SetDirection((np.reshape(direction, (3, 3)) * flips).ravel().tolist())
+    return image
+
+
+@pytest.mark.parametrize("flips", [(1, 1, 1), (-1, -1, 1)])
+@pytest.mark.parametrize("orientation", [None, "RAI"])  # Of the second; None: as the first.
+@pytest.mark.parametrize(
+    ("change", "is_same"),
+    [
+        ({}, True),
+        ({"spacing_mm": (1.0 + 1e-5, 2.0, 3.0)}, True),
+        ({"direction": oblique(1e-3)}, True),  # 1.7e-5: 8 micrometers at the far end.
+        ({"spacing_mm": (1.002, 2.0, 3.0)}, False),
+        ({"direction": oblique(0.1)}, False),
+    ],
+)
+def test_grids_that_differ_by_rounding_are_one_however_stored(flips, orientation, change, is_same):
+    second = image_with(flips=flips, **change)
+    if orientation:
+        second = SimpleITK.DICOMOrient(second, orientation)
+    (shape, here), (other_shape, there) = read_grid(image_with(flips=flips)), read_grid(second)
+    assert shape == other_shape
+    assert here.is_close_to(there) == there.is_close_to(here) == is_same
+
+
+def test_midway_between_two_axes_rounding_does_not_decide():
+    grids = [
+        turn_grid((5, 6, 7), Geometry(SPACING_MM, ORIGIN_MM, oblique(45 + change)))
+        for change in (-1e-6, 0, 1e-6)
+    ]
+    assert len({shape for shape, _ in grids}) == 1
+    assert grids[0][1].is_close_to(grids[2][1])
 
 
 def test_headers_tell_the_same_grid_as_images(volume, tmp_path):

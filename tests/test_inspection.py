@@ -1,16 +1,20 @@
 """What is found in the files of a case, one defect at a time, and in the real cases."""
 
+import gzip
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import SimpleITK
 
-from brats.cases import SCHEMES, Case, find_cases
+from brats.cases import Case, find_cases
 from brats.findings import compare_cases
 from brats.geometry import Geometry
 from brats.inspection import inspect_case, inspect_headers
-from brats.volumes import build_image
+from brats.phantom import write_cohort
+from brats.schemes import SCHEMES
+from brats.volumes import build_image, read_case
 
 SHAPE = (18, 20, 22)  # (Z, Y, X)
 GEOMETRY = Geometry((1.0, 2.0, 3.0), (0.0, -239.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
@@ -197,6 +201,43 @@ def test_an_image_saved_anew_in_another_type_is_the_same_to_the_full_look_only(t
     quick, full = (compare_cases(list(map(look, cases))) for look in (headers, inspect_case))
     assert quick[0].warnings == []
     assert full[0].warnings[0].startswith("flair, t1, t1ce, t2: the same as of second")
+
+
+def test_files_compressed_in_blocks_are_told_apart_by_more_than_the_last_block(tmp_path):
+    case = write(tmp_path / "case", case_files(), extension=".nii")
+    blocks = {}
+    for name, path in case.images.items():
+        content = path.read_bytes()
+        blocks[name] = path.with_suffix(".nii.gz")
+        # The last one is the same in all images: there is no brain.
+        blocks[name].write_bytes(gzip.compress(content[:-700]) + gzip.compress(content[-700:]))
+        path.unlink()
+    (found,) = compare_cases([headers(replace(case, images=blocks))])
+    assert not found.warnings
+
+
+def test_a_file_of_all_modalities_is_read_once(tmp_path, monkeypatch):
+    write_cohort(tmp_path, 1, 0, (20, 40, 44), "msd")
+    (case,) = find_cases(tmp_path, need_segmentation=True)
+    read, paths = SimpleITK.ReadImage, []
+    monkeypatch.setattr(SimpleITK, "ReadImage", lambda path: paths.append(path) or read(path))
+    found = inspect_case(case)
+    assert not found.errors and len(found.contents) == 4
+    assert sorted(paths) == sorted(map(str, (case.images["t1"], case.segmentation)))
+
+
+def test_enhancing_tumor_of_an_earlier_edition_under_names_of_2023_is_a_warning(tmp_path):
+    volumes = case_files()  # With 4 as enhancing tumor.
+    case = replace(write(tmp_path / "case", volumes), scheme=SCHEMES["2023"])
+    assert inspect_case(case).warnings == [
+        "2 voxels of label 4 (resection cavity, trained as background), and none of label 3 "
+        "(enhancing): files of an earlier edition, renamed?"
+    ]
+    assert read_case(case).label_warnings == inspect_case(case).warnings
+    volumes["seg"][8, 9, 8] = 3
+    image = build_image(volumes["seg"], GEOMETRY)
+    SimpleITK.WriteImage(image, str(case.segmentation))
+    assert not inspect_case(case).warnings and not read_case(case).label_warnings
 
 
 def test_headers_of_the_real_cases_show_nothing_odd(real_cases):

@@ -77,6 +77,17 @@ def test_images_of_msd_are_cases_with_one_path_for_all_modalities(tmp_path, belo
     assert first.folder == tmp_path / "imagesTr"
 
 
+def test_a_case_folder_among_the_images_of_msd_is_a_case_folder(tmp_path):
+    touch_msd(tmp_path)
+    touch_case(tmp_path / "imagesTr" / "BraTS2021_00000")
+    first, *_ = find_cases(tmp_path, need_segmentation=True)
+    assert (first.id, first.scheme.name) == ("BRATS_001", "msd")
+    (tmp_path / "imagesTr" / "BRATS_001.nii.gz").unlink()
+    (tmp_path / "imagesTr" / "BRATS_002.nii.gz").unlink()
+    (case,) = find_cases(tmp_path, need_segmentation=True)
+    assert (case.id, case.scheme.name) == ("BraTS2021_00000", "2017")
+
+
 def test_test_images_of_msd_are_predicted_and_left_out_of_extraction(tmp_path):
     touch_msd(tmp_path)
     cases = find_cases(tmp_path, need_segmentation=False)

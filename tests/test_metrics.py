@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from brats.cases import find_cases, labels_to_classes
+from brats.cases import find_cases
 from brats.errors import InputError
 from brats.files import read_table, write_table
 from brats.geometry import Geometry
@@ -21,6 +21,7 @@ from brats.metrics import (
     summarize,
     write_scores,
 )
+from brats.schemes import labels_to_classes
 from brats.segmentations import check_output, write_record, write_segmentation
 from brats.volumes import RawCase, read_case, read_volume
 from tests.synthetic import make_case

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from brats.cases import MODALITIES, find_cases
+from brats.cases import find_cases
 from brats.normalization import BACKGROUND, SLICES_AT_ONCE, brain_mask, normalize, normalize_case
+from brats.schemes import MODALITIES
 from brats.volumes import PUBLISHED_WINDOW, read_case
 
 # 101 pixels, so that the 1st and 99th percentile are the second smallest and second largest.

@@ -9,7 +9,7 @@ from brats.patch_file import (
     AGREEMENT,
     append_case,
     check_agreement,
-    creating_patch_file,
+    laying_out,
     read_settings,
     stored_bytes,
 )
@@ -26,7 +26,7 @@ def patch_file(tmp_path, rng):
 
 def test_patch_file_holds_what_was_appended(tmp_path, rng):
     first, second = noise_patches(3, rng), noise_patches(2, rng)
-    with creating_patch_file(tmp_path / "patches.h5", "float32") as file:
+    with laying_out(tmp_path / "patches.h5", "float32") as (file, _):
         append_case(file["train"], 4, first)
         append_case(file["train"], 9, second)
     with h5py.File(tmp_path / "patches.h5", "r") as file:
@@ -41,7 +41,7 @@ def test_patch_file_holds_what_was_appended(tmp_path, rng):
 
 def test_reserved_space_that_was_not_needed_is_given_back(tmp_path, rng):
     path = tmp_path / "patches.h5"
-    with creating_patch_file(path, "float32", num_patches=50) as file:
+    with laying_out(path, "float32", num_patches=50) as (file, _):
         append_case(file["train"], 0, noise_patches(2, rng))
     assert path.stat().st_size < stored_bytes(3, "float32")
     assert len(PatchReader(path, "train").read([0, 1])[0]) == 2
@@ -89,19 +89,3 @@ def test_every_agreement_is_compared_and_required(name):
     without = {key: value for key, value in AGREEMENT.items() if key != name}
     with pytest.raises(InputError, match=f"source has no {name}; expected"):
         check_agreement(without, "source")
-
-
-@pytest.mark.parametrize("error", [ValueError, InputError, KeyboardInterrupt])
-def test_failure_leaves_neither_a_patch_file_nor_a_temporary_one(tmp_path, rng, error):
-    with pytest.raises(error), creating_patch_file(tmp_path / "patches.h5", "float32") as file:
-        append_case(file["train"], 0, noise_patches(1, rng))
-        raise error("in the middle")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_failure_keeps_the_old_patch_file(patch_file):
-    before = patch_file.read_bytes()
-    with pytest.raises(ValueError), creating_patch_file(patch_file, "float32"):
-        raise ValueError
-    assert list(patch_file.parent.iterdir()) == [patch_file]
-    assert patch_file.read_bytes() == before

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from brats.cases import MODALITIES, find_cases
+from brats.cases import find_cases
 from brats.geometry import Geometry
 from brats.normalization import BACKGROUND, normalize_case
-from brats.patch_file import append_case, creating_patch_file
+from brats.patch_file import append_case, laying_out
 from brats.patches import (
     admissible_centers,
     cut_patch,
@@ -17,6 +17,7 @@ from brats.patches import (
     sample_centers,
 )
 from brats.phantom import write_cohort
+from brats.schemes import MODALITIES
 from brats.volumes import crop_window, read_case, write_volume
 
 ALL = (slice(None),) * 3
@@ -108,7 +109,7 @@ def brain_window(case):
 def check_extracted_patches(case, window, path, num_patches):
     """Extracts a case and checks every patch against `independent_patch`."""
     patches = sample_case(case, num_patches, np.random.default_rng(0))
-    with creating_patch_file(path, "float32") as file:
+    with laying_out(path, "float32") as (file, _):
         append_case(file["validation"], 7, patches)
     with h5py.File(path, "r") as file:
         split = {name: values[:] for name, values in file["validation"].items()}

@@ -6,9 +6,10 @@ import SimpleITK
 from scipy import ndimage
 
 from brats import phantom
-from brats.cases import MODALITIES, find_cases
+from brats.cases import find_cases
 from brats.errors import InputError
 from brats.phantom_files import NAMINGS
+from brats.schemes import MODALITIES
 from brats.volumes import read_case, read_volume
 
 SHAPE = (31, 72, 60)  # Neither cubic nor of the proportions of the real volumes.

@@ -17,11 +17,12 @@ import SimpleITK
 import extract_patches
 import predict
 import train
-from brats.cases import SCHEMES, find_cases, select_cases
+from brats.cases import find_cases, select_cases
 from brats.errors import exit_code
 from brats.metrics import describe_summary
 from brats.patches import cut_patch
 from brats.phantom import write_cohort
+from brats.schemes import SCHEMES
 from config import TrainConfig, parse
 from engine.runs import read_record
 from engine.segmenting import segment_cases

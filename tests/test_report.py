@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from brats.cases import classes_to_labels
 from brats.evaluation import segmentation_path
 from brats.geometry import Geometry, turn_grid
 from brats.metrics import score_case, write_scores
 from brats.report import VIEWER, json_for_html, write_report
 from brats.report_images import MAX_GRAY, bounding_box, quantize, read_case_images
 from brats.report_tables import best_end, format_score, metric_label
+from brats.schemes import classes_to_labels
 from brats.segmentations import write_record
 from brats.volumes import read_volume, write_volume
 from tests.synthetic import write_case

@@ -10,12 +10,12 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from brats.cases import classes_to_labels
 from brats.evaluation import segmentation_path
 from brats.files import write_table
 from brats.geometry import Geometry, turn_grid
 from brats.metrics import METRICS
 from brats.report import write_report
+from brats.schemes import classes_to_labels
 from brats.volumes import write_volume
 from tests.synthetic import write_case
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from brats.cases import MODALITIES, SCHEMES, find_cases
+from brats.cases import find_cases
 from brats.errors import InputError
 from brats.geometry import Geometry, turn_grid
+from brats.schemes import MODALITIES, SCHEMES
 from brats.volumes import (
     PUBLISHED_SHAPE,
     build_image,
