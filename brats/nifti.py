@@ -133,6 +133,17 @@ def _read_layout(path):
             f"{path} does not begin with the header of a NIfTI-1 file, which ends in {MAGIC!r}; "
             f"found {header[344:]!r}. Convert it, or copy it again."
         )
+    return _check_header(path, header, order)
+
+
+def _check_header(path, header, order):
+    """Returns the `Layout` of a header that makes sense.
+
+    Args:
+        path: Path of its file, for the message.
+        header: Its 348 bytes.
+        order: Byte order, "<" or ">".
+    """
     num_axes, *lengths = struct.unpack_from(order + "8h", header, 40)
     (datatype,) = struct.unpack_from(order + "h", header, 70)
     spacing_mm = struct.unpack_from(order + "3f", header, 80)

@@ -18,7 +18,7 @@ import pytest
 from synthetic import write_noise
 
 import train
-from brats.errors import exit_code
+from brats.errors import InputError, exit_code
 from brats.files import read_table, replacing
 from brats.patch_reader import PatchReader
 from config import TrainConfig, parse
@@ -277,6 +277,19 @@ def test_a_second_signal_ends_at_once_and_harms_no_state(
     assert read_state(run_dir, quick)[0].step == 0  # The first one: no step was to be written.
     assert kill_after(patches, run_dir)
     assert artifacts(run_dir, quick) == undisturbed
+
+
+def test_a_run_that_another_process_has_made_meanwhile_is_kept(
+    patches, quick, tmp_path, monkeypatch
+):
+    def build_late(*_):
+        (tmp_path / "config.json").write_text("of another process")
+        return quick
+
+    monkeypatch.setattr(train, "build_compiled", build_late)
+    with pytest.raises(InputError, match=f"{tmp_path} holds a run"):
+        run_train(patches, tmp_path)
+    assert (tmp_path / "config.json").read_text() == "of another process"
 
 
 def test_what_a_killed_process_was_writing_is_removed(patches, quick, kill_after, tmp_path):
