@@ -1,8 +1,8 @@
 """The three scripts, killed at random moments, end with the files that they would have left.
 
-Each stage is run once undisturbed. Then it is started again and again and killed with SIGKILL at a
-moment drawn from the time that its work takes; whenever a run comes to its end, its files are
-compared, and the next one begins in an empty folder.
+Each stage is run once undisturbed. Then it is started again and again and ended by a signal, SIGKILL,
+SIGTERM or SIGINT in turn, at a moment drawn from the time that its work takes; whenever a run comes
+to its end, its files are compared, and the next one begins in an empty folder.
 """
 
 import contextlib
@@ -30,6 +30,8 @@ from brats.phantom import write_cohort
 
 ROOT = Path(__file__).parents[1]
 PATCHES_PER_CASE = "60"
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+INTERRUPTED = 130  # Exit code of the scripts.
 NETWORK = ("--base-filters", "2", "--depth", "1", "--epochs", "2", "--steps-per-epoch", "8")
 
 
@@ -125,13 +127,14 @@ def times_of_files(folder):
 
 
 def finish(process):
-    """Waits for a process to end; returns whether it was killed.
+    """Waits for a process to end; returns whether a signal ended it.
 
     Raises:
         AssertionError: If it ended in another way than by itself and well.
     """
     message = process.communicate(timeout=300)[1].decode()
-    assert process.returncode in (0, -signal.SIGKILL), message
+    assert process.returncode in (0, INTERRUPTED, -signal.SIGKILL), message
+    assert "Traceback" not in message
     return process.returncode != 0
 
 
@@ -205,7 +208,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_files(name, num_kills, p
             if kills < num_kills:
                 time.sleep(clock.uniform(0, work_s))
                 with contextlib.suppress(ProcessLookupError):  # It may have ended.
-                    os.killpg(process.pid, signal.SIGKILL)
+                    os.killpg(process.pid, SIGNALS[kills % len(SIGNALS)])
             if finish(process):
                 kills += 1
                 continue
