@@ -8,6 +8,8 @@ DATA_ROOT ?= data/brats
 PATCHES ?= data/patches.h5
 NETWORK ?= runs/default/best.keras
 BIN := .venv/bin
+# A file of tests keeps to one process, so that what its tests share is made once.
+PARALLEL ?= --numprocesses 2 --dist loadfile
 
 # Keeps TensorFlow from listing the machine's processor features before every command.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
@@ -26,14 +28,13 @@ demo: .venv/runtime
 	$(BIN)/python train.py --patches demo/patches.h5 --run-dir demo/run $(DEMO_TRAINING)
 	$(BIN)/python predict.py --data-root demo/cases --run-dir demo/run --output demo/predictions
 
-test: .venv/development
-	$(MAKE) --jobs=2 --output-sync=target test-tensorflow test-jax
+test: test-tensorflow test-jax
 
 test-tensorflow: .venv/development
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-jax: .venv/development
-	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/test_model.py tests/test_losses.py \
+	KERAS_BACKEND=jax $(BIN)/python -m pytest $(PARALLEL) tests/test_model.py tests/test_losses.py \
 		tests/test_weights.py tests/test_schedules.py \
 		tests/test_background.py tests/test_devices.py \
 		tests/test_state.py tests/test_killed_training.py

@@ -6,14 +6,13 @@ In: case folders under --data-root. Out: the patch file --output, complete or ab
 """
 
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from brats.cases import find_cases
-from brats.errors import deferring_interruption, exit_code
+from brats.cases import describe_ignored, find_cases
+from brats.errors import deferring_interruption, end_with_code
 from brats.extraction import (
     append_cases,
     check_free_space,
@@ -42,7 +41,7 @@ def main(argv=None):
     output = Path(config.output)
     cases = find_cases(config.data_root, need_segmentation=not config.check)
     if config.check:
-        return check_cases(cases, config.workers)
+        return check_cases(cases, config)
     inspections = compare_cases(inspect_headers(cases))
     check_no_errors(inspections)
     train, validation = split_cases(cases, config.validation_fraction, config.seed)
@@ -62,6 +61,7 @@ def main(argv=None):
             **to_dict(config),
             cases=f"{len(cases)}: {len(train)} to train on, {len(validation)} to validate on",
             size=f"at most {size / 1e9:.3g} GB, of {free / 1e9:.3g} GB free",
+            ignored=describe_ignored(config.data_root, cases),
             trained_as_background=settings["trained_as_background"] or "label 0 only",
             versions=settings["versions"],
             commit=settings["commit"],
@@ -94,15 +94,16 @@ def extract(config, cases, validation, settings, inspections):
             return {split: len(file[split]["case"]) for split in SPLITS}
 
 
-def check_cases(cases, workers):
+def check_cases(cases, config):
     """Prints what the voxels of every case tell, and writes nothing.
 
     Raises:
         InputError: If a case has errors.
     """
-    looks = in_order(inspect_case, cases, workers or os.cpu_count())
+    looks = in_order(inspect_case, cases, config.workers or os.cpu_count())
     inspections = compare_cases(list(tqdm(looks, "cases", len(cases), unit="case")))
     print(table(inspections))
+    print(f"Ignored: {describe_ignored(config.data_root, cases)}")
     check_no_errors(inspections)
 
 
@@ -132,7 +133,7 @@ def write_cases(file, disk, unfinished, config, cases, validation_ids, is_interr
         for case, num_patches, warnings in added:
             progress.update()
             if is_interrupted():
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt("Finished cases are kept: go on with --resume.")
             for sentence in warnings:
                 progress.write(f"{case.id}: {sentence}")
             if num_patches < config.patches_per_case:
@@ -144,4 +145,4 @@ def write_cases(file, disk, unfinished, config, cases, validation_ids, is_interr
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main, "Finished cases are kept: go on with --resume."))
+    end_with_code(main)

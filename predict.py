@@ -9,19 +9,18 @@ segmentations are there already.
 """
 
 import sys
-from functools import partial
 from itertools import chain
 from pathlib import Path
 
 from tqdm import tqdm
 
-from brats.cases import find_cases
-from brats.errors import InputError, exit_code
+from brats.cases import describe_ignored, find_cases
+from brats.errors import InputError, end_with_code
 from brats.evaluation import (
     FIGURES,
     Failed,
+    check_slices,
     draw_scores,
-    read_case_to_draw,
     remove_evaluation,
     score_segmentation,
     select_scorable,
@@ -62,6 +61,7 @@ def main(argv=None):
             ([config.weights], ()) if config.weights else find_networks(config.run_dir)
         )
         cases = select_unseen(found, config.cases, trained_on)
+    check_slices(cases, config.slices)
     models = [read_network(path, build_resunet) for path in paths]
     networks = digest_networks(paths)
     with owning(config.output, FIGURES, PROBABILITIES):
@@ -75,7 +75,7 @@ def fill_folder(config, found, cases, networks, models):
         results = (score_segmentation(config.output, case, config.slices) for case in cases)
     else:
         results, num_left = start_segmenting(config, cases, networks, models)
-    print_header(config, cases, models)
+    print_header(config, found, cases, models)
     if num_left < len(cases):
         print(f"{len(cases) - num_left} are done already; --overwrite would segment them again.")
     failures = follow(results, num_left)
@@ -117,16 +117,17 @@ def start_segmenting(config, cases, networks, models):
         )
         return write_segmentation(output, case, raw, classes, probabilities, slices, method)
 
-    read = partial(read_case_to_draw, slices=slices)
     judged = (score_segmentation(output, case, slices) for case in unjudged)
-    return chain(judged, segment_cases(segmenter, missing, write, read)), len(missing + unjudged)
+    return chain(judged, segment_cases(segmenter, missing, write)), len(missing + unjudged)
 
 
-def print_header(config, cases, models):
+def print_header(config, found, cases, models):
     """Prints what is about to happen, and on what."""
     settings = to_dict(config) | {"cases": f"{len(cases)}, from {cases[0].id} to {cases[-1].id}"}
+    settings["ignored"] = describe_ignored(config.data_root, found)
     if config.score_only:
-        settings = {name: settings[name] for name in ("data_root", "output", "cases", "slices")}
+        names = ("data_root", "output", "cases", "slices", "ignored")
+        settings = {name: settings[name] for name in names}
     else:
         settings["parameters"] = " + ".join(f"{model.count_params():,}" for model in models)
     title = "Scoring segmentations" if config.score_only else "Segmenting cases"
@@ -149,4 +150,4 @@ def follow(results, num_cases):
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main, "Finished cases are kept: start again to go on with the others."))
+    end_with_code(main, "Finished cases are kept: start again to go on with the others.")

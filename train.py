@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from brats.errors import InputError, deferring_interruption, exit_code
+from brats.errors import InputError, deferring_interruption, end_with_code
 from brats.locks import owning
 from brats.metrics import REGIONS
 from brats.patch_file import read_settings
@@ -56,17 +56,18 @@ def main(argv=None):
 
 def train(config, extraction, readers, steps, model):
     """Begins a run, or goes on with one, to its last epoch."""
-    progress = Progress()
-    if config.resume:
-        progress, warnings = runs.resume(config.run_dir, model)
-        for warning in warnings:
-            print(f"Warning: {warning}", file=sys.stderr)
     record = {
         "settings": to_dict(config),
         "extraction": extraction,
         "num_parameters": model.count_params(),
         **describe_software(),
     }
+    progress = Progress()
+    if config.resume:
+        warnings = runs.backend_warnings(config.run_dir, record["device"])
+        progress, more = runs.resume(config.run_dir, model)
+        for warning in warnings + more:
+            print(f"Warning: {warning}", file=sys.stderr)
     print_header(record, readers, steps, progress)
     with deferring_interruption() as is_interrupted:
         states = StateWriter(config.run_dir, model, config.state_every, is_interrupted)
@@ -154,4 +155,4 @@ def print_header(record, readers, steps, progress):
 
 if __name__ == "__main__":
     advice = "Go on with --resume if the run folder holds a config.json; else start again."
-    sys.exit(exit_code(main, advice))
+    end_with_code(main, advice)

@@ -12,6 +12,7 @@ from brats.errors import InputError
 from brats.layouts import (
     EXTENSIONS,
     find_case_paths,
+    find_ignored,
     folder_grade,
     label_files,
     nifti_files,
@@ -87,6 +88,14 @@ def find_cases(root, need_segmentation):
     return sorted(cases, key=lambda case: case.id)
 
 
+def describe_ignored(root, cases):
+    """Returns what lies beside cases in a folder and is none, as text; "nothing" if all are."""
+    paths = [case.folder if not case.scheme.components else case.images["t1"] for case in cases]
+    ignored = [str(path) for path in find_ignored(Path(root), paths)]
+    more = f" and {len(ignored) - 5} more" if len(ignored) > 5 else ""
+    return ", ".join(ignored[:5]) + more or "nothing"
+
+
 def select_cases(cases, ids):
     """Returns the cases with the given ids, in the order of `cases`.
 
@@ -104,7 +113,12 @@ def select_cases(cases, ids):
 
 def _nothing_found(root):
     """Returns the error of a folder without cases, which says what it holds."""
-    if nifti_files(root):
+    images = nifti_files(root)
+    if len(images) > len(MODALITIES) + 1:
+        return InputError(
+            f"{root} holds {len(images)} images side by side. Give each case a folder of its own."
+        )
+    if images:
         return InputError(f"{root} is a case itself; give the folder that holds it, {root.parent}.")
     names = sorted(path.name for path in root.iterdir())
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""

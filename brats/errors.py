@@ -58,12 +58,28 @@ def exit_code(main, advice="Start it again."):
     return 0
 
 
+def end_with_code(main, advice="Start it again."):
+    """Runs a script's `main` and ends the process, see `exit_code`.
+
+    Signals that come after the work are ignored: Python would be interrupted in tidying up.
+
+    Raises:
+        SystemExit: With the exit code.
+    """
+    code = exit_code(main, advice)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(code)
+
+
 def _describe(error):
     """Returns an error of the system as a sentence; one of ours is one already."""
     if isinstance(error, MemoryError):
-        return f"Out of memory. {error} Ask for less at once: fewer workers, smaller batches."
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"Cannot use {error.filename}: {error.strerror}. Check the path and its permissions."
+        reason = f"{error}".rstrip(".")
+        return f"Out of memory. {reason}. Ask for less at once: fewer workers, smaller batches."
+    if isinstance(error, OSError) and error.strerror:
+        path = error.filename or "a file without a name, such as the standard output"
+        return f"Cannot use {path}: {error.strerror}. Check the path and its permissions."
     return str(error)
 
 

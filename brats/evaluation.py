@@ -16,7 +16,7 @@ from brats.grids import grid_difference
 from brats.metrics import read_scores, score_case, write_scores
 from brats.plots import write_score_boxes
 from brats.schemes import labels_to_classes
-from brats.volumes import read_case, read_volume
+from brats.volumes import read_case, read_header_grid, read_volume
 
 FIGURES = "figures"
 
@@ -97,28 +97,26 @@ def select_scorable(output, cases, ids):
     return labelled if ids else segmented
 
 
-def read_case_to_draw(case, slices):
-    """Reads a case, and checks that it has the axial slices that are to be drawn.
+def check_slices(cases, slices):
+    """Checks, by their headers, that cases have the axial slices that are to be drawn.
 
     Args:
-        case: A `Case`.
+        cases: List of `Case`s.
         slices: Indices of axial slices, from the feet up.
 
-    Returns:
-        A `RawCase`.
-
     Raises:
-        InputError: If a file cannot be read, or there is no such slice; names the case.
+        InputError: If one has not; names the case. What cannot be read is not told here.
     """
-    raw = read_case(case)
-    num_slices = len(raw.volumes[0])
-    missing = [index for index in slices if index >= num_slices]
-    if missing:
-        raise InputError(
-            f"Case {case.id} has axial slices 0 to {num_slices - 1}, and no slice {missing[0]}. "
-            "Give other --slices, or name the cases that have it with --cases."
-        )
-    return raw
+    for case in cases if slices else ():
+        try:
+            (num_slices, *_), _ = read_header_grid(case.images["flair"])
+        except InputError:
+            continue
+        if max(slices) >= num_slices:
+            raise InputError(
+                f"Case {case.id} has axial slices 0 to {num_slices - 1}, and no slice "
+                f"{max(slices)}. Give other --slices, or name the cases that have it with --cases."
+            )
 
 
 def score_segmentation(output, case, slices=()):
@@ -136,7 +134,7 @@ def score_segmentation(output, case, slices=()):
         OSError: If a file cannot be written.
     """
     try:
-        raw = read_case_to_draw(case, slices)
+        raw = read_case(case)
         classes = _read_classes(segmentation_path(output, case), case, raw)
     except InputError as error:
         return Failed(case.id, str(error))

@@ -141,10 +141,12 @@ def read_table(path):
     """Reads a table of CSV, every value as text; an absent file has no rows.
 
     Raises:
-        InputError: If the file is no table; names it.
+        InputError: If there is something else than a table; names it.
     """
     if not Path(path).exists():
         return []
+    if not Path(path).is_file():  # A pipe would be waited for.
+        raise InputError(f"{path} is not a file. Remove it.")
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:  # With or without a mark.
             return list(csv.DictReader(file))

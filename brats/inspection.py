@@ -14,13 +14,12 @@ import numpy as np
 import SimpleITK
 
 from brats.errors import InputError
-from brats.geometry import read_grid
 from brats.grids import grid_error
 from brats.image_checks import SAMPLE, case_warnings
 from brats.nifti import check_stored_voxels, read_header
 from brats.patches import count_classes
 from brats.schemes import CLASSES, label_warnings, labels_to_classes
-from brats.volumes import empty_error, explaining_itk, read_modalities, read_volume
+from brats.volumes import empty_error, read_header_grid, read_modalities, read_volume
 
 SEGMENTATION = "seg"
 
@@ -145,21 +144,8 @@ def _read_grid(path, known):
     header = read_header(path)
     key = header[:4] + header[40:108] + header[120:124] + header[252:]  # Type, grid and units.
     if key not in known:
-        known[key] = _read_itk_grid(path)
+        known[key] = read_header_grid(path)
     return known[key]
-
-
-def _read_itk_grid(path):
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
-    with explaining_itk(path):
-        reader.ReadImageInformation()
-    if reader.GetDimension() not in (3, 4):
-        raise InputError(
-            f"{path} has size {reader.GetSize()}; expected three dimensions, or four in a folder "
-            "imagesTr. Give the whole volume."
-        )
-    return read_grid(reader)
 
 
 def _grid_errors(case, grids):

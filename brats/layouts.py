@@ -5,11 +5,13 @@ of every case, a folder or, in the Medical Segmentation Decathlon (MSD), a four-
 and the grades that folders or tables tell.
 """
 
-from brats.errors import InputError
+from brats.errors import InputError, shortened
 from brats.files import read_table
 
 EXTENSIONS = (".nii.gz", ".nii")
 GRADES = ("HGG", "LGG")
+SUBJECT = "subject_ID"  # How the columns of ids end in the tables of grades.
+NO_VALUE = ("", "NA", None)  # In these tables; None where a line ends early.
 # Folders of MSD: images with ground truth, images without, the ground truth.
 TRAINING_IMAGES, TEST_IMAGES, TRAINING_LABELS = "imagesTr", "imagesTs", "labelsTr"
 MAX_DEPTH = 4  # <unpacked archive>/<data set>/HGG/<case>
@@ -47,6 +49,22 @@ def find_case_paths(root, with_test_images=True):
     return paths
 
 
+def find_ignored(root, cases):
+    """Finds what lies beside cases and is none, and may have been meant as one.
+
+    Args:
+        root: Folder that was searched, `Path`.
+        cases: Paths of the cases that were found in it.
+
+    Returns:
+        List of paths, sorted: images that lie in the root itself, and folders without a case in or
+        above them.
+    """
+    around = {place for case in cases for place in (case, *case.parents)}
+    images = [] if is_image_folder(root) else nifti_files(root)
+    return sorted(set(images + _folders_outside(root, around)) - around)
+
+
 def is_image_folder(folder):
     """Returns whether each file of a folder is a case of its own, as in MSD."""
     return folder.name in (TRAINING_IMAGES, TEST_IMAGES)
@@ -55,7 +73,8 @@ def is_image_folder(folder):
 def nifti_files(folder):
     """Returns the paths of a folder that are named as NIfTI files, sorted."""
     # Hidden files, such as those that macOS adds to archives, are no images.
-    paths = sorted(path for path in folder.iterdir() if path.name.endswith(EXTENSIONS))
+    # In any case of letters, so that what is not recognized is told.
+    paths = sorted(path for path in folder.iterdir() if path.name.lower().endswith(EXTENSIONS))
     return [path for path in paths if _is_visible(path)]
 
 
@@ -90,22 +109,73 @@ def read_grades(root, paths):
         Dict from every id that such a file knows, of any edition, to "HGG" or "LGG".
 
     Raises:
-        InputError: If a file is not a table; names it.
+        InputError: If a file is not a table of grades, or contradicts another; names it.
     """
     folders = {place for path in paths for place in path.parents if place.is_relative_to(root)}
     grades = {}
     for table in sorted(path for place in folders for path in place.glob("name_mapping*.csv")):
-        for row in read_table(table):
-            ids = [cell for name, cell in row.items() if str(name).endswith("subject_ID")]
-            if row.get("Grade") in GRADES:
-                grades |= dict.fromkeys(ids, row["Grade"])
+        for case_id, grade in _table_grades(table):
+            if grades.setdefault(case_id, grade) != grade:
+                raise InputError(
+                    f"{table} gives {case_id} the grade {grade}; the line or table before it gives "
+                    f"{grades[case_id]}. Correct or remove it."
+                )
     return grades
 
 
+def _table_grades(table):
+    """Returns the pairs of an id and a grade in a table."""
+    rows = read_table(table)
+    names = [str(name) for name in rows[0]] if rows else []
+    # Those of validation cases have ids and no grades.
+    has_grades = "Grade" in names
+    is_split = has_grades or "Grade" not in "".join(names)
+    if not (is_split and any(name.endswith(SUBJECT) for name in names)):
+        raise InputError(
+            f"{table} has the columns {shortened(', '.join(names) or 'none', 80)}; expected Grade, "
+            f"and one that ends in {SUBJECT}, separated by commas. Repair or remove it."
+        )
+    if not has_grades:
+        return []
+    unknown = {row["Grade"] for row in rows} - {*GRADES, *NO_VALUE}
+    if unknown:
+        raise InputError(
+            f"{table} has the grades {shortened(', '.join(sorted(map(str, unknown))), 80)}; "
+            f"expected {' or '.join(GRADES)}. Repair or remove it."
+        )
+    return [
+        (row[name], row["Grade"])
+        for row in rows
+        for name in names
+        if name.endswith(SUBJECT) and row["Grade"] in GRADES and row[name] not in NO_VALUE
+    ]
+
+
 def _folders(place):
-    """Returns the folders in a folder that may be cases or hold some, sorted."""
-    paths = sorted(path for path in place.iterdir() if path.is_dir() and _is_visible(path))
-    return [path for path in paths if path.name != TRAINING_LABELS]
+    """Returns the folders in a folder that may be cases or hold some, sorted.
+
+    Raises:
+        InputError: If one is a link to nowhere, as to a disk that is not mounted; names it.
+    """
+    paths = sorted(path for path in place.iterdir() if _is_visible(path))
+    for path in paths:
+        if not (path.exists() or path.suffix):
+            raise InputError(
+                f"{path} is a link to {path.readlink()}, which does not exist. Mount its disk, or "
+                "remove the link."
+            )
+    return [path for path in paths if path.is_dir() and path.name != TRAINING_LABELS]
+
+
+def _folders_outside(place, around):
+    """Returns the folders of a folder that are not among some, and those in the others."""
+    found = []
+    for folder in _folders(place):
+        if folder not in around:
+            found += [folder] * (folder.name != TEST_IMAGES)  # Left out on purpose.
+        elif not nifti_files(folder):
+            found += _folders_outside(folder, around)
+    return found
 
 
 def _is_visible(path):

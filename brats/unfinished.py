@@ -147,6 +147,12 @@ def _check_same(partial, begun, settings):
     for name in sorted(settings.keys() | begun.keys()):
         before, now = begun.get(name, "missing"), settings.get(name, "missing")
         if before != now:
+            if isinstance(before, list) and isinstance(now, list):
+                # Long ones are alike at their beginning.
+                before, now = (
+                    [item for item in here if item not in there]
+                    for here, there in ((before, now), (now, before))
+                )
             raise InputError(
                 f"{partial} was begun with {name} {_told(before)}, not {_told(now)}. Go on as it "
                 "was begun, or start anew, without --resume."

@@ -15,7 +15,7 @@ from brats.errors import InputError
 from brats.files import replacing
 from brats.geometry import Geometry, read_grid, turn, turn_back
 from brats.grids import grid_error
-from brats.nifti import check_decompresses, check_stored_voxels
+from brats.nifti import check_checksum, check_decompresses, check_stored_voxels
 from brats.schemes import MODALITIES, label_warnings, labels_to_classes
 
 PUBLISHED_SHAPE = (155, 240, 240)  # (Z, Y, X) of every BraTS volume to 2023.
@@ -63,6 +63,31 @@ def read_volume(path):
             "per voxel. Split the file, or convert it again."
         )
     return _turned(SimpleITK.GetArrayFromImage(image), image)
+
+
+def read_header_grid(path):
+    """Reads the grid of an image without its voxels.
+
+    Args:
+        path: Path of a NIfTI file of three dimensions, or of four, of which the first three count.
+
+    Returns:
+        `(shape, geometry)`: the shape `(Z, Y, X)`, and a `Geometry`.
+
+    Raises:
+        InputError: If the file cannot be read, is cut short, or has other dimensions; names it.
+    """
+    check_stored_voxels(path, finite=False)
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    with explaining_itk(path):
+        reader.ReadImageInformation()
+    if reader.GetDimension() not in (3, 4):
+        raise InputError(
+            f"{path} has size {reader.GetSize()}; expected three dimensions, or four in a folder "
+            "imagesTr. Give the whole volume."
+        )
+    return read_grid(reader)
 
 
 def read_modalities(case, modalities=MODALITIES):
@@ -208,10 +233,11 @@ def _turned(array, image):
 
 
 def _read_image(path):
-    check_stored_voxels(path)
+    layout = check_stored_voxels(path)
     with explaining_itk(path):
         image = SimpleITK.ReadImage(str(path))
     voxels = SimpleITK.GetArrayViewFromImage(image)
+    check_checksum(path, layout, voxels)
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
         raise InputError(
             f"{path} holds values that are not finite once scaled as its header says (scl_slope, "

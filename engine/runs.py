@@ -169,6 +169,27 @@ def resume(run_dir, model):
     return progress, warnings
 
 
+def backend_warnings(run_dir, device):
+    """Tells whether a run goes on with another backend than before.
+
+    Args:
+        run_dir: Run folder.
+        device: Backend and devices of this process, as the record names them.
+
+    Returns:
+        List of str, at most one.
+    """
+    record = read_record(run_dir)
+    before = [record, *record.get("resumed", [])][-1]
+    before = str(before.get("device")) if isinstance(before, dict) else "unknown"
+    if before.split()[:1] == device.split()[:1]:
+        return []
+    return [
+        f"{run_dir} was trained with {shortened(before, 80)} and goes on with {device}: not to the "
+        "bits that it would have had."
+    ]
+
+
 def _check_same(run_dir, settings, extraction):
     record = read_record(run_dir)
     before = record["settings"]

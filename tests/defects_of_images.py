@@ -442,6 +442,51 @@ def _():
     (DATA / "name_mapping.csv").write_bytes(b"Grade\xff\xfe")
 
 
+@folder_defect("a page to log in at as the table of grades", "name_mapping.csv")
+def _():
+    (DATA / "name_mapping.csv").write_text("<html><body>Please log in</body></html>\n" * 2)
+
+
+@folder_defect("a table of grades separated by semicolons", "name_mapping.csv")
+def _():
+    (DATA / "name_mapping.csv").write_text(f"Grade;BraTS_2020_subject_ID\nHGG;{CASE.name}\n")
+
+
+@folder_defect("a table of grades of another scale", "name_mapping.csv")
+def _():
+    (DATA / "name_mapping.csv").write_text(f"Grade,BraTS_2020_subject_ID\nIV,{CASE.name}\n")
+
+
+@folder_defect("a table that gives a case both grades", "name_mapping.csv")
+def _():
+    rows = f"HGG,{CASE.name}\nLGG,{CASE.name}\n"
+    (DATA / "name_mapping.csv").write_text(f"Grade,BraTS_2020_subject_ID\n{rows}")
+
+
+@folder_defect("a pipe as the table of grades", "name_mapping.csv")
+def _():
+    os.mkfifo(DATA / "name_mapping.csv")
+
+
+@folder_defect("a link to a case on a disk that is not mounted", "BraTS2021_00003")
+def _():
+    (DATA / "BraTS2021_00003").symlink_to("/mnt/nowhere/BraTS2021_00003")
+
+
+@folder_defect("files that end in capitals", CASE.name)
+def _():
+    for path in list(CASE.iterdir()):
+        path.rename(path.with_name(path.name.replace(".nii.gz", ".NII.GZ")))
+
+
+@folder_defect("the images of all cases in one folder", "data")
+def _():
+    for case in (CASE, OTHER):
+        for path in list(case.iterdir()):
+            path.rename(DATA / path.name)
+        case.rmdir()
+
+
 @folder_defect(
     "a 4-D image of three modalities", "BRATS_001.nii.gz", (*EXTRACT, "--validation-fraction", "0")
 )

@@ -14,7 +14,7 @@ import numpy as np
 from brats.files import write_table
 from brats.patch_file import AGREEMENT
 from engine.networks import find_networks, read_network
-from engine.runs import add_to_record, check
+from engine.runs import add_to_record, backend_warnings, check_may_start
 from engine.state import DIGEST_SIZE, Progress, read_state, write_state
 from model import build_resunet
 from tests import mutations
@@ -40,7 +40,8 @@ def run_record(folder):
     write = json_writer(path, {"settings": settings, "extraction": extraction, "resumed": []})
     return write, (
         lambda: find_networks([folder]),
-        lambda: check(folder, settings, extraction),
+        lambda: check_may_start(folder, settings, extraction),
+        lambda: backend_warnings(folder, "tensorflow on cpu:0"),
         lambda: add_to_record(folder, 1, 0, {"settings": settings}),
     )
 

@@ -53,7 +53,7 @@ def test_case_folder_of_any_name_is_found_by_its_nifti_files(tmp_path):
     touch_case(tmp_path / "patient_7")
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "readme.txt").touch()
-    (tmp_path / "name_mapping.csv").touch()
+    (tmp_path / "survival_info.csv").touch()
     assert case_ids(find_cases(tmp_path, need_segmentation=True)) == ["patient_7"]
 
 

@@ -42,8 +42,8 @@ def test_check_prints_a_row_per_case_and_writes_nothing(copies, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     assert run(copies, "--check", "--output", "new/patches.h5") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["case", *CASE_IDS, "3"]
-    assert lines[-1] == "3 cases, 0 with errors, 0 with warnings"
+    assert [line.split()[0] for line in lines] == ["case", *CASE_IDS, "3", "Ignored:"]
+    assert lines[-2:] == ["3 cases, 0 with errors, 0 with warnings", "Ignored: nothing"]
     assert [path.name for path in tmp_path.iterdir()] == ["cases"]
 
 
@@ -65,6 +65,7 @@ def test_check_looks_at_voxels_and_ends_with_code_1_and_every_error(copies, caps
         "error",
         "warning",
         "3",
+        "Ignored",
     ]
     assert "Error: 3 errors in 2 of 3 cases." in told.err
     for part in ("Unknown label values 3", "t2.nii.gz is 0 everywhere", "Unknown label values 9"):

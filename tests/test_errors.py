@@ -1,7 +1,11 @@
 """The exit code that each kind of ending gives, and what stands on stderr."""
 
+import errno
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +35,39 @@ def test_an_error_of_the_system_names_its_file(tmp_path, capsys):
     path = tmp_path / "absent"
     message = f"Error: Cannot use {path}: No such file or directory. Check the path and its "
     assert capsys.readouterr().err == f"{message}permissions.\n"
+
+
+def test_an_error_of_the_standard_output_is_not_taken_for_one_of_a_file(capsys):
+    assert exit_code(raising(BrokenPipeError(errno.EPIPE, "Broken pipe"))) == 1
+    assert capsys.readouterr().err.startswith(
+        "Error: Cannot use a file without a name, such as the standard output: Broken pipe."
+    )
+
+
+ENDING = """
+import os, signal, time
+from brats.errors import end_with_code
+
+class Slow:
+    def __del__(self):  # While Python tidies up.
+        os.kill(os.getpid(), signal.{name})
+        print("tidied", flush=True)
+
+slow = Slow()
+end_with_code(lambda: print("done"))
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_after_the_work_changes_nothing(name):
+    result = subprocess.run(
+        [sys.executable, "-c", ENDING.format(name=name)],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "done\ntidied\n", "")
 
 
 def test_too_little_memory_is_told_with_what_to_do(capsys):

@@ -1,8 +1,8 @@
 """The three scripts, killed at random moments, end with the files that they would have left.
 
-Each stage is run once undisturbed. Then it is started again and again and ended by a signal, SIGKILL,
-SIGTERM or SIGINT in turn, at a moment drawn from the time that its work takes; whenever a run comes
-to its end, its files are compared, and the next one begins in an empty folder.
+Each stage is run once undisturbed. Then it is started again and again and ended by a signal,
+SIGKILL, SIGTERM or SIGINT in turn, at a moment drawn from the time that its work takes; whenever a
+run comes to its end, its files are compared, and the next one begins in an empty folder.
 """
 
 import contextlib

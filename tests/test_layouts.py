@@ -1,10 +1,11 @@
 """Where cases lie: the archives' own folders, all of them under one root, and the grades."""
 
+import os
 import re
 
 import pytest
 
-from brats.cases import find_cases
+from brats.cases import describe_ignored, find_cases
 from brats.errors import InputError
 from brats.layouts import MAX_DEPTH, find_case_paths, read_grades
 from brats.splits import split_cases
@@ -168,10 +169,65 @@ def test_table_without_grades_tells_none(tmp_path):
 
 def test_rows_that_are_short_or_long_or_of_no_grade_do_no_harm(tmp_path):
     (tmp_path / "name_mapping.csv").write_text(
-        "Grade,a_subject_ID,b_subject_ID\nLGG\nHGG,x,y,z,z\nunknown,u,v\n"
+        "Grade,a_subject_ID,b_subject_ID\nLGG\nHGG,x,y,z,z\nNA,u,v\nLGG,NA,w\n"
     )
-    grades = read_grades(tmp_path, [tmp_path / "x"])
-    assert (grades.pop(None), grades) == ("LGG", {"x": "HGG", "y": "HGG"})
+    assert read_grades(tmp_path, [tmp_path / "x"]) == {"x": "HGG", "y": "HGG", "w": "LGG"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "has the columns none; expected Grade, and one that ends in subject_ID"),
+        ("<html>\n<body>Log in</body>\n", "has the columns <html>; expected Grade"),
+        ("Grade;a_subject_ID\nHGG;x\n", "has the columns Grade;a_subject_ID; expected Grade"),
+        ("HGG,x\nLGG,y\n", "has the columns HGG, x; expected Grade"),
+        ("Grade,a_subject_ID\nIV,x\nHGG,y\n", "has the grades IV; expected HGG or LGG"),
+        ("Grade,a_subject_ID\nHGG,x\nLGG,x\n", "gives x the grade LGG; the line or table before"),
+    ],
+)
+def test_a_table_that_tells_no_grades_is_told(tmp_path, text, told):
+    (tmp_path / "name_mapping.csv").write_text(text)
+    with pytest.raises(InputError, match=re.escape(f"{tmp_path}/name_mapping.csv {told}")):
+        read_grades(tmp_path, [tmp_path / "x"])
+
+
+def test_a_pipe_named_as_a_table_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "name_mapping.csv")
+    with pytest.raises(InputError, match="name_mapping.csv is not a file. Remove it"):
+        read_grades(tmp_path, [tmp_path / "x"])
+
+
+def test_what_lies_beside_cases_and_is_none_is_told(tmp_path):
+    touch_case(tmp_path / "HGG" / "Brats17_TCIA_121_1")
+    touch_msd(tmp_path / "Task01")
+    for name in ("p_flair.nii.gz", "HGG/empty/notes.txt", "part/a/p_flair.nii.gz.part"):
+        touch(tmp_path / name)
+    touch_case(tmp_path / "1" / "2" / "3" / "4" / "deep")
+    cases = find_cases(tmp_path, need_segmentation=True)
+    ignored = [tmp_path / name for name in ("1", "HGG/empty", "p_flair.nii.gz", "part")]
+    assert describe_ignored(tmp_path, cases) == ", ".join(map(str, ignored))
+    assert describe_ignored(tmp_path / "Task01", cases[:2]) == "nothing"
+
+
+def test_a_link_to_a_disk_that_is_not_mounted_is_told(tmp_path):
+    touch_case(tmp_path / "BraTS2021_00000")
+    (tmp_path / "BraTS2021_00001").symlink_to("/nowhere/BraTS2021_00001")
+    told = f"{tmp_path}/BraTS2021_00001 is a link to /nowhere/BraTS2021_00001, which does not exist"
+    with pytest.raises(InputError, match=re.escape(told)):
+        find_cases(tmp_path, need_segmentation=True)
+
+
+def test_an_ending_in_capitals_is_told_as_not_recognized(tmp_path):
+    touch_case(tmp_path / "patient", extension=".NII.GZ")
+    with pytest.raises(InputError, match="patient, not recognized: patient_flair.NII.GZ"):
+        find_cases(tmp_path, need_segmentation=True)
+
+
+def test_images_of_several_cases_in_one_folder_are_told(tmp_path):
+    for name in ("a", "b"):
+        touch(*(tmp_path / f"{name}{suffix}.nii.gz" for suffix in OLD))
+    with pytest.raises(InputError, match=f"{tmp_path} holds 10 images side by side. Give each"):
+        find_cases(tmp_path, need_segmentation=True)
 
 
 def test_table_that_is_no_text_is_named(tmp_path):

@@ -9,6 +9,7 @@ import SimpleITK
 
 from brats.errors import InputError
 from brats.nifti import check_stored_voxels
+from brats.volumes import read_volume
 
 SHAPE = (5, 6, 7)
 
@@ -97,6 +98,40 @@ def test_a_compressed_file_is_read_no_further_than_its_header_promises(tmp_path,
     )
     check_stored_voxels(path)
     assert sum(map(len, read)) <= 2**20 + 348
+
+
+def noise_file(path, rng, dtype=np.int16, shape=(24, 160, 160)):
+    """Writes an image of noise, of a size at which ITK does not come to the checksum."""
+    return write(path, rng.integers(0, 1000, shape).astype(dtype))
+
+
+def flip_bit(path, place):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 16
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("place", [-8, -5, 100_000, 300_000])  # Checksum, and compressed voxels.
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_a_flipped_bit_that_itk_reads_over_is_refused(tmp_path, rng, place, dtype):
+    path = noise_file(tmp_path / "t1.nii.gz", rng, dtype)
+    read_volume(path)
+    flip_bit(path, place)
+    with pytest.raises(InputError, match="Cannot decompress .*t1.nii.gz: .*Copy it again"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("slope", [0.5, 1.0])  # Scaled, and in several parts of gzip.
+def test_a_flipped_bit_is_refused_where_voxels_are_not_as_stored(tmp_path, rng, slope):
+    content = bytearray(gzip.decompress(noise_file(tmp_path / "a.nii.gz", rng).read_bytes()))
+    struct.pack_into("<2f", content, 112, slope, 0)
+    path = tmp_path / "t1.nii.gz"
+    parts = [content] if slope != 1 else [content[:700_000], content[700_000:]]
+    path.write_bytes(b"".join(map(gzip.compress, parts)))
+    read_volume(path)
+    flip_bit(path, 300_000)
+    with pytest.raises(InputError, match="Cannot decompress .*t1.nii.gz: "):
+        read_volume(path)
 
 
 @pytest.mark.parametrize(

@@ -318,7 +318,11 @@ def test_slices_asked_for_are_drawn_and_missing_ones_are_told(cohorts, tmp_path,
     arguments.append(str(beyond))
     assert exit_code(lambda: run_predict(cohorts["2023"], tmp_path / "no", *arguments)) == 1
     assert f"has axial slices 0 to {last}, and no slice {beyond}" in capsys.readouterr().err
-    assert not names(tmp_path / "no", ".nii.gz")
+    assert not (tmp_path / "no").exists()
+    # Scores that are there stay.
+    scores = (tmp_path / "out" / "scores.csv").read_bytes()
+    assert exit_code(lambda: run_predict(cohorts["2023"], tmp_path / "out", *arguments)) == 1
+    assert (tmp_path / "out" / "scores.csv").read_bytes() == scores
 
 
 def test_the_summary_is_over_the_scores(predictions):
@@ -516,6 +520,26 @@ def test_a_missing_backend_is_told_in_one_line(tmp_path):
     )
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1)
     assert "needs the package openvino. Install it with pip" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("backend", "told"),
+    [
+        ("foo", "KERAS_BACKEND is foo; expected tensorflow, jax, torch or openvino"),
+        ("openvino", "KERAS_BACKEND is openvino, which does not train"),
+    ],
+)
+def test_a_backend_that_does_not_train_is_told_in_one_line(tmp_path, backend, told):
+    result = subprocess.run(
+        [sys.executable, train.__file__, "--run-dir", str(tmp_path / "run")],
+        env=os.environ | {"KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    assert told in result.stderr and result.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_prediction_sees_the_intensities_that_training_saw(cohorts, patch_files):

@@ -8,8 +8,9 @@ from brats.errors import InputError
 from brats.files import read_table
 from engine.runs import (
     add_to_record,
+    backend_warnings,
     best_network_path,
-    check,
+    check_may_start,
     clear,
     make_folders,
     read_record,
@@ -74,12 +75,12 @@ def test_a_record_comes_back_as_written(tmp_path):
 
 
 def test_a_folder_with_a_record_is_replaced_only_if_asked(tmp_path):
-    check(tmp_path, SETTINGS, {})
-    check(tmp_path / "absent", SETTINGS, {})
+    check_may_start(tmp_path, SETTINGS, {})
+    check_may_start(tmp_path / "absent", SETTINGS, {})
     write_record(tmp_path, {})
     with pytest.raises(InputError, match="holds a run.*--resume.*--overwrite.*--run-dir"):
-        check(tmp_path, SETTINGS, {})
-    check(tmp_path, SETTINGS | {"overwrite": True}, {})
+        check_may_start(tmp_path, SETTINGS, {})
+    check_may_start(tmp_path, SETTINGS | {"overwrite": True}, {})
 
 
 def test_a_file_in_the_way_of_a_folder_is_told_before_anything_is_removed(tmp_path):
@@ -176,6 +177,23 @@ def test_a_best_network_that_is_gone_is_told_and_a_history_written_again(tmp_pat
     assert after["history.csv"] == before["history.csv"] and "last.keras" in after
 
 
+@pytest.mark.parametrize(
+    ("resumed", "is_same"),
+    [
+        ([], True),
+        ([{"device": "jax on cpu:0"}], False),
+        ([{"device": "tensorflow on gpu:1"}], True),
+    ],
+)
+def test_another_backend_is_told_when_a_run_goes_on(tmp_path, resumed, is_same):
+    record = {"settings": {}, "extraction": {}, "device": "tensorflow on cpu:0"}
+    write_record(tmp_path, record | {"resumed": resumed})
+    warnings = backend_warnings(tmp_path, "tensorflow on gpu:0, gpu:1")
+    assert len(warnings) == (0 if is_same else 1)
+    if not is_same:
+        assert "trained with jax on cpu:0 and goes on with tensorflow on gpu:0" in warnings[0]
+
+
 def test_a_record_tells_where_a_run_was_resumed_and_with_what(tmp_path):
     write_record(tmp_path, {"settings": {"epochs": 1}, "extraction": {"seed": 0}})
     add_to_record(tmp_path, 2, 7, {"settings": {"epochs": 3}, "extraction": {"seed": 0}})
@@ -219,30 +237,30 @@ def recorded(tmp_path):
 
 
 def test_a_run_with_the_same_settings_and_patches_may_go_on(recorded):
-    check(recorded, RESUMED, {"seed": 0})
+    check_may_start(recorded, RESUMED, {"seed": 0})
 
 
 def test_a_changed_setting_is_told_with_its_flag_and_both_values(recorded):
     changed = RESUMED | {"base_filters": 16, "class_weights": (1.0, 4.0)}
     message = r"--base-filters is 16, was 8; --class-weights is \[1.0, 4.0\], was \[1.0, 5.0\]"
     with pytest.raises(InputError, match=message):
-        check(recorded, changed, {"seed": 0})
+        check_may_start(recorded, changed, {"seed": 0})
 
 
 def test_the_number_of_epochs_may_change_but_not_of_a_cosine(recorded):
-    check(recorded, RESUMED | {"epochs": 9}, {"seed": 0})
+    check_may_start(recorded, RESUMED | {"epochs": 9}, {"seed": 0})
     with pytest.raises(InputError, match="--epochs is 9, was 3; --schedule is cosine"):
-        check(recorded, RESUMED | {"epochs": 9, "schedule": "cosine"}, {"seed": 0})
+        check_may_start(recorded, RESUMED | {"epochs": 9, "schedule": "cosine"}, {"seed": 0})
 
 
 def test_a_setting_that_the_record_lacks_is_told(recorded):
     with pytest.raises(InputError, match="--depth is 3, was missing"):
-        check(recorded, RESUMED | {"depth": 3}, {"seed": 0})
+        check_may_start(recorded, RESUMED | {"depth": 3}, {"seed": 0})
 
 
 def test_other_patches_are_told(recorded):
     with pytest.raises(InputError, match="the patch file is another"):
-        check(recorded, RESUMED, {"seed": 1})
+        check_may_start(recorded, RESUMED, {"seed": 1})
 
 
 @pytest.mark.parametrize(
