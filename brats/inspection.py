@@ -140,7 +140,7 @@ def _read_grid(path, known):
         path: Path of a NIfTI file.
         known: Dict of what was returned before, by what headers say of type and grid; added to.
     """
-    check_stored_voxels(path, finite=False)
+    check_stored_voxels(path)
     header = read_header(path)
     key = header[:4] + header[40:108] + header[120:124] + header[252:]  # Type, grid and units.
     if key not in known:

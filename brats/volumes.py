@@ -5,6 +5,7 @@ in the geometry of the input.
 """
 
 import contextlib
+import math
 import re
 from dataclasses import dataclass, field
 
@@ -15,7 +16,7 @@ from brats.errors import InputError
 from brats.files import replacing
 from brats.geometry import Geometry, read_grid, turn, turn_back
 from brats.grids import grid_error
-from brats.nifti import check_checksum, check_decompresses, check_stored_voxels
+from brats.nifti import check_decompresses, check_stored_voxels, read_stored_voxels
 from brats.schemes import MODALITIES, label_warnings, labels_to_classes
 
 PUBLISHED_SHAPE = (155, 240, 240)  # (Z, Y, X) of every BraTS volume to 2023.
@@ -54,15 +55,15 @@ def read_volume(path):
         InputError: If the file cannot be read, is cut short, is not three-dimensional, or holds
             values that are not finite; names the file.
     """
-    image = _read_image(path)
-    num_components = image.GetNumberOfComponentsPerPixel()
-    if image.GetDimension() != 3 or num_components != 1:
+    voxels, header = _read_image(path)
+    num_components = header.GetNumberOfComponents()
+    if header.GetDimension() != 3 or num_components != 1:
         vectors = f" of vectors of {num_components} numbers" if num_components > 1 else ""
         raise InputError(
-            f"{path} has size {image.GetSize()}{vectors}; expected three dimensions and one number "
-            "per voxel. Split the file, or convert it again."
+            f"{path} has size {header.GetSize()}{vectors}; expected three dimensions and one "
+            "number per voxel. Split the file, or convert it again."
         )
-    return _turned(SimpleITK.GetArrayFromImage(image), image)
+    return _turned(voxels, header)
 
 
 def read_header_grid(path):
@@ -77,17 +78,14 @@ def read_header_grid(path):
     Raises:
         InputError: If the file cannot be read, is cut short, or has other dimensions; names it.
     """
-    check_stored_voxels(path, finite=False)
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
-    with explaining_itk(path):
-        reader.ReadImageInformation()
-    if reader.GetDimension() not in (3, 4):
+    check_stored_voxels(path)
+    header = _read_header(path)
+    if header.GetDimension() not in (3, 4):
         raise InputError(
-            f"{path} has size {reader.GetSize()}; expected three dimensions, or four in a folder "
+            f"{path} has size {header.GetSize()}; expected three dimensions, or four in a folder "
             "imagesTr. Give the whole volume."
         )
-    return read_grid(reader)
+    return read_grid(header)
 
 
 def read_modalities(case, modalities=MODALITIES):
@@ -109,15 +107,14 @@ def read_modalities(case, modalities=MODALITIES):
     if not components:
         return [read_volume(case.images[modality]) for modality in modalities]
     path = case.images[modalities[0]]
-    image = _read_image(path)
-    if image.GetDimension() != 4 or image.GetSize()[3] != len(components):
+    volumes, header = _read_image(path)  # The modalities first.
+    if header.GetDimension() != 4 or header.GetSize()[3] != len(components):
         raise InputError(
-            f"{path} has size {image.GetSize()}; in a folder {path.parent.name}, expected four "
+            f"{path} has size {header.GetSize()}; in a folder {path.parent.name}, expected four "
             f"dimensions, the last of {len(components)}: {', '.join(components)}. Put a case with "
             "a file for each modality into a folder of its own, named as in docs/data.md."
         )
-    volumes = SimpleITK.GetArrayFromImage(image)  # The modalities first.
-    return [_turned(volumes[components[modality]], image) for modality in modalities]
+    return [_turned(volumes[components[modality]], header) for modality in modalities]
 
 
 def read_case(case):
@@ -225,25 +222,37 @@ def _is_empty(volume):
     return not (volume[len(volume) // 2].any() or volume.any())
 
 
-def _turned(array, image):
+def _turned(array, header):
     """Returns volume `(Z, Y, X)` and `Geometry` of an image in three dimensions, as of BraTS."""
     # Departure: the original takes every file for one with the axes of BraTS.
-    _, geometry = read_grid(image)
+    _, geometry = read_grid(header)
     return turn(array, geometry), geometry
 
 
-def _read_image(path):
-    layout = check_stored_voxels(path)
+def _read_header(path):
+    header = SimpleITK.ImageFileReader()
+    header.SetFileName(str(path))
     with explaining_itk(path):
-        image = SimpleITK.ReadImage(str(path))
-    voxels = SimpleITK.GetArrayViewFromImage(image)
-    check_checksum(path, layout, voxels)
+        header.ReadImageInformation()
+    return header
+
+
+def _read_image(path):
+    """Returns `(voxels, header)`: an array, the first axis of the file last, and ITK's header."""
+    layout = check_stored_voxels(path)
+    header = _read_header(path)
+    stored = read_stored_voxels(path, layout)
+    is_as_stored = not layout.is_scaled and header.GetNumberOfComponents() == 1
+    if is_as_stored and math.prod(header.GetSize()) == stored.size:
+        return stored.reshape(header.GetSize()[::-1]), header
+    with explaining_itk(path):
+        voxels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
         raise InputError(
             f"{path} holds values that are not finite once scaled as its header says (scl_slope, "
             "scl_inter). Repair the header, or copy the file again."
         )
-    return image
+    return voxels, header
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from brats import volumes as reading
 from brats.cases import Case, find_cases
 from brats.findings import compare_cases
 from brats.geometry import Geometry
@@ -219,11 +220,13 @@ def test_files_compressed_in_blocks_are_told_apart_by_more_than_the_last_block(t
 def test_a_file_of_all_modalities_is_read_once(tmp_path, monkeypatch):
     write_cohort(tmp_path, 1, 0, (20, 40, 44), "msd")
     (case,) = find_cases(tmp_path, need_segmentation=True)
-    read, paths = SimpleITK.ReadImage, []
-    monkeypatch.setattr(SimpleITK, "ReadImage", lambda path: paths.append(path) or read(path))
+    read, paths = reading.read_stored_voxels, []
+    monkeypatch.setattr(
+        reading, "read_stored_voxels", lambda path, *more: paths.append(path) or read(path, *more)
+    )
     found = inspect_case(case)
     assert not found.errors and len(found.contents) == 4
-    assert sorted(paths) == sorted(map(str, (case.images["t1"], case.segmentation)))
+    assert sorted(paths) == sorted((case.images["t1"], case.segmentation))
 
 
 def test_enhancing_tumor_of_an_earlier_edition_under_names_of_2023_is_a_warning(tmp_path):

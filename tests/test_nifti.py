@@ -8,7 +8,7 @@ import pytest
 import SimpleITK
 
 from brats.errors import InputError
-from brats.nifti import check_stored_voxels
+from brats.nifti import TYPES, check_stored_voxels
 from brats.volumes import read_volume
 
 SHAPE = (5, 6, 7)
@@ -62,7 +62,7 @@ def test_values_that_are_not_finite_are_counted(tmp_path, name, value):
     volume = np.ones(SHAPE, dtype=np.float32)
     volume[4, 5, 6] = volume[0, 0, 0] = value
     with pytest.raises(InputError, match=f"{name} holds (NaN|infinity) in 2 of 210 voxels"):
-        check_stored_voxels(write(tmp_path / name, volume))
+        read_volume(write(tmp_path / name, volume))
 
 
 def test_not_finite_values_are_found_in_either_byte_order(tmp_path):
@@ -77,13 +77,13 @@ def test_not_finite_values_are_found_in_either_byte_order(tmp_path):
     voxels = np.frombuffer(stored[352:], "<f4").astype(">f4").tobytes()
     (tmp_path / "t1.nii").write_bytes(bytes(header) + voxels)
     with pytest.raises(InputError, match="holds NaN in 1 of"):
-        check_stored_voxels(tmp_path / "t1.nii")
+        read_volume(tmp_path / "t1.nii")
 
 
 def test_files_of_another_kind_are_refused(tmp_path):
     (tmp_path / "t1.nii").write_bytes(b"not an image" * 100)
     with pytest.raises(InputError, match="t1.nii does not begin with the header of a NIfTI-1 file"):
-        check_stored_voxels(tmp_path / "t1.nii")
+        read_volume(tmp_path / "t1.nii")
 
 
 def test_a_compressed_file_is_read_no_further_than_its_header_promises(tmp_path, monkeypatch):
@@ -98,6 +98,30 @@ def test_a_compressed_file_is_read_no_further_than_its_header_promises(tmp_path,
     )
     check_stored_voxels(path)
     assert sum(map(len, read)) <= 2**20 + 348
+
+
+@pytest.mark.parametrize("name", ["t1.nii", "t1.nii.gz"])
+@pytest.mark.parametrize("dtype", TYPES.values())
+def test_voxels_are_those_that_itk_reads(tmp_path, rng, name, dtype):
+    path = write(tmp_path / name, rng.integers(0, 100, SHAPE).astype(dtype))
+    expected = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
+    found, _ = read_volume(path)
+    assert found.dtype == expected.dtype == dtype
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept"),
+    [(0, 0), (0, 5), (1, 0), (1, 5), (0.5, 0), (-2, 3), (np.nan, 0), (np.nan, np.nan), (0, np.nan)],
+)
+def test_scaled_voxels_are_those_that_itk_reads(tmp_path, rng, slope, intercept):
+    path = write(tmp_path / "t1.nii", rng.integers(0, 100, SHAPE).astype(np.int16))
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<2f", content, 112, slope, intercept)
+    path.write_bytes(content)
+    expected = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
+    found, _ = read_volume(path)
+    assert found.dtype == expected.dtype and np.array_equal(found, expected)
 
 
 def noise_file(path, rng, dtype=np.int16, shape=(24, 160, 160)):
