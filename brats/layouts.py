@@ -117,8 +117,8 @@ def read_grades(root, paths):
         for case_id, grade in _table_grades(table):
             if grades.setdefault(case_id, grade) != grade:
                 raise InputError(
-                    f"{table} gives {case_id} the grade {grade}; the line or table before it gives "
-                    f"{grades[case_id]}. Correct or remove it."
+                    f"{table} gives {case_id!r} the grade {grade}; the line or table before it "
+                    f"gives {grades[case_id]}. Correct or remove it."
                 )
     return grades
 
@@ -132,7 +132,7 @@ def _table_grades(table):
     is_split = has_grades or "Grade" not in "".join(names)
     if not (is_split and any(name.endswith(SUBJECT) for name in names)):
         raise InputError(
-            f"{table} has the columns {shortened(', '.join(names) or 'none', 80)}; expected Grade, "
+            f"{table} has the columns {_quoted(names) or 'none'}; expected Grade, "
             f"and one that ends in {SUBJECT}, separated by commas. Repair or remove it."
         )
     if not has_grades:
@@ -140,7 +140,7 @@ def _table_grades(table):
     unknown = {row["Grade"] for row in rows} - {*GRADES, *NO_VALUE}
     if unknown:
         raise InputError(
-            f"{table} has the grades {shortened(', '.join(sorted(map(str, unknown))), 80)}; "
+            f"{table} has the grades {_quoted(sorted(unknown))}; "
             f"expected {' or '.join(GRADES)}. Repair or remove it."
         )
     return [
@@ -149,6 +149,10 @@ def _table_grades(table):
         for name in names
         if name.endswith(SUBJECT) and row["Grade"] in GRADES and row[name] not in NO_VALUE
     ]
+
+
+def _quoted(values):
+    return shortened(", ".join(map(repr, values)), 80)
 
 
 def _folders(place):

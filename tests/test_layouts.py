@@ -178,11 +178,12 @@ def test_rows_that_are_short_or_long_or_of_no_grade_do_no_harm(tmp_path):
     ("text", "told"),
     [
         ("", "has the columns none; expected Grade, and one that ends in subject_ID"),
-        ("<html>\n<body>Log in</body>\n", "has the columns <html>; expected Grade"),
-        ("Grade;a_subject_ID\nHGG;x\n", "has the columns Grade;a_subject_ID; expected Grade"),
-        ("HGG,x\nLGG,y\n", "has the columns HGG, x; expected Grade"),
-        ("Grade,a_subject_ID\nIV,x\nHGG,y\n", "has the grades IV; expected HGG or LGG"),
-        ("Grade,a_subject_ID\nHGG,x\nLGG,x\n", "gives x the grade LGG; the line or table before"),
+        ("<html>\n<body>Log in</body>\n", "has the columns '<html>'; expected Grade"),
+        ("Grade;a_subject_ID\nHGG;x\n", "has the columns 'Grade;a_subject_ID'; expected Grade"),
+        ("HGG,x\nLGG,y\n", "has the columns 'HGG', 'x'; expected Grade"),
+        ('Grade,a_subject_ID\n"I\nV",x\n', r"has the grades 'I\nV'; expected HGG or LGG"),
+        ("Grade,a_subject_ID\nIV,x\nHGG,y\n", "has the grades 'IV'; expected HGG or LGG"),
+        ("Grade,a_subject_ID\nHGG,x\nLGG,x\n", "gives 'x' the grade LGG; the line or table before"),
     ],
 )
 def test_a_table_that_tells_no_grades_is_told(tmp_path, text, told):
