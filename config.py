@@ -5,6 +5,7 @@ defaults are the published recipe. A field `base_filters` is the flag `--base-fi
 """
 
 import argparse
+import re
 import types
 import typing
 from dataclasses import asdict, dataclass, field, fields
@@ -18,6 +19,10 @@ POSITIVE = ("a number above 0", lambda value: 0 < value < float("inf"))
 FRACTION = ("a number of at least 0 and below 1", lambda value: 0 <= value < 1)
 NOT_NEGATIVE = ("a whole number of at least 0", lambda value: value >= 0)
 INDICES = ("whole numbers of at least 0", lambda value: all(item >= 0 for item in value))
+ADDRESS = (
+    "host:port with a port of 1 to 65535",
+    lambda value: re.fullmatch(r"\S+:\d{1,5}", value) and 0 < int(value.split(":")[-1]) < 2**16,
+)
 SEED = ("a whole number of at least 0 and below 2**32", lambda value: 0 <= value < 2**32)
 CLASS_WEIGHTS = (
     "four numbers above 0",
@@ -79,7 +84,7 @@ class TrainConfig(Settings):
     patches: str = setting("data/patches.h5", "patch file to train on", PATH)
     run_dir: str = setting("runs/default", "folder to write the run to", PATH)
     epochs: int = setting(3, "passes over the training patches", COUNT)
-    batch_size: int = setting(4, "patches in a batch", COUNT)
+    batch_size: int = setting(4, "patches in a batch, over all devices and hosts", COUNT)
     steps_per_epoch: int | None = setting(None, "batches in an epoch; default: all patches", COUNT)
     base_filters: int = setting(64, "filters of the first level", COUNT)
     depth: int = setting(3, "times that the resolution is halved", COUNT)
@@ -114,6 +119,26 @@ class TrainConfig(Settings):
         False, "the same bits from the same seed on a GPU as well, at some cost of speed"
     )
     tensorboard: bool = setting(False, "write a TensorBoard log to the run folder")
+    devices: int | None = setting(
+        None,
+        "GPUs of this host that share a batch, under TensorFlow or JAX; default: all under JAX, "
+        "else one",
+        COUNT,
+    )
+    coordinator: str | None = setting(
+        None,
+        "address of host 0 for training on several hosts under JAX, such as node1:61000; default "
+        "under Slurm: the first node of the job step",
+        ADDRESS,
+    )
+    num_hosts: int | None = setting(
+        None, "hosts that train together; default under Slurm and Open MPI: the processes", COUNT
+    )
+    host_id: int | None = setting(
+        None,
+        "which of the hosts this is; default under Slurm and Open MPI: the rank",
+        NOT_NEGATIVE,
+    )
 
     def __post_init__(self):
         """Checks every field, and that nothing asked for would be ignored."""

@@ -40,7 +40,9 @@ def weighted_cross_entropy(one_hot, probabilities, class_weights=PUBLISHED_CLASS
     return ops.mean(per_pixel, axis=(1, 2))
 
 
-def generalized_dice_loss(one_hot, probabilities, leave_out_absent=False):
+def generalized_dice_loss(
+    one_hot, probabilities, leave_out_absent=False, sum_over_devices=lambda sums: sums
+):
     """Returns one minus the generalized Dice overlap of the whole batch.
 
     Formula:
@@ -55,18 +57,22 @@ def generalized_dice_loss(one_hot, probabilities, leave_out_absent=False):
         one_hot: Reference, 0 or 1, shape `(N, H, W, C)`, any float dtype.
         probabilities: Softmax output, shape `(N, H, W, C)`, any float dtype.
         leave_out_absent: Whether a class that is absent from the batch takes no part.
+        sum_over_devices: Function from a list of sums over these examples to the sums over the
+            whole batch, where these are a device's part of it.
 
     Returns:
         float32 scalar tensor.
     """
     one_hot, probabilities = _as_float32(one_hot, probabilities)
-    size = ops.sum(one_hot, axis=(0, 1, 2))  # (C,)
+    sums = [
+        ops.sum(tensor, axis=(0, 1, 2))
+        for tensor in (one_hot, probabilities, one_hot * probabilities)
+    ]
+    size, predicted, overlap = sum_over_devices(sums)  # (C,) each
     weights = 1.0 / (size * size + EPSILON)
     if leave_out_absent:
         weights = ops.where(size > 0, weights, 0.0)
-    overlap = ops.sum(one_hot * probabilities, axis=(0, 1, 2))
-    total = size + ops.sum(probabilities, axis=(0, 1, 2))
-    return 1.0 - 2.0 * ops.sum(weights * overlap) / ops.sum(weights * total)
+    return 1.0 - 2.0 * ops.sum(weights * overlap) / ops.sum(weights * (size + predicted))
 
 
 @keras.saving.register_keras_serializable(package="brats")
@@ -75,6 +81,9 @@ class ClassImbalanceLoss(keras.losses.Loss):
 
     One value per example is returned, so that averages over examples and over devices are
     right; the Dice term, which belongs to the batch, is the same in each.
+
+    Attributes:
+        sum_over_devices: As for `generalized_dice_loss`; set where devices have parts of a batch.
 
     Args:
         class_weights: One weight of the cross entropy per class.
@@ -94,12 +103,13 @@ class ClassImbalanceLoss(keras.losses.Loss):
         super().__init__(name=name, **kwargs)
         self.class_weights = tuple(class_weights)
         self.leave_out_absent = leave_out_absent
+        self.sum_over_devices = lambda sums: sums
 
     def call(self, y_true, y_pred):
         """Classes `(N, H, W)` and probabilities `(N, H, W, C)` to losses `(N,)`."""
         one_hot = ops.one_hot(ops.cast(y_true, "int32"), len(self.class_weights))
         return weighted_cross_entropy(one_hot, y_pred, self.class_weights) + generalized_dice_loss(
-            one_hot, y_pred, self.leave_out_absent
+            one_hot, y_pred, self.leave_out_absent, self.sum_over_devices
         )
 
     def get_config(self):

@@ -7,15 +7,14 @@ log for TensorBoard.
     python train.py --patches data/patches.h5 --run-dir runs/default
 """
 
-import functools
+import contextlib
+import os
 import sys
-import time
 from pathlib import Path
 
 from tqdm import tqdm
 
 from brats.errors import InputError, deferring_interruption, end_with_code
-from brats.locks import owning
 from brats.metrics import REGIONS
 from brats.patch_file import read_settings
 from brats.patch_reader import PatchReader
@@ -26,11 +25,14 @@ from config import TrainConfig, parse, to_dict
 from engine import runs
 from engine.dataset import steps_per_epoch
 from engine.devices import describe_software, prepare_training, training_compilation
-from engine.logs import TrainingLog, check_tensorboard
+from engine.distribution import check_batch_size, choose_devices
+from engine.hosts import find_group, joining
+from engine.logs import check_tensorboard
 from engine.schedules import build_optimizer, build_schedule
-from engine.state import STATE, Progress, StateWriter
+from engine.state import Progress, spread
 from engine.training import describe_epoch, train_epoch, validate
 from engine.weights import load_weights
+from engine.writing import RunWriter
 from losses import ClassImbalanceLoss, SoftDice
 from model import build_resunet
 
@@ -40,99 +42,99 @@ def main(argv=None):
     config = parse(TrainConfig, argv, __doc__)
     if config.tensorboard:
         check_tensorboard()
-    prepare_training(config.seed, config.mixed_precision, config.deterministic)
-    extraction = read_settings(config.patches)
-    readers = {split: PatchReader(config.patches, split) for split in ("train", "validation")}
-    steps = steps_per_epoch(len(readers["train"]), config.batch_size, config.steps_per_epoch)
-    runs.check_may_start(config.run_dir, to_dict(config), extraction)
-    model = build_compiled(config, steps)
-    if not config.resume:
-        runs.make_folders(config.run_dir, config.tensorboard)
-    with owning(config.run_dir, STATE):
-        # Again: another process may have made it a run meanwhile.
-        runs.check_may_start(config.run_dir, to_dict(config), extraction)
-        train(config, extraction, readers, steps, model)
+    group = find_group(config.coordinator, config.num_hosts, config.host_id, os.environ)
+    with joining(group):
+        prepare_training(config.seed, config.mixed_precision, config.deterministic)
+        devices = choose_devices(config.devices, group.num_hosts)
+        check_batch_size(config.batch_size, devices)
+        extraction = read_settings(config.patches)
+        readers = {split: PatchReader(config.patches, split) for split in ("train", "validation")}
+        steps = steps_per_epoch(len(readers["train"]), config.batch_size, config.steps_per_epoch)
+        run = config.run_dir, to_dict(config), extraction
+        devices.check_same(runs.settings_in_common(*run))
+        if devices.is_first:
+            runs.check_may_start(*run)
+        model = build_compiled(config, steps, devices)
+        # The first host writes, and speaks.
+        with runs.owning_run(*run) if devices.is_first else contextlib.redirect_stdout(None):
+            train(config, extraction, readers, steps, model, devices)
 
 
-def train(config, extraction, readers, steps, model):
+def train(config, extraction, readers, steps, model, devices):
     """Begins a run, or goes on with one, to its last epoch."""
     record = {
         "settings": to_dict(config),
         "extraction": extraction,
         "num_parameters": model.count_params(),
+        "num_hosts": devices.num_hosts,
+        "num_devices": devices.num_devices,
         **describe_software(),
     }
     progress = Progress()
-    if config.resume:
-        warnings = runs.backend_warnings(config.run_dir, record["device"])
-        progress, more = runs.resume(config.run_dir, model)
-        for warning in warnings + more:
+    if config.resume and devices.is_first:
+        progress, warnings = runs.resume(config.run_dir, model, record["device"])
+        for warning in warnings:
             print(f"Warning: {warning}", file=sys.stderr)
+    progress = spread(model, progress, devices)
     print_header(record, readers, steps, progress)
     with deferring_interruption() as is_interrupted:
-        states = StateWriter(config.run_dir, model, config.state_every, is_interrupted)
-        if config.resume:
-            runs.add_to_record(config.run_dir, len(progress.history), progress.step, record)
-        else:
-            runs.clear(config.run_dir)
-            states.write(progress)
-            runs.write_record(config.run_dir, record)
-        log = None
+        is_interrupted = devices.agreeing(is_interrupted)
+        writer = RunWriter(
+            config.run_dir, model, config.state_every, is_interrupted, devices.is_first
+        )
+        writer.begin(record, progress, config.resume)
         if config.tensorboard:
-            log = TrainingLog(config.run_dir, progress, steps, model, readers["validation"])
+            writer.begin_log(progress, steps, readers["validation"])
         while len(progress.history) < config.epochs:
-            row = run_epoch(config, model, readers, steps, progress, states, log)
+            row = run_epoch(config, model, readers, steps, progress, writer, devices)
             progress = Progress(history=[*progress.history, row])
-            # Before the files that follow from it, which a resumed run writes again.
-            states.write(progress)
-            start = time.perf_counter()
-            runs.write_epoch(config.run_dir, model, progress.history)
-            saving_s = time.perf_counter() - start + states.lap()
+            saving_s = writer.end_epoch(progress)
             print(describe_epoch(row, config.epochs, saving_s), flush=True)
     best = Path(config.run_dir) / runs.BEST
     print(f"Finished {len(progress.history)} epochs; the best network is {best}")
 
 
-def build_compiled(config, steps):
+def build_compiled(config, steps, devices):
     """Builds the network with its weights, loss, metrics and optimizer."""
     if PATCH_SIZE % 2**config.depth:
         raise InputError(
             f"--depth {config.depth} halves patches of {PATCH_SIZE} pixels too often; expected "
             f"at most {PATCH_SIZE.bit_length() - 1}."
         )
-    model = build_resunet(
-        (None, None, len(MODALITIES)), len(CLASSES), config.base_filters, config.depth
-    )
-    if config.weights:
-        load_weights(model, config.weights)
-    schedule = build_schedule(config.schedule, config.learning_rate, config.epochs, steps)
-    model.compile(
-        optimizer=build_optimizer(config.optimizer, schedule, config.momentum),
-        loss=ClassImbalanceLoss(config.class_weights, config.loss == "present-classes"),
-        metrics=[SoftDice(classes, f"dice_{region}") for region, classes in REGIONS.items()],
-        jit_compile=training_compilation(),
-    )
+    with devices.scope():
+        model = build_resunet(
+            (None, None, len(MODALITIES)), len(CLASSES), config.base_filters, config.depth
+        )
+        if config.weights:
+            load_weights(model, config.weights)
+        schedule = build_schedule(config.schedule, config.learning_rate, config.epochs, steps)
+        model.compile(
+            optimizer=build_optimizer(config.optimizer, schedule, config.momentum),
+            loss=ClassImbalanceLoss(config.class_weights, config.loss == "present-classes"),
+            metrics=[SoftDice(classes, f"dice_{region}") for region, classes in REGIONS.items()],
+            jit_compile=training_compilation(),
+        )
+    devices.adopt(model)
     return model
 
 
-def run_epoch(config, model, readers, steps, progress, states, log):
+def run_epoch(config, model, readers, steps, progress, writer, devices):
     """Trains and validates for what is left of an epoch; returns its row of the history."""
 
     def note(loss):
         bar.update()
-        if log:
-            log.add_step(progress, loss)
-        states.keep(progress)
+        writer.end_step(progress, loss)
 
-    end_if_interrupted = functools.partial(states.end_if_interrupted, progress)
+    def end_if_interrupted():
+        writer.end_if_interrupted(progress)
+
     end_if_interrupted()
-    batch_size, name = config.batch_size, f"epoch {len(progress.history) + 1}"
+    size, name = config.batch_size, f"epoch {len(progress.history) + 1}"
     with tqdm(total=steps, initial=progress.step, desc=name, leave=False, disable=None) as bar:
-        row = train_epoch(model, readers["train"], batch_size, steps, config.seed, progress, note)
-    row = row | validate(model, readers["validation"], batch_size, end_if_interrupted)
-    if log:
-        log.add_epoch(row)
-    return row
+        row = train_epoch(
+            model, readers["train"], size, steps, config.seed, progress, note, devices
+        )
+    return row | validate(model, readers["validation"], size, end_if_interrupted, devices)
 
 
 def print_header(record, readers, steps, progress):
@@ -146,6 +148,7 @@ def print_header(record, readers, steps, progress):
             starts_after=progress,
             parameters=f"{record['num_parameters']:,}",
             device=record["device"],
+            spread_over=f"{record['num_devices']} devices of {record['num_hosts']} hosts",
             versions=record["versions"],
             commit=record["commit"],
         ),

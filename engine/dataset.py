@@ -14,6 +14,11 @@ from brats.errors import InputError
 BATCHES_AHEAD = 4  # Read while the network is at work.
 
 
+def whole(num_patches):
+    """Returns the slice of a whole batch: the share of a host that trains alone."""
+    return slice(0, num_patches)
+
+
 def num_batches(num_patches, batch_size):
     """Returns how many batches hold all patches, the last one perhaps not full."""
     return -(-num_patches // batch_size)
@@ -44,7 +49,7 @@ def steps_per_epoch(num_patches, batch_size, wanted=None):
     return wanted or most
 
 
-def training_batches(reader, batch_size, num_steps, rng, first=0):
+def training_batches(reader, batch_size, num_steps, rng, first=0, share=whole):
     """Yields random batches, half of the patches marked to be mirrored left to right.
 
     No patch comes twice, but for those that fill the last batch of a whole pass: all batches
@@ -57,6 +62,8 @@ def training_batches(reader, batch_size, num_steps, rng, first=0):
         rng: `numpy.random.Generator` of the order and the marks.
         first: Batch to begin with, from 0; those before it are neither read nor yielded, and
             change nothing in those after it.
+        share: Function from the number of patches in a batch to the slice of them to read and
+            yield.
 
     Yields:
         `(images, classes, mirrored)`; mirrored is bool `(N,)`. The network's training step
@@ -65,14 +72,26 @@ def training_batches(reader, batch_size, num_steps, rng, first=0):
     # Departure: the last batch of the original is short.
     order = np.resize(rng.permutation(len(reader)), (num_steps, batch_size))
     mirrored = rng.random((num_steps, batch_size)) < 0.5
+    part = share(batch_size)
     for step in range(first, num_steps):
-        yield *reader.read(order[step]), mirrored[step]
+        yield *reader.read(order[step, part]), mirrored[step, part]
 
 
-def validation_batches(reader, batch_size):
-    """Yields every patch once, in order, as `(images, classes)`; the last batch may be short."""
-    for start in range(0, len(reader), batch_size):
-        yield reader.read(range(start, min(start + batch_size, len(reader))))
+def validation_batches(reader, batch_size, share=whole):
+    """Yields every patch once, in order, as `(images, classes)`; the last batch may be short.
+
+    Args: those of `training_batches`.
+    """
+    indices, start = range(len(reader)), 0
+    for size in batch_sizes(len(reader), batch_size):
+        yield reader.read(indices[start : start + size][share(size)])
+        start += size
+
+
+def batch_sizes(num_patches, batch_size):
+    """Yields the number of patches in each batch of a pass in order."""
+    for start in range(0, num_patches, batch_size):
+        yield min(batch_size, num_patches - start)
 
 
 def read_ahead(batches, num_ahead=BATCHES_AHEAD):

@@ -4,12 +4,14 @@ In: a network, its settings and its history. Out: `config.json`, `history.csv`, 
 `best.keras` and `last.keras`, each complete or absent. `state/` and the log have their own modules.
 """
 
+import contextlib
 import json
 from pathlib import Path
 
 from brats.curves import write_learning_curves
 from brats.errors import InputError, shortened
 from brats.files import make_writable_folder, parse_json, replacing, write_json, write_table
+from brats.locks import owning
 from engine.state import STATE, clear_state, read_state
 
 RECORD = "config.json"
@@ -18,9 +20,12 @@ BEST = "best.keras"
 LAST = "last.keras"
 CURVES = "curves.png"
 LOG = "tensorboard"
+# Settings of one host among several.
+HOST_SETTINGS = ("coordinator", "num_hosts", "host_id")
 # Settings that a resumed run may change.
 CHANGEABLE = frozenset(
     {"patches", "run_dir", "epochs", "weights", "resume", "overwrite", "tensorboard", "state_every"}
+    | {"devices", *HOST_SETTINGS}
 )
 EVENT_FILE = "events.out.tfevents.{}.brats"  # The ending tells ours from those of other programs.
 
@@ -66,6 +71,34 @@ def check_may_start(run_dir, settings, extraction):
             f"{run_dir} holds a run. Continue it with --resume, replace it with --overwrite, or "
             "give another --run-dir."
         )
+
+
+@contextlib.contextmanager
+def owning_run(run_dir, settings, extraction):
+    """Keeps other processes out of the folder of a run that may start, see `check_may_start`.
+
+    Raises:
+        OSError: If one cannot be made, or written to; names it.
+        InputError: If the run may not start, or another process owns the folder.
+    """
+    if not settings["resume"]:
+        make_folders(run_dir, settings["tensorboard"])
+    with owning(run_dir, STATE):
+        # Again: another process may have made it a run meanwhile.
+        check_may_start(run_dir, settings, extraction)
+        yield
+
+
+def settings_in_common(run_dir, settings, extraction):
+    """Returns what has to be the same on all hosts that train together: flags and their values.
+
+    Args: those of `check_may_start`.
+    """
+    own = CHANGEABLE - {"epochs", "devices"}
+    flags = {
+        f"--{name.replace('_', '-')}": value for name, value in settings.items() if name not in own
+    }
+    return flags | {"the patch file": extraction}
 
 
 def make_folders(run_dir, with_log):
@@ -144,19 +177,21 @@ def write_epoch(run_dir, model, history):
     write_learning_curves(Path(run_dir) / CURVES, history)
 
 
-def resume(run_dir, model):
+def resume(run_dir, model, device):
     """Brings a network and a run folder to where the newest state is.
 
     Args:
         run_dir: Run folder.
         model: Compiled network of the same settings as the run.
+        device: Backend and devices of this process, as the record names them.
 
     Returns:
-        `(progress, warnings)`: the `Progress`, and a list of sentences about what is damaged or
-        lost. `engine.state.read_state` says what is raised.
+        `(progress, warnings)`: the `Progress`, and a list of sentences about another backend, and
+        about what is damaged or lost. `engine.state.read_state` says what is raised.
     """
+    warnings = backend_warnings(run_dir, device)
     progress, warning = read_state(run_dir, model)
-    warnings = [warning] if warning else []
+    warnings += [warning] if warning else []
     if progress.history and not progress.step:
         # The run may have been killed after it had written its state.
         write_epoch(run_dir, model, progress.history)

@@ -29,6 +29,10 @@ MOST_SHARE = 0.01  # Of the time of training, spent on writing states.
 LEAST_INTERVAL_S = 60
 
 
+class EndedTogether(KeyboardInterrupt):
+    """An interruption that all hosts have agreed on, between two batches."""
+
+
 @dataclasses.dataclass
 class Progress:
     """How far a run is: what, beside the variables of the network, decides how it goes on.
@@ -70,11 +74,13 @@ class StateWriter:
             most once a minute.
         is_interrupted: Function without arguments that returns whether the run is to end, as of
             `brats.errors.deferring_interruption`.
+        writes: Whether this is the host that writes.
     """
 
-    def __init__(self, run_dir, model, every=None, is_interrupted=lambda: False):
+    def __init__(self, run_dir, model, every=None, is_interrupted=lambda: False, writes=True):
         self._elapsed_s = 0.0  # Spent on writing.
         self._run_dir, self._model, self._every = run_dir, model, every
+        self._writes = writes
         self._is_interrupted = is_interrupted
         self._next_s = time.perf_counter() + LEAST_INTERVAL_S
 
@@ -82,7 +88,7 @@ class StateWriter:
         """Writes the state if it is time to; to be called between two steps.
 
         Raises:
-            KeyboardInterrupt: If the run is to end, once the state is written; says how to go on.
+            EndedTogether: If the run is to end, once the state is written; says how to go on.
         """
         self.end_if_interrupted(progress)
         is_due = time.perf_counter() >= self._next_s
@@ -93,13 +99,15 @@ class StateWriter:
         """Writes the state if the run is to end, and ends it as `keep` does."""
         if self._is_interrupted():
             self.write(progress)
-            raise KeyboardInterrupt(
+            raise EndedTogether(
                 f"The state after {progress} is in {Path(self._run_dir, STATE)}; go on with the "
                 "same command and --resume."
             )
 
     def write(self, progress):
-        """Writes the state, see `write_state`."""
+        """Writes the state, see `write_state`, if this is the host that writes."""
+        if not self._writes:
+            return
         start = time.perf_counter()
         write_state(self._run_dir, self._model, progress)
         end = time.perf_counter()
@@ -181,6 +189,26 @@ def read_state(run_dir, model):
         f"{folder} holds no state to go on from. Start again with --overwrite, or another run with "
         "--weights."
     )
+
+
+def spread(model, progress, devices):
+    """Gives every host the variables of host 0's network and optimizer, and its progress.
+
+    Args:
+        model: Compiled network of the same settings on all hosts.
+        progress: Host 0's `Progress`; the other hosts' is not used.
+        devices: What to train on, from `engine.distribution.choose_devices`.
+
+    Returns:
+        Host 0's `Progress`.
+    """
+    if devices.num_hosts == 1:
+        return progress
+    variables = _variables(model)
+    arrays = devices.first_of([keras.ops.convert_to_numpy(variable) for variable in variables])
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+    return Progress(**json.loads(devices.first_text(json.dumps(dataclasses.asdict(progress)))))
 
 
 def clear_state(run_dir):

@@ -3,17 +3,22 @@
 In: a compiled network and readers of patches. Out: one row of the history.
 """
 
+import itertools
 import math
 import time
 
 import numpy as np
+from keras.ops import convert_to_numpy
 
 from brats.errors import InputError
 from brats.metrics import REGIONS
-from engine.dataset import read_ahead, training_batches, validation_batches
+from engine.dataset import batch_sizes, read_ahead, training_batches, validation_batches
+from engine.distribution import ONE_DEVICE
 
 
-def train_epoch(model, reader, batch_size, num_steps, seed, progress, on_step=None):
+def train_epoch(
+    model, reader, batch_size, num_steps, seed, progress, on_step=None, devices=ONE_DEVICE
+):
     """Trains for one epoch, or for what is left of it.
 
     The order of the patches, the mirroring and the noise follow from the seed and the epoch
@@ -22,11 +27,12 @@ def train_epoch(model, reader, batch_size, num_steps, seed, progress, on_step=No
     Args:
         model: Compiled network.
         reader: Object with `len` and `read(indices)`, such as a `PatchReader`.
-        batch_size: Patches in a batch, int.
+        batch_size: Patches in a batch, over all devices and hosts, int.
         num_steps: Batches in the epoch, int.
         seed: Seed of the run, int.
         progress: `engine.state.Progress` of the run, brought up to date with every step.
         on_step: Function of the loss of a step, called after every one.
+        devices: What to train on, from `engine.distribution.choose_devices`.
 
     Returns:
         Dict of the number of the epoch, from 1, the mean loss, the metrics, the learning rate of
@@ -39,10 +45,11 @@ def train_epoch(model, reader, batch_size, num_steps, seed, progress, on_step=No
     epoch = len(progress.history)
     if not progress.step:
         _seed_noise(model, seed, epoch)
-        progress.learning_rate = float(model.optimizer.learning_rate)
+        progress.learning_rate = float(convert_to_numpy(model.optimizer.learning_rate))
     rng = np.random.default_rng([seed, epoch])
-    batches = training_batches(reader, batch_size, num_steps, rng, progress.step)
-    for loss, sums, wait_s, step_s in _run(model, model.train_on_batch, batches):
+    batches = training_batches(reader, batch_size, num_steps, rng, progress.step, devices.share)
+    batches = zip(itertools.repeat(batch_size), batches)
+    for loss, sums, wait_s, step_s in _run(model, devices, devices.train, batches):
         if not math.isfinite(loss):
             raise InputError(
                 f"The loss is {loss} in epoch {epoch + 1}, batch {progress.step + 1}: training "
@@ -59,7 +66,7 @@ def train_epoch(model, reader, batch_size, num_steps, seed, progress, on_step=No
     return progress.row
 
 
-def validate(model, reader, batch_size, on_batch=None):
+def validate(model, reader, batch_size, on_batch=None, devices=ONE_DEVICE):
     """Evaluates the loss and the metrics over a whole validation set.
 
     Args:
@@ -67,6 +74,7 @@ def validate(model, reader, batch_size, on_batch=None):
         reader: Reader of the validation patches.
         batch_size: Patches in a batch, int.
         on_batch: Function without arguments, called after every batch.
+        devices: As for `train_epoch`.
 
     Returns:
         Dict of the mean loss and the metrics, their names prefixed with `val_`, and the elapsed
@@ -78,8 +86,9 @@ def validate(model, reader, batch_size, on_batch=None):
     if not len(reader):
         return {}
     totals, elapsed_s = 0.0, 0.0
-    batches = validation_batches(reader, batch_size)
-    for _, sums, *seconds in _run(model, model.test_on_batch, batches):
+    batches = validation_batches(reader, batch_size, devices.share)
+    batches = zip(batch_sizes(len(reader), batch_size), batches, strict=True)
+    for _, sums, *seconds in _run(model, devices, devices.evaluate, batches):
         totals += sums
         elapsed_s += sum(seconds)
         if on_batch:
@@ -116,20 +125,22 @@ def describe_epoch(row, num_epochs, saving_s):
     return "  |  ".join(cells)
 
 
-def _run(model, run_on_batch, batches):
+def _run(model, devices, run_on_batch, batches):
     """Runs a pass; yields loss, sums of the metrics, seconds of waiting and of running per batch.
+
+    Batches come as `(number of patches, arrays)`.
 
     The metrics of Keras are sums, which it resets with every batch, for others to sum up. A
     loop rather than `fit`, which at random takes up to twice the time for the same processor
     time under TensorFlow (`docs/results.md`).
     """
     start = time.perf_counter()
-    for batch in read_ahead(batches):
+    for num_patches, batch in read_ahead(batches):
         ready = time.perf_counter()
-        logs = run_on_batch(*batch, return_dict=True)
-        sums = np.array([float(each) for each in model.metrics_variables])
+        loss = run_on_batch(model, batch, num_patches)
+        sums = np.array(devices.sums(model))
         end = time.perf_counter()
-        yield float(logs["loss"]), sums, ready - start, end - ready
+        yield loss, sums, ready - start, end - ready
         start = time.perf_counter()
 
 
@@ -146,7 +157,7 @@ def _row(model, progress):
         "epoch": len(progress.history) + 1,
         **_scores(model, progress.sums),
         "learning_rate": progress.learning_rate,
-        "iterations": int(model.optimizer.iterations),
+        "iterations": int(convert_to_numpy(model.optimizer.iterations)),
         "wait_s": round(progress.wait_s, 3),
         "step_s": round(progress.step_s, 3),
     }
