@@ -1,5 +1,5 @@
 # make demo    a segmented volume and its picture, from nothing, in minutes
-# make test    the test suite, on TensorFlow and the network's part on JAX
+# make test    the test suite, on TensorFlow, and the network's part on JAX and PyTorch without it
 # make check   the tests, the format and the lint
 # make bench   every stage timed, on the cases of DATA_ROOT, the file PATCHES, the network NETWORK
 
@@ -28,16 +28,22 @@ demo: .venv/runtime
 	$(BIN)/python train.py --patches demo/patches.h5 --run-dir demo/run $(DEMO_TRAINING)
 	$(BIN)/python predict.py --data-root demo/cases --run-dir demo/run --output demo/predictions
 
-test: test-tensorflow test-jax
+test: test-tensorflow test-jax test-torch
 
 test-tensorflow: .venv/development
 	$(BIN)/python -m pytest $(PARALLEL)
 
-test-jax: .venv/development
-	KERAS_BACKEND=jax $(BIN)/python -m pytest $(PARALLEL) tests/test_model.py tests/test_losses.py \
-		tests/test_weights.py tests/test_schedules.py \
-		tests/test_background.py tests/test_devices.py \
-		tests/test_state.py tests/test_killed_training.py
+# What runs on Keras, in an environment without TensorFlow.
+OTHERS := .venv-jax-torch
+KERAS_TESTS := $(addprefix tests/test_,model.py losses.py weights.py schedules.py background.py \
+	devices.py distribution.py state.py training.py inference.py segmenting.py networks.py \
+	backends.py pipeline.py killed_training.py)
+
+test-jax: $(OTHERS)/development
+	KERAS_BACKEND=jax $(OTHERS)/bin/python -m pytest $(PARALLEL) $(KERAS_TESTS) tests/test_hosts.py
+
+test-torch: $(OTHERS)/development
+	KERAS_BACKEND=torch $(OTHERS)/bin/python -m pytest $(PARALLEL) $(KERAS_TESTS)
 
 check: .venv/development
 	$(BIN)/ruff format --check .
@@ -56,13 +62,20 @@ bench: .venv/runtime
 	$(BIN)/python benchmarks/scores.py --data-root $(DATA_ROOT)
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv $(OTHERS) demo
 
-.venv/runtime: requirements.txt
+.venv/runtime: requirements.txt requirements-common.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
 .venv/development: requirements-dev.txt .venv/runtime
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+$(OTHERS)/development: requirements-common.txt requirements-jax.txt requirements-torch.txt
+	$(PYTHON) -m venv $(OTHERS)
+	$(OTHERS)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--requirement requirements-jax.txt --requirement requirements-torch.txt \
+		$(shell grep -E '^(hypothesis|pytest)' requirements-dev.txt)
 	touch $@

@@ -1,14 +1,17 @@
-"""Times training and prediction on one GPU, by batch size and precision.
+"""Times training and prediction on GPUs, by batch size, precision and number.
 
 In: a patch file, or random patches made on the spot. Out: two tables on stdout. Training goes
 through `train_epoch`, patches out of the file included; prediction is that of 155 whole slices.
-Every row gives its share of the rate of a bfloat16 matrix product on the same device.
+Every row gives its share of the rate of a bfloat16 matrix product on the devices it ran on.
 
     KERAS_BACKEND=jax python benchmarks/gpu.py --patches data/patches.h5
     KERAS_BACKEND=torch python benchmarks/gpu.py
+    KERAS_BACKEND=jax python benchmarks/gpu.py --devices 1 2 4 8 --batch-sizes 64 256
 """
 
 import argparse
+import functools
+import itertools
 import sys
 import tempfile
 import time
@@ -26,6 +29,7 @@ from brats.patch_file import append_case, laying_out, write_settings
 from brats.patch_reader import PatchReader
 from brats.patches import CasePatches
 from engine.devices import describe_device, training_compilation
+from engine.distribution import choose_devices
 from engine.inference import predict_volume
 from engine.state import Progress
 from engine.training import train_epoch
@@ -41,20 +45,22 @@ def main():
     parser.add_argument("--patches", type=Path, help="default: 438 random patches")
     parser.add_argument("--base-filters", type=int, default=64)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[4, 16, 32, 64, 128])
+    parser.add_argument("--devices", type=int, nargs="+", default=[1], help="to train on")
     parser.add_argument("--precisions", nargs="+", default=PRECISIONS, choices=PRECISIONS)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--slices", type=int, default=SLICES[0])
     parser.add_argument("--product-size", type=int, default=8192)
     options = parser.parse_args()
-    print_header("One GPU", options, "keras", keras.backend.backend(), "h5py")
+    print_header("GPUs", options, "keras", keras.backend.backend(), "h5py")
     peak = matrix_product_tflops(options.product_size)
     print(f"{describe_device()}: bfloat16 matrix product {peak:.1f} TFLOP/s")
     with tempfile.TemporaryDirectory() as folder:
         path = options.patches or write_random_patches(Path(folder) / "patches.h5")
         for precision in options.precisions:
             set_precision(precision)
-            for batch_size in options.batch_sizes:
-                time_training(PatchReader(path, "train"), precision, batch_size, peak, options)
+            for batch_size, number in itertools.product(options.batch_sizes, options.devices):
+                reader, devices = PatchReader(path, "train"), choose_devices(number)
+                time_training(reader, precision, batch_size, devices, peak, options)
     for precision in options.precisions:
         set_precision(precision)
         for batch_size in options.batch_sizes:
@@ -86,24 +92,28 @@ def matrix_product_tflops(size, num_products=20):
     return 2 * size**3 * num_products / (time.perf_counter() - start) / 1e12
 
 
-def time_training(reader, precision, batch_size, peak, options):
+def time_training(reader, precision, batch_size, devices, peak, options):
     """Prints a row of the median of three epochs, after one that compiles."""
-    model = build_compiled(options.base_filters, training_compilation())
+    with devices.scope():
+        model = build_compiled(options.base_filters, training_compilation())
+    devices.adopt(model)
     steps = min(options.steps, len(reader) // batch_size)
     if not steps:
         print(f"training    {precision:<9} batch {batch_size:>3}  fewer patches than a batch")
         return
-    train_epoch(model, reader, batch_size, min(2, steps), seed=0, progress=Progress())
+    train = functools.partial(train_epoch, model, reader, batch_size, seed=0, devices=devices)
+    train(num_steps=min(2, steps), progress=Progress())
     starts = [Progress(history=[{}] * epoch) for epoch in (1, 2, 3)]
-    rows = [train_epoch(model, reader, batch_size, steps, 0, start) for start in starts]
+    rows = [train(num_steps=steps, progress=start) for start in starts]
     elapsed_s = np.median([row["wait_s"] + row["step_s"] for row in rows])
     waiting = np.median([row["wait_s"] for row in rows]) / elapsed_s
     patches_per_s = steps * batch_size / elapsed_s
     network = build_resunet((128, 128, 4), base_filters=options.base_filters)
     tflops = 3 * forward_gflop(network) * patches_per_s / 1e3
     print(
-        f"training    {precision:<9} batch {batch_size:>3}  {patches_per_s:8.1f} patches/s  "
-        f"{tflops:7.2f} TFLOP/s  {tflops / peak:6.1%} of peak, {waiting:.1%} waiting for batches",
+        f"training    {precision:<9} batch {batch_size:>3}  {devices.num_devices} devices  "
+        f"{patches_per_s:8.1f} patches/s  {tflops:7.2f} TFLOP/s  "
+        f"{tflops / peak / devices.num_devices:6.1%} of peak, {waiting:.1%} waiting for batches",
         flush=True,
     )
 

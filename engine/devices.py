@@ -119,8 +119,13 @@ def _make_deterministic():
 
 
 def _list_devices():
-    """Returns the devices of the backend; Keras names none under OpenVINO."""
-    return ["cpu:0"] if keras.backend.backend() == "openvino" else keras.distribution.list_devices()
+    """Returns the devices of the backend; Keras names those of TensorFlow and JAX alone."""
+    backend = keras.backend.backend()
+    if backend == "torch":
+        import torch
+
+        return [f"cuda:{index}" for index in range(torch.cuda.device_count())] or ["cpu:0"]
+    return ["cpu:0"] if backend == "openvino" else keras.distribution.list_devices()
 
 
 def _trace_tensorflow(build_network):

@@ -41,12 +41,12 @@ def noise_patches(num_centers, rng):
     )
 
 
-def write_noise(path, rng, dtype="float32"):
-    """Writes five training patches and two validation patches; returns the training ones."""
-    train = noise_patches(5, rng)
+def write_noise(path, rng, dtype="float32", num_train=5, num_validation=2):
+    """Writes patches to train and to validate on; returns the training ones."""
+    train = noise_patches(num_train, rng)
     with laying_out(path, dtype) as (file, _):
         append_case(file["train"], 0, train)
-        append_case(file["validation"], 1, noise_patches(2, rng))
+        append_case(file["validation"], 1, noise_patches(num_validation, rng))
         write_settings(file, {"seed": 3})
     return train
 

@@ -519,13 +519,14 @@ def test_a_missing_backend_is_told_in_one_line(tmp_path):
         [sys.executable, predict.__file__], env=environment, capture_output=True, text=True
     )
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1)
-    assert "needs the package openvino. Install it with pip" in result.stderr
+    assert "the package openvino is not installed" in result.stderr
+    assert "`pip install -r requirements-openvino.txt`" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("backend", "told"),
     [
-        ("foo", "KERAS_BACKEND is foo; expected tensorflow, jax, torch or openvino"),
+        ("foo", "KERAS_BACKEND is foo; expected one of tensorflow, jax, torch, openvino"),
         ("openvino", "KERAS_BACKEND is openvino, which does not train"),
     ],
 )

@@ -1,0 +1,165 @@
+"""Batches over several devices give what they give on one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+from brats.errors import InputError
+from engine.distribution import ONE_DEVICE, OneDevice, check_batch_size, choose_devices
+
+ROOT = Path(__file__).parents[1]
+BACKEND = keras.backend.backend()
+# Trains a small network on 1, 2 and 4 virtual devices, with the published rate.
+# 80 patches of 4 in a batch are 20 steps; 11 and 9 to validate on leave batches that 2 and 4
+# devices cannot share, one of them shorter than 4.
+PROGRAM = """
+import os
+import sys
+
+backend = os.environ["KERAS_BACKEND"]
+if backend == "tensorflow":
+    import tensorflow as tf
+
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, 4 * [tf.config.LogicalDeviceConfiguration()])
+
+import json
+
+import keras
+
+from brats.metrics import REGIONS
+from engine.distribution import choose_devices
+from engine.state import Progress
+from engine.training import train_epoch, validate
+from losses import ClassImbalanceLoss, SoftDice
+from model import build_resunet
+from tests.test_training import MemoryReader
+
+results = []
+for number in map(int, sys.argv[1:]):
+    keras.utils.set_random_seed(0)
+    devices = choose_devices(number)
+    with devices.scope():
+        model = build_resunet((None, None, 4), base_filters=4, depth=2)
+        model.compile(
+            optimizer=keras.optimizers.SGD(0.008, momentum=0.9),
+            loss=ClassImbalanceLoss(),
+            metrics=[SoftDice(classes, f"dice_{region}") for region, classes in REGIONS.items()],
+            jit_compile=backend == "jax",
+        )
+    devices.adopt(model)
+    losses = []
+    row = train_epoch(model, MemoryReader(80), 4, 20, 0, Progress(), losses.append, devices)
+    scores = [validate(model, MemoryReader(n), 4, devices=devices) for n in (11, 9)]
+    for each in (row, *scores):
+        [each.pop(name) for name in list(each) if name.endswith("_s")]
+    results.append((devices.num_devices, type(devices).__name__, losses, [row, *scores]))
+json.dump(results, sys.stdout)
+"""
+
+
+class TwelveDevices(OneDevice):
+    num_devices, num_hosts, host = 12, 3, 2
+
+
+def test_the_hosts_share_a_batch_without_overlap_or_gap():
+    devices = [TwelveDevices() for _ in range(3)]
+    for host, each in enumerate(devices):
+        each.host = host
+    parts = [list(range(24))[each.share(24)] for each in devices]
+    assert sum(parts, []) == list(range(24)) and len(set(map(len, parts))) == 1
+
+
+def test_every_host_reads_the_whole_of_a_batch_that_cannot_be_shared():
+    assert list(range(7))[TwelveDevices().share(7)] == list(range(7))
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "told"),
+    [(4, "Make it 12,"), (13, "Make it 12 or 24,"), (31, "Make it 24 or 36,")],
+)
+def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_sizes(batch_size, told):
+    with pytest.raises(
+        InputError, match=f"--batch-size is {batch_size}, which 12 devices"
+    ) as error:
+        check_batch_size(batch_size, TwelveDevices())
+    assert told in str(error.value)
+
+
+def test_a_batch_that_divides_is_taken():
+    check_batch_size(24, TwelveDevices())
+    check_batch_size(3, ONE_DEVICE)
+
+
+def test_other_settings_of_a_host_are_told_with_both_values(monkeypatch):
+    devices = TwelveDevices()
+    monkeypatch.setattr(devices, "first_text", lambda text: '{"--seed": 1, "--loss": "a"}', False)
+    devices.check_same({"--seed": 1, "--loss": "a"})
+    with pytest.raises(InputError, match="Host 2 .* host 0: --seed is 2, there 1. Start all"):
+        devices.check_same({"--seed": 2, "--loss": "a"})
+
+
+def test_one_device_is_the_choice_where_nothing_is_asked():
+    assert choose_devices(1) is ONE_DEVICE
+    assert BACKEND == "jax" or choose_devices(None) is ONE_DEVICE
+
+
+def test_more_devices_than_there_are_are_refused():
+    told = "training runs on one device" if BACKEND == "torch" else f"{BACKEND} sees "
+    with pytest.raises(InputError, match=f"--devices is 99, and .*{told}"):
+        choose_devices(99)
+
+
+@pytest.fixture(scope="module")
+def results():
+    """What the program prints, by the number of devices."""
+    if BACKEND not in ("tensorflow", "jax"):
+        pytest.skip(f"{BACKEND} trains on one device")
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "KERAS_BACKEND": BACKEND}
+    # TensorFlow does not bear strategies of several sizes in one process.
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *numbers],
+            cwd=ROOT,
+            env=os.environ | flags,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for numbers in (["1", "2", "4"] if BACKEND == "tensorflow" else [("1", "2", "4")])
+    ]
+    found = {}
+    for process in processes:
+        output, messages = process.communicate(timeout=500)
+        assert process.returncode == 0, messages
+        found |= {number: rest for number, *rest in json.loads(output)}
+    return found
+
+
+def test_as_many_devices_are_used_as_asked_for(results):
+    several = {"jax": "ShardedDevices", "tensorflow": "Replicas"}[BACKEND]
+    assert {number: name for number, (name, *_) in results.items()} == {
+        1: "OneDevice",
+        2: several,
+        4: several,
+    }
+
+
+@pytest.mark.parametrize("number", [2, 4])
+def test_the_loss_of_each_of_20_steps_is_that_on_one_device(results, number):
+    (_, losses, _), (_, expected, _) = results[number], results[1]
+    assert len(losses) == len(expected) == 20
+    assert losses == pytest.approx(expected, rel=0, abs=1e-5)
+
+
+@pytest.mark.parametrize("number", [2, 4])
+def test_metrics_and_validation_are_those_on_one_device(results, number):
+    (*_, rows), (*_, expected_rows) = results[number], results[1]
+    for row, expected in zip(rows, expected_rows, strict=True):
+        # After the last step the running statistics differ by their rounding.
+        assert row == pytest.approx(expected, rel=0, abs=1e-4)
