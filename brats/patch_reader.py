@@ -30,6 +30,10 @@ class PatchReader:
     Every patch is one piece of the file, uncompressed, so it is read from its place without
     HDF5, several times as fast (`docs/results.md`).
 
+    Attributes:
+        path: Path of the file.
+        kinds: Shape and type of a patch, of images and of labels.
+
     Args:
         path: Path of a patch file.
         split: "train" or "validation".
@@ -39,7 +43,7 @@ class PatchReader:
     """
 
     def __init__(self, path, split):
-        self._path = path
+        self.path = path
         with open_hdf5(path) as file:
             images, labels = (_dataset(file, f"{split}/{name}", path) for name in CONTENT)
             if len(images) != len(labels):
@@ -48,7 +52,7 @@ class PatchReader:
                     "Make it again with extract_patches.py."
                 )
             self._length = len(images)
-            self._kinds = [(each.shape[1:], each.dtype) for each in (images, labels)]
+            self.kinds = [(each.shape[1:], each.dtype) for each in (images, labels)]
             self._runs = [_runs(dataset, path) for dataset in (images, labels)]
         self._file = io.FileIO(path)
         weakref.finalize(self, self._file.close)
@@ -76,7 +80,7 @@ class PatchReader:
 
     def empty(self, num_patches):
         """Returns images and classes of so many patches, as of `read`, with any content."""
-        return tuple(np.empty((num_patches, *shape), dtype) for shape, dtype in self._kinds)
+        return tuple(np.empty((num_patches, *shape), dtype) for shape, dtype in self.kinds)
 
     def fill(self, batch, rows, indices):
         """Reads the patches with the given indices into rows of a batch; see `read`.
@@ -95,11 +99,11 @@ class PatchReader:
             for row, index, place in zip(rows, indices, places.tolist(), strict=True):
                 self._file.seek(place)
                 if self._file.readinto(patches[row]) != patches[row].nbytes:
-                    raise InputError(f"{self._path} ends before patch {index}. Copy it again.")
+                    raise InputError(f"{self.path} ends before patch {index}. Copy it again.")
         highest = max((batch[1][row].max() for row in rows), default=0)
         if highest >= len(CLASSES):
             raise InputError(
-                f"{self._path} has a pixel of class {highest}; expected 0 to {len(CLASSES) - 1}. "
+                f"{self.path} has a pixel of class {highest}; expected 0 to {len(CLASSES) - 1}. "
                 "It is damaged: copy it again."
             )
 
@@ -131,7 +135,18 @@ class JoinedReader:
 
 
 def join_readers(readers):
-    """Returns one reader of the patches of all `readers`, in order: itself if there is one."""
+    """Returns one reader of the patches of all `readers`, in order: itself if there is one.
+
+    Raises:
+        InputError: If they give images of different types; names both files.
+    """
+    for reader in readers:
+        if reader.kinds != readers[0].kinds:
+            (_, dtype), (_, first) = reader.kinds[0], readers[0].kinds[0]
+            raise InputError(
+                f"{reader.path} holds {dtype} images, and {readers[0].path} {first}; expected one "
+                "type. Make them again with the same --dtype of extract_patches.py."
+            )
     return readers[0] if len(readers) == 1 else JoinedReader(readers)
 
 
