@@ -95,10 +95,11 @@ class PatchReader:
             raise IndexError(f"{indices} are not all among {self._length} patches.")
         for patches, (firsts, starts) in zip(batch, self._runs, strict=True):
             runs = np.searchsorted(firsts, indices, side="right") - 1
-            places = starts[runs] + (indices - firsts[runs]) * patches[:1].nbytes
+            size = patches[:1].nbytes
+            places = starts[runs] + (indices - firsts[runs]) * size
             for row, index, place in zip(rows, indices, places.tolist(), strict=True):
                 self._file.seek(place)
-                if self._file.readinto(patches[row]) != patches[row].nbytes:
+                if self._file.readinto(patches[row]) != size:
                     raise InputError(f"{self.path} ends before patch {index}. Copy it again.")
         highest = max((batch[1][row].max() for row in rows), default=0)
         if highest >= len(CLASSES):

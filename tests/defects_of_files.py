@@ -326,7 +326,7 @@ def _():
 @set_defect("a case to train on in one file and to validate on in the other")
 def _():
     write_second(
-        cases=[OTHER.name, CASE.name], split={"train": [OTHER.name], "validation": [CASE.name]}
+        cases=[CASE.name, OTHER.name], split={"train": [CASE.name], "validation": [OTHER.name]}
     )
 
 
