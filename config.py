@@ -81,7 +81,9 @@ class ExtractConfig(Settings):
 class TrainConfig(Settings):
     """What train.py does."""
 
-    patches: str = setting("data/patches.h5", "patch file to train on", PATH)
+    patches: tuple[str, ...] = setting(
+        ("data/patches.h5",), "patch file to train on; several are one set", PATHS
+    )
     run_dir: str = setting("runs/default", "folder to write the run to", PATH)
     epochs: int = setting(3, "passes over the training patches", COUNT)
     batch_size: int = setting(4, "patches in a batch, over all devices and hosts", COUNT)

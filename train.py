@@ -1,6 +1,6 @@
-"""Trains the residual U-Net on a patch file.
+"""Trains the residual U-Net on a patch file, or on several as one set.
 
-In: the patch file --patches. Out: the run folder --run-dir with config.json, history.csv,
+In: the patch files --patches. Out: the run folder --run-dir with config.json, history.csv,
 curves.png, best.keras (lowest validation loss), last.keras, state/ (for --resume) and, if asked, a
 log for TensorBoard.
 
@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from brats.errors import InputError, deferring_interruption, end_with_code
 from brats.metrics import REGIONS
-from brats.patch_file import read_settings
-from brats.patch_reader import PatchReader
+from brats.patch_file import SPLITS
+from brats.patch_reader import PatchReader, join_readers
+from brats.patch_set import read_set_settings
 from brats.patches import PATCH_SIZE
 from brats.provenance import header
 from brats.schemes import CLASSES, MODALITIES
@@ -47,8 +48,11 @@ def main(argv=None):
         prepare_training(config.seed, config.mixed_precision, config.deterministic)
         devices = choose_devices(config.devices, group.num_hosts)
         check_batch_size(config.batch_size, devices)
-        extraction = read_settings(config.patches)
-        readers = {split: PatchReader(config.patches, split) for split in ("train", "validation")}
+        extraction = read_set_settings(config.patches)
+        readers = {
+            split: join_readers([PatchReader(path, split) for path in config.patches])
+            for split in SPLITS
+        }
         steps = steps_per_epoch(len(readers["train"]), config.batch_size, config.steps_per_epoch)
         run = config.run_dir, to_dict(config), extraction
         devices.check_same(runs.settings_in_common(*run))

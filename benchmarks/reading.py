@@ -1,14 +1,17 @@
 """Times random batches out of patch files of several layouts, and out of the real one.
 
-In: a patch file. Out: two tables on stdout: patches per second of `PatchReader` beside the ways
-of h5py, warm and with the file dropped from the page cache; and of layouts that the first
-patches are written in again: type, compression, patches per chunk.
+In: a patch file. Out: three tables on stdout: patches per second of `PatchReader` beside the ways
+of h5py, warm and with the file dropped from the page cache; of layouts that the first patches are
+written in again: type, compression, patches per chunk; and, for files of many patches without
+content, which take little disk, seconds to open one and the memory of a pass over it.
 
     python benchmarks/reading.py --patches data/patches.h5
 """
 
 import argparse
 import importlib.util
+import itertools
+import multiprocessing
 import os
 import sys
 import tempfile
@@ -21,7 +24,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import copy_gb_per_s, in_turn, print_header, print_rates
+from brats.patch_file import keep_case, laying_out, stored_bytes
 from brats.patch_reader import PatchReader
+from engine.dataset import num_batches, training_batches
+
+PATCHES_PER_CASE = 438
 
 
 def main():
@@ -31,12 +38,15 @@ def main():
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--batches", type=int, default=40)
     parser.add_argument("--layout-patches", type=int, default=1500)
+    parser.add_argument("--sparse-patches", type=int, nargs="+", default=[200_000, 2_000_000])
+    parser.add_argument("--sparse-batches", type=int, default=2000)
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
     print_header("Reading patches", options, "h5py")
     print(f"copying memory, one core: {copy_gb_per_s():.1f} GB/s")
     time_readers(options)
     time_layouts(options)
+    time_openings(options)
 
 
 def time_readers(options):
@@ -87,6 +97,78 @@ def time_layouts(options):
             read = len(batches) * options.batch_size / float(np.median(elapsed))
             size = path.stat().st_size / 1e6
             print(f"{name:<34}{size:8.0f}{written:11.0f}{read:9.0f}", flush=True)
+
+
+def time_openings(options):
+    """Prints time and memory of files of patches without content, a process of its own for each."""
+    columns = (
+        "GB",
+        "CPU s",
+        "cold s",
+        "B/patch",
+        "opened MB",
+        "10",
+        "100",
+        options.sparse_batches,
+    )
+    print(f"\n{'patches without content':<24}" + "".join(f"{name!s:>10}" for name in columns))
+    for number in options.sparse_patches:
+        with tempfile.TemporaryDirectory(dir=options.patches.absolute().parent) as folder:
+            path = Path(folder) / "sparse.h5"
+            write_sparse(path, number)
+            drop_from_cache(path)
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                numbers = pool.apply(measure_pass, (path, options))
+            size_gb = path.stat().st_size / 1e9
+        row = "".join(f"{value:10.4g}" for value in (size_gb, *numbers))
+        print(f"{number:<24,}{row}", flush=True)
+
+
+def measure_pass(path, options):
+    """Opens a file and reads random batches; returns seconds, bytes and MB of resident memory.
+
+    Returns:
+        List of the median processor seconds of opening it, and the seconds of the first time; the
+        bytes that the reader keeps per patch; and by how much memory has grown at most in opening
+        it, and in the first 10, 100 and all batches of the pass.
+    """
+    elapsed, processor, peaks, before = [], [], [], _reset_peak_mb()
+    for _ in range(options.runs + 1):
+        start, start_processor = time.perf_counter(), time.process_time()
+        reader = PatchReader(path, "train")
+        elapsed.append(time.perf_counter() - start)
+        processor.append(time.process_time() - start_processor)
+    peaks.append(_peak_mb() - before)
+    before, rng = _reset_peak_mb(), np.random.default_rng(0)
+    steps = num_batches(len(reader), options.batch_size)
+    batches = training_batches(reader, options.batch_size, steps, rng)
+    for number, _ in enumerate(itertools.islice(batches, options.sparse_batches), 1):
+        if number in (10, 100, options.sparse_batches):
+            peaks.append(_peak_mb() - before)
+    num_bytes = sum(part.nbytes for runs in reader._runs for part in runs)
+    return [float(np.median(processor[1:])), elapsed[0], num_bytes / len(reader), *peaks]
+
+
+def _reset_peak_mb():
+    """Makes what memory the process has now its peak; returns it."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _peak_mb()
+
+
+def _peak_mb():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1e3
+
+
+def write_sparse(path, num_patches):
+    """Lays a file of patches out without writing any: they read as 0, and take no disk."""
+    with path.open("wb") as file:
+        file.truncate(stored_bytes(num_patches, "float32") * 21 // 20 + 2**26)
+    with laying_out(path, "float32") as (file, disk):
+        for start in range(0, num_patches, PATCHES_PER_CASE):
+            centers = np.zeros((min(PATCHES_PER_CASE, num_patches - start), 3), np.int32)
+            keep_case(disk, file["train"], start // PATCHES_PER_CASE, centers)
+        disk.release()
 
 
 def layouts():

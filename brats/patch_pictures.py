@@ -30,11 +30,13 @@ def choose_patches(reader):
         the reader.
     """
     chosen = []
-    for stretch in np.array_split(np.arange(len(reader)), NUM_PATCHES):
-        if not len(stretch):
+    size, num_longer = divmod(len(reader), NUM_PATCHES)
+    for number in range(NUM_PATCHES):
+        length = size + (number < num_longer)
+        if not length:
             continue
-        spaced = np.linspace(0, len(stretch) - 1, min(MOST_READ, len(stretch))).astype(int)
-        candidates = stretch[spaced]
+        start = number * size + min(number, num_longer)
+        candidates = start + np.linspace(0, length - 1, min(MOST_READ, length)).astype(int)
         _, classes = reader.read(candidates)
         chosen.append(candidates[np.count_nonzero(classes, axis=(1, 2)).argmax()])
     return reader.read(chosen)

@@ -38,12 +38,12 @@ def steps_per_epoch(num_patches, batch_size, wanted=None):
     most = num_batches(num_patches, batch_size)
     if num_patches < batch_size:
         raise InputError(
-            f"--batch-size is {batch_size}, and the patch file has {num_patches} training patches. "
+            f"--batch-size is {batch_size}, and --patches has {num_patches} training patches. "
             "Ask for fewer, or extract more."
         )
     if (wanted or 0) > most:
         raise InputError(
-            f"The patch file has {num_patches} training patches, {most} batches of {batch_size}; "
+            f"--patches has {num_patches} training patches, {most} batches of {batch_size}; "
             f"--steps-per-epoch is {wanted}. Ask for fewer, or extract more patches."
         )
     return wanted or most
@@ -59,7 +59,7 @@ def training_batches(reader, batch_size, num_steps, rng, first=0, share=whole):
         reader: Object with `len` and `read(indices)`.
         batch_size: Patches in a batch, int.
         num_steps: Batches to yield, at most `num_batches(len(reader), batch_size)`.
-        rng: `numpy.random.Generator` of the order and the marks.
+        rng: `numpy.random.Generator` of the order and the marks, as of `default_rng`.
         first: Batch to begin with, from 0; those before it are neither read nor yielded, and
             change nothing in those after it.
         share: Function from the number of patches in a batch to the slice of them to read and
@@ -69,12 +69,23 @@ def training_batches(reader, batch_size, num_steps, rng, first=0, share=whole):
         `(images, classes, mirrored)`; mirrored is bool `(N,)`. The network's training step
         mirrors images and classes alike, on its device.
     """
-    # Departure: the last batch of the original is short.
-    order = np.resize(rng.permutation(len(reader)), (num_steps, batch_size))
-    mirrored = rng.random((num_steps, batch_size)) < 0.5
+    order = _permutation(len(reader), rng)
+    # One number of the generator per mark.
+    rng.bit_generator.advance(first * batch_size)
     part = share(batch_size)
     for step in range(first, num_steps):
-        yield *reader.read(order[step, part]), mirrored[step, part]
+        # Departure: the last batch of the original is short.
+        places = np.arange(step * batch_size, (step + 1) * batch_size)
+        indices = order.take(places, mode="wrap")
+        mirrored = rng.random(batch_size) < 0.5
+        yield *reader.read(indices[part]), mirrored[part]
+
+
+def _permutation(num_patches, rng):
+    """Returns what `rng.permutation(num_patches)` would, in as few bytes as hold it."""
+    order = np.arange(num_patches, dtype=np.min_scalar_type(max(num_patches - 1, 0)))
+    rng.shuffle(order)
+    return order
 
 
 def validation_batches(reader, batch_size, share=whole):

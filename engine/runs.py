@@ -12,6 +12,7 @@ from brats.curves import write_learning_curves
 from brats.errors import InputError, shortened
 from brats.files import make_writable_folder, parse_json, replacing, write_json, write_table
 from brats.locks import owning
+from brats.patch_set import describe_other_patches
 from engine.state import STATE, clear_state, read_state
 
 RECORD = "config.json"
@@ -57,7 +58,7 @@ def check_may_start(run_dir, settings, extraction):
     Args:
         run_dir: Run folder.
         settings: Dict of the settings of training, "resume" and "overwrite" among them.
-        extraction: Attributes of the patch file.
+        extraction: Attributes of the patches, as of `brats.patch_set.read_set_settings`.
 
     Raises:
         FileNotFoundError: If a run is to be resumed and there is none.
@@ -235,8 +236,9 @@ def _check_same(run_dir, settings, extraction):
         for name, value in json.loads(json.dumps(settings)).items()
         if name not in ignored and value != before.get(name, "missing")
     ]
-    if record["extraction"] != extraction:
-        changes.append("the patch file is another than it was trained on")
+    change = describe_other_patches(record["extraction"], extraction, before.get("patches"))
+    if change:
+        changes.append(change)
     if changes:
         raise InputError(
             f"{run_dir} was started with other settings: {'; '.join(changes)}. Resume with the "

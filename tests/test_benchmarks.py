@@ -1,12 +1,13 @@
 """The benchmarks run and print their tables; what they time is no matter here."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import extract_patches
-from benchmarks import extraction, gpu, prediction, reading, scores, training_step
+from benchmarks import extraction, gpu, prediction, reading, scale, scores, training_step
 from model import build_resunet
 
 
@@ -39,9 +40,37 @@ def test_extraction_has_a_row_per_number_of_cases(table, cohort):
 
 def test_reading_has_a_row_per_way_and_per_layout(table, patches):
     sizes = ("--batch-size", 2, "--batches", 4, "--layout-patches", 6, "--runs", 1)
-    text = table(reading, "--patches", patches, *sizes)
-    names = ("PatchReader", "fancy indexing", "cold, MB/s", "float16, gzip 1")
-    assert [name in text for name in names] == [True] * 4
+    sparse = ("--sparse-patches", 500, "--sparse-batches", 101)
+    text = table(reading, "--patches", patches, *sizes, *sparse)
+    names = ("PatchReader", "fancy indexing", "cold, MB/s", "float16, gzip 1", "\n500  ")
+    assert [name in text for name in names] == [True] * 5
+
+
+def test_the_page_of_scale_has_the_tables_of_the_constants():
+    # If not: python benchmarks/scale.py, and take its tables.
+    page = Path(__file__).parents[1].joinpath("docs", "scale.md").read_text(encoding="utf-8")
+    for title, text in scale.tables().items():
+        assert f"**{title}**\n\n{text}\n" in page
+
+
+def test_the_model_of_scale_is_held_against_extractions(table, cohort):
+    text = table(scale, "--data-root", cohort, "--runs", 1)
+    assert "wall s, median" in text and "processor s, median" in text
+    assert [f"\n| {number} | " in text for number in (1, 2, 4)] == [True] * 3
+
+
+def test_a_ring_of_two_sends_all_gradients_once_and_a_single_device_none():
+    # Half of them to sum, half of them to spread: 4 bytes of each of 10,159,748.
+    assert (scale.ring_bytes(1), scale.ring_bytes(2)) == (0, 40_638_992)
+
+
+def test_an_epoch_is_its_steps_and_a_third_for_a_patch_to_validate():
+    # 8 of 10 cases: 3,504 patches, 438 steps of 4 on each of 2 devices; 876 to validate.
+    assert scale.epoch_s(10, 2, 4.0, 4) == pytest.approx(438 * 1.0 + 876 / 3 / 4 / 2)
+
+
+def test_training_patches_of_a_cohort_are_those_of_four_fifths_of_its_cases():
+    assert scale.trained_on(285) == 228 * 438
 
 
 def test_training_step_gives_its_ratio_and_its_share_of_the_peak(table, patches):

@@ -44,7 +44,7 @@ def test_defaults_of_the_prediction_are_the_published_recipe():
 
 
 def test_scripts_follow_one_another_without_arguments():
-    assert ExtractConfig().output == TrainConfig().patches == "data/patches.h5"
+    assert (ExtractConfig().output,) == TrainConfig().patches == ("data/patches.h5",)
     assert TrainConfig().run_dir == "runs/default"
     assert PredictConfig().run_dir == ("runs/default",)
     assert ExtractConfig().data_root == PredictConfig().data_root == "data/brats"

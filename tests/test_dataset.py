@@ -146,6 +146,28 @@ def test_a_pass_from_a_later_batch_is_the_rest_of_the_whole_one_and_reads_no_oth
             np.testing.assert_array_equal(value, part)
 
 
+@pytest.mark.parametrize("num_patches", [1, 255, 256, 257, 65_536, 65_537])
+def test_order_and_marks_are_those_of_a_permutation_and_numbers_drawn_at_once(num_patches):
+    batch_size, num_steps, orders, marks = 100, num_batches(num_patches, 100), [], []
+
+    class IndexReader:
+        def __len__(self):
+            return num_patches
+
+        def read(self, indices):
+            orders.append(np.array(indices, dtype=int))
+            return (), ()
+
+    for *_, mirrored in training_batches(
+        IndexReader(), batch_size, num_steps, np.random.default_rng([3, 1])
+    ):
+        marks.append(mirrored)
+    rng = np.random.default_rng([3, 1])
+    order = np.resize(rng.permutation(num_patches), (num_steps, batch_size))
+    np.testing.assert_array_equal(orders, order)
+    np.testing.assert_array_equal(marks, rng.random((num_steps, batch_size)) < 0.5)
+
+
 def test_validation_holds_every_patch_once_in_order_and_unflipped():
     reader = MemoryReader(10)
     batches = list(validation_batches(reader, 4))

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from brats.errors import InputError
-from brats.patch_reader import PatchReader
+from brats.patch_file import append_case, keep_case, laying_out
+from brats.patch_reader import PatchReader, check_all_are_there, join_readers
 from brats.patches import cut_patch
-from tests.synthetic import write_noise
+from engine.dataset import training_batches
+from tests.synthetic import noise_patches, write_noise
 
 
 @pytest.fixture
@@ -134,3 +136,100 @@ def test_reader_refuses_a_data_set_in_place_of_a_split(patch_file):
         file["train"] = np.zeros(3)
     with pytest.raises(InputError, match="patches.h5 has no train/images"):
         PatchReader(patch_file, "train")
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3, 4, 5), (5, 4, 3, 2, 1, 0), (2, 3, 0, 1, 5, 4)])
+def test_reader_finds_patches_whatever_their_order_in_the_file(patch_file, order):
+    images = np.arange(6, dtype="f4").reshape(6, 1, 1, 1) * np.ones((1, 128, 128, 4), "f4")
+    with h5py.File(patch_file, "a") as file:
+        for name, values in (("images", images), ("labels", images[..., 0].astype("u1") // 2)):
+            del file[f"train/{name}"]
+            dataset = file.create_dataset(
+                f"train/{name}", values.shape, values.dtype, chunks=(1, *values.shape[1:])
+            )
+            for index in order:
+                dataset.id.write_direct_chunk((index, *[0] * (values.ndim - 1)), values[index])
+    images, classes = PatchReader(patch_file, "train").read([4, 0, 5, 5, 2])
+    for number, image, classes_of_one in zip([4, 0, 5, 5, 2], images, classes, strict=True):
+        assert (image == number).all() and (classes_of_one == number // 2).all()
+
+
+def test_reader_keeps_no_place_per_patch(tmp_path):
+    centers = np.full((438, 3), 64)
+    path = tmp_path / "sparse.h5"
+    with path.open("wb") as file:
+        file.truncate(10**9)
+    with laying_out(path, "float32") as (file, disk):
+        for case in range(5):
+            keep_case(disk, file["train"], case, centers)
+        disk.release()
+    reader = PatchReader(path, "train")
+    num_runs = [len(firsts) for firsts, _ in reader._runs]
+    # HDF5 splits a node of its index, and lays a new one between patches, every 50 or so.
+    assert len(reader) == 5 * 438 and max(num_runs) < len(reader) / 30
+    assert reader.read([0, len(reader) - 1])[0].any() == 0
+
+
+def test_reader_refuses_an_index_that_names_a_patch_twice_or_one_beyond(patch_file):
+    reader = PatchReader(patch_file, "train")
+    with pytest.raises(IndexError, match="not all among 5 patches"):
+        reader.read([5])
+    with pytest.raises(IndexError, match="not all among 5 patches"):
+        reader.read([-1])
+    with h5py.File(patch_file) as file:
+        dataset = file["train/images"]
+        for firsts, stops in (([0, 2], [3, 4]), ([0, 3], [3, 6]), ([0, 0], [5, 5])):
+            with pytest.raises(InputError, match="damaged index of the patches of /train/images"):
+                check_all_are_there(np.array(firsts), np.array(stops), dataset, patch_file)
+        with pytest.raises(InputError, match="lacks 1 of 5 patches"):
+            check_all_are_there(np.array([0, 3]), np.array([2, 5]), dataset, patch_file)
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """Three readers of 5, 0 and 2 patches; every pixel of a patch is its number of all 7."""
+    readers = []
+    for first, number in ((0, 5), (5, 0), (5, 2)):
+        path = tmp_path / f"{first}-{number}.h5"
+        with laying_out(path, "float32") as (file, _):
+            for index in range(first, first + number):
+                one = noise_patches(1, np.random.default_rng(0))
+                one.channels[:], one.classes[:] = index, index % 4
+                append_case(file["train"], 0, one)
+        readers.append(PatchReader(path, "train"))
+    return readers
+
+
+def test_joined_readers_read_as_one(parts):
+    reader = join_readers(parts)
+    indices = [6, 0, 5, 4, 4, 5, 1]
+    images, classes = reader.read(indices)
+    assert (len(reader), images.dtype.name, classes.dtype.name) == (7, "float32", "uint8")
+    assert images.shape == (7, 128, 128, 4) and classes.shape == (7, 128, 128)
+    for index, image, classes_of_one in zip(indices, images, classes, strict=True):
+        assert (image == index).all() and (classes_of_one == index % 4).all()
+    assert reader.read([])[0].shape == (0, 128, 128, 4)
+    with pytest.raises(IndexError):
+        reader.read([7])
+
+
+def test_one_reader_is_not_joined_with_anything(parts):
+    assert join_readers(parts[:1]) is parts[0]
+
+
+def test_a_pass_over_joined_files_holds_every_patch_of_each_once_in_mixed_order(parts, rng):
+    batches = list(training_batches(join_readers(parts), 2, 4, rng))
+    numbers = [int(image[0, 0, 0]) for images, *_ in batches for image in images]
+    assert sorted(numbers[:7]) == list(range(7)) and len(numbers) == 8
+    assert numbers[:7] != list(range(7)) and numbers[7] == numbers[0]
+    for images, classes, _ in batches:
+        assert (images[:, 0, 0, 0] % 4 == classes[:, 0, 0]).all()
+
+
+def test_joined_readers_name_the_file_that_shrank(parts, tmp_path):
+    reader = join_readers(parts)
+    with (tmp_path / "5-2.h5").open("rb+") as file:
+        file.truncate(4096)
+    reader.read([4])
+    with pytest.raises(InputError, match="5-2.h5 ends before patch 1"):
+        reader.read([4, 6])

@@ -274,6 +274,57 @@ def test_a_resumed_run_has_the_history_of_an_uninterrupted_one(run_dir, resumed_
     assert histories[1] == histories[0]
 
 
+@pytest.fixture(scope="module")
+def joined_dir(patch_files, tmp_path_factory):
+    """A run on both patch files, ended after one epoch and resumed to a second."""
+    folder, flags = tmp_path_factory.mktemp("runs") / "joined", ("--patches", *joined(patch_files))
+    run_train(patch_files["2017"], folder, *flags, "--epochs", "1")
+    run_train(patch_files["2017"], folder, *flags, "--epochs", "2", "--resume")
+    return folder
+
+
+def joined(patch_files):
+    return [str(patch_files[naming]) for naming in NAMINGS]
+
+
+def test_a_run_on_two_files_knows_the_cases_of_both_and_resumes_exactly(
+    joined_dir, patch_files, tmp_path
+):
+    extraction = read_record(joined_dir)["extraction"]
+    splits = []
+    for path in joined(patch_files):
+        with h5py.File(path) as file:
+            splits.append(json.loads(file.attrs["split"]))
+    for split in ("train", "validation"):
+        assert extraction["split"][split] == splits[0][split] + splits[1][split]
+    assert set(extraction["label_schemes"]) == set(NAMINGS) and len(extraction["files"]) == 2
+    run_train(patch_files["2017"], tmp_path, "--patches", *joined(patch_files), "--epochs", "2")
+    for expected, weight in zip(last_weights(tmp_path), last_weights(joined_dir), strict=True):
+        np.testing.assert_array_equal(weight, expected)
+
+
+def test_prediction_leaves_out_what_a_run_was_trained_on_in_either_file(
+    joined_dir, cohorts, tmp_path
+):
+    unseen = read_record(joined_dir)["extraction"]["split"]["validation"]
+    for naming in NAMINGS:
+        run_predict(cohorts[naming], tmp_path / naming, "--run-dir", str(joined_dir))
+        (name,) = names(tmp_path / naming, ".nii.gz")
+        assert name.removesuffix(".nii.gz") in unseen
+
+
+def test_files_in_another_order_or_fewer_are_no_resumption(joined_dir, patch_files, capsys):
+    first, second = joined(patch_files)
+    flags = ("--epochs", "3", "--resume", "--patches")
+    for paths, message in (
+        ((second, first), "in another order"),
+        ((first,), "files of --patches are 1, were 2"),
+    ):
+        capsys.readouterr()
+        assert exit_code(lambda p=paths: run_train(first, joined_dir, *flags, *p)) == 1
+        assert message in only_line(capsys)
+
+
 @pytest.mark.parametrize("naming", NAMINGS)
 def test_a_segmentation_lies_where_its_case_lies_and_has_its_label_values(
     naming, predictions, cohorts

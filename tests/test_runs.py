@@ -263,6 +263,25 @@ def test_other_patches_are_told(recorded):
         check_may_start(recorded, RESUMED, {"seed": 1})
 
 
+def test_the_same_files_in_another_order_are_told(tmp_path):
+    settings = SETTINGS | {"patches": ["a.h5", "b.h5"]}
+    write_record(tmp_path, {"settings": settings, "extraction": {"files": [{"n": 1}, {"n": 2}]}})
+    check_may_start(tmp_path, settings | {"resume": True}, {"files": [{"n": 1}, {"n": 2}]})
+    for files, message in (
+        ([{"n": 2}, {"n": 1}], r"files in another order, was \['a.h5', 'b.h5'\]"),
+        ([{"n": 1}, {"n": 3}], r"other files \(number 2 of 2\)"),
+        ([{"n": 1}], "files of --patches are 1, were 2"),
+    ):
+        with pytest.raises(InputError, match=f"other settings: .*{message}"):
+            check_may_start(tmp_path, settings | {"resume": True}, {"files": files})
+
+
+def test_a_run_that_was_recorded_with_one_path_as_text_goes_on(recorded):
+    before = read_record(recorded)
+    write_record(recorded, before | {"settings": SETTINGS | {"patches": "data/patches.h5"}})
+    check_may_start(recorded, RESUMED | {"patches": ("moved.h5",)}, {"seed": 0})
+
+
 @pytest.mark.parametrize(
     "text", ["[" * 200_000, '{"settings": {}, "extraction": {}, "resumed": 3}']
 )
