@@ -46,7 +46,7 @@ def main(argv=None):
     group = find_group(config.coordinator, config.num_hosts, config.host_id, os.environ)
     with joining(group):
         prepare_training(config.seed, config.mixed_precision, config.deterministic)
-        devices = choose_devices(config.devices, group.num_hosts)
+        devices = choose_devices(config.devices)
         check_batch_size(config.batch_size, devices)
         extraction = read_set_settings(config.patches)
         readers = {

@@ -112,15 +112,15 @@ class OneDevice:
 ONE_DEVICE = OneDevice()
 
 
-def choose_devices(wanted, num_hosts=1):
+def choose_devices(wanted=None):
     """Chooses the devices to train on, before a network is built.
 
     Args:
         wanted: Devices to use on each host, int, or None: all under JAX, one elsewhere.
-        num_hosts: Hosts that train together, int.
 
     Returns:
-        A `OneDevice`, or one of its kind for several.
+        A `OneDevice`, or one of its kind for several; under JAX for one as well, whose steps take
+        less time than Keras' (`docs/results.md`).
 
     Raises:
         InputError: If the backend sees fewer devices, or trains on one only.
@@ -129,8 +129,7 @@ def choose_devices(wanted, num_hosts=1):
     if backend == "jax":
         from engine.sharding import ShardedDevices, local_devices
 
-        devices = _first(local_devices(), wanted)
-        return ShardedDevices(len(devices)) if len(devices) * num_hosts > 1 else ONE_DEVICE
+        return ShardedDevices(len(_first(local_devices(), wanted)))
     if wanted in (None, 1):
         return ONE_DEVICE
     if backend == "tensorflow":

@@ -13,8 +13,10 @@ from engine.runs import (
     check_may_start,
     clear,
     make_folders,
+    owning_run,
     read_record,
     resume,
+    settings_in_common,
     write_epoch,
     write_record,
 )
@@ -90,6 +92,30 @@ def test_a_file_in_the_way_of_a_folder_is_told_before_anything_is_removed(tmp_pa
         make_folders(tmp_path, with_log=True)
 
 
+def test_a_run_owns_its_folder_and_leaves_it_free(tmp_path):
+    settings = SETTINGS | {"tensorboard": True}
+    with owning_run(tmp_path / "run", settings, {}):
+        folders = {path.name for path in (tmp_path / "run").iterdir() if path.is_dir()}
+        assert folders == {"state", "tensorboard"}
+        with (
+            pytest.raises(InputError, match="another process"),
+            owning_run(tmp_path / "run", settings, {}),
+        ):
+            pass
+    with owning_run(tmp_path / "run", settings, {}):
+        pass
+
+
+def test_hosts_have_in_common_what_a_run_is_made_of_and_not_where_it_lies():
+    settings = {"epochs": 3, "seed": 1, "devices": 2, "run_dir": "here", "host_id": 1}
+    assert settings_in_common("here", settings, {"cases": []}) == {
+        "--epochs": 3,
+        "--seed": 1,
+        "--devices": 2,
+        "the patch file": {"cases": []},
+    }
+
+
 def test_a_folder_without_a_record_is_not_a_run(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"not a run folder: it has no config\.json"):
         read_record(tmp_path)
@@ -139,12 +165,19 @@ def test_the_history_has_one_row_per_epoch(tmp_path):
     ]
 
 
+def resume_here(run_dir):
+    """Resumes a run on the device that it was begun on."""
+    device = "tensorflow on cpu:0"
+    write_record(run_dir, {"settings": {}, "extraction": {}, "device": device})
+    return resume(run_dir, dense_network(), device)
+
+
 def test_a_run_killed_before_its_files_were_written_writes_them_when_it_is_resumed(tmp_path):
     write_losses(tmp_path, [0.5])
     network, history = dense_network(), [{"epoch": 1, "val_loss": 0.5}]
     mark(network, 2)
     write_state(tmp_path, network, Progress([*history, {"epoch": 2, "val_loss": 0.4}]))
-    progress, warnings = resume(tmp_path, dense_network())
+    progress, warnings = resume_here(tmp_path)
     assert (len(progress.history), warnings) == (2, [])
     assert marked_number(tmp_path / "best.keras") == marked_number(tmp_path / "last.keras") == 2
     assert [row["val_loss"] for row in read_table(tmp_path / "history.csv")] == ["0.5", "0.4"]
@@ -156,7 +189,7 @@ def test_a_run_resumed_within_an_epoch_leaves_its_files_alone(tmp_path):
     network = dense_network()
     mark(network, 2)
     write_state(tmp_path, network, Progress([{"epoch": 1, "val_loss": 0.5}], step=1))
-    resume(tmp_path, dense_network())
+    resume_here(tmp_path)
     after = file_contents(tmp_path)
     assert {name: after[name] for name in before} == before
 
@@ -171,7 +204,7 @@ def test_a_best_network_that_is_gone_is_told_and_a_history_written_again(tmp_pat
     write_state(tmp_path, dense_network(), Progress(history))
     for name in ("best.keras", "history.csv", "last.keras"):
         (tmp_path / name).unlink()
-    _, (warning,) = resume(tmp_path, dense_network())
+    _, (warning,) = resume_here(tmp_path)
     assert warning.startswith(f"{tmp_path / 'best.keras'} is missing: the best network so far")
     after = file_contents(tmp_path)
     assert after["history.csv"] == before["history.csv"] and "last.keras" in after

@@ -10,9 +10,25 @@ import pytest
 
 from brats.errors import InputError
 from engine import state
-from engine.state import Progress, StateWriter, clear_state, read_state, write_state
+from engine.distribution import OneDevice
+from engine.state import Progress, StateWriter, clear_state, read_state, spread, write_state
 
 HISTORY = [{"epoch": 1, "loss": 0.1 + 0.2, "iterations": 7}]
+
+
+class SecondHost(OneDevice):
+    """A host to which host 0 gives 1 throughout the first array, 2 in the second, and a text."""
+
+    num_hosts, host = 2, 1
+
+    def __init__(self, text):
+        self.text = text
+
+    def first_of(self, arrays):
+        return [np.full_like(array, index) for index, array in enumerate(arrays, 1)]
+
+    def first_text(self, text):
+        return self.text
 
 
 class Clock:
@@ -293,3 +309,27 @@ def test_an_interruption_writes_the_state_and_says_how_to_go_on(tmp_path):
 )
 def test_a_place_in_the_run_is_told_in_words(progress, text):
     assert str(progress) == text
+
+
+def test_other_hosts_take_over_the_variables_and_the_progress_of_the_first():
+    network = noisy_network()
+    text = json.dumps(vars(Progress(HISTORY, step=3)))
+    assert spread(network, Progress(), SecondHost(text)) == Progress(HISTORY, step=3)
+    assert [set(value.ravel()) for value in values(network)] == [
+        {index} for index, _ in enumerate(values(network), 1)
+    ]
+
+
+def test_one_host_keeps_its_own():
+    network, progress = noisy_network(), Progress(HISTORY)
+    before = values(network)
+    assert spread(network, progress, OneDevice()) is progress
+    for value, expected in zip(values(network), before, strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
+def test_a_host_that_does_not_write_ends_when_it_is_to_and_leaves_nothing(tmp_path):
+    writer = StateWriter(tmp_path, noisy_network(), 1, is_interrupted=lambda: True, writes=False)
+    with pytest.raises(KeyboardInterrupt):
+        writer.keep(Progress(step=1))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,41 @@
+"""Networks that each backend wrote, and what they say: `tests/fixtures/networks`.
+
+In: the backend that Keras runs on. Out: a file of a small network with random weights, and its
+softmax on random slices, for the other backends to be held to.
+
+    KERAS_BACKEND=jax python -m tests.network_fixtures
+"""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from model import build_resunet
+
+FOLDER = Path(__file__).parent / "fixtures" / "networks"
+SETTINGS = {"input_shape": (None, None, 4), "base_filters": 2, "depth": 2}
+
+
+def slices():
+    """Returns two random slices, float32 `(2, 16, 24, 4)`."""
+    return np.random.default_rng(0).normal(size=(2, 16, 24, 4)).astype(np.float32)
+
+
+def main():
+    """Writes the files of the backend at hand."""
+    backend = keras.backend.backend()
+    rng = np.random.default_rng(1)
+    network = build_resunet(**SETTINGS)
+    # Away from 0 and 1, where biases, slopes and statistics begin; variances stay above 0.
+    network.set_weights(
+        [weight + rng.uniform(0, 0.2, weight.shape) for weight in network.get_weights()]
+    )
+    FOLDER.mkdir(exist_ok=True)
+    network.save(FOLDER / f"{backend}.keras")
+    softmax = keras.ops.convert_to_numpy(network(slices(), training=False))
+    np.save(FOLDER / f"{backend}.npy", softmax)
+
+
+if __name__ == "__main__":
+    main()
