@@ -5,6 +5,7 @@ defaults are the published recipe. A field `base_filters` is the flag `--base-fi
 """
 
 import argparse
+import re
 import types
 import typing
 from dataclasses import asdict, dataclass, field, fields
@@ -19,10 +20,15 @@ FRACTION = ("a number of at least 0 and below 1", lambda value: 0 <= value < 1)
 NOT_NEGATIVE = ("a whole number of at least 0", lambda value: value >= 0)
 INDICES = ("whole numbers of at least 0", lambda value: all(item >= 0 for item in value))
 SEED = ("a whole number of at least 0 and below 2**32", lambda value: 0 <= value < 2**32)
+SCHEDULER = (
+    "local, tcp://HOST:PORT, or the .json file of a scheduler",
+    lambda value: re.fullmatch(r"local|(tcp|tls)://\S+:\d+|.+\.json", value) and PATH[1](value),
+)
 CLASS_WEIGHTS = (
     "four numbers above 0",
     lambda value: len(value) == 4 and all(0 < item < float("inf") for item in value),
 )
+CLUSTER_HELP = "Dask cluster to send the cases to; local starts one here"
 
 
 def one_of(*names):
@@ -70,6 +76,15 @@ class ExtractConfig(Settings):
     resume: bool = setting(False, "go on after the last finished case of an earlier attempt")
     overwrite: bool = setting(False, "replace an existing patch file")
     check: bool = setting(False, "look at every voxel, print what is found, and write nothing")
+    scheduler: str | None = setting(None, CLUSTER_HELP, SCHEDULER)
+
+    def __post_init__(self):
+        """Checks every field, and that nothing asked for would be ignored."""
+        super().__post_init__()
+        if self.scheduler and self.check:
+            raise ValueError("--check looks at cases on this machine, without --scheduler.")
+        if self.scheduler not in (None, "local") and self.workers:
+            raise ValueError("--workers is for this machine; a cluster of --scheduler has its own.")
 
 
 @dataclass(frozen=True)
@@ -162,6 +177,7 @@ class PredictConfig(Settings):
         False, "score the segmentations in --output, of any tool, and predict nothing"
     )
     overwrite: bool = setting(False, "replace existing segmentations")
+    scheduler: str | None = setting(None, CLUSTER_HELP, SCHEDULER)
 
     def __post_init__(self):
         """Checks every field, and that nothing asked for would be ignored."""

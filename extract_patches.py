@@ -6,13 +6,16 @@ In: case folders under --data-root. Out: the patch file --output, complete or ab
 """
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from brats.cases import describe_ignored, find_cases
-from brats.errors import deferring_interruption, end_with_code
+from brats.cluster import connecting
+from brats.cluster_extraction import prepare_on_cluster
+from brats.errors import Failed, InputError, deferring_interruption, end_with_code
 from brats.extraction import (
     append_cases,
     check_free_space,
@@ -21,14 +24,16 @@ from brats.extraction import (
     file_settings,
     is_extracted,
     keep_cases,
+    prepare_case,
 )
 from brats.findings import check_no_errors, compare_cases, table, warning_lines, warnings_by_case
 from brats.inspection import inspect_case, inspect_headers
 from brats.parallel import in_order
+from brats.parts import collecting
 from brats.patch_file import AGREEMENT, SPLITS, laying_out, stored_bytes, write_settings
 from brats.provenance import header
 from brats.splits import split_cases
-from brats.unfinished import describe_attempt, forget_attempt, is_unfinished, resuming
+from brats.unfinished import GO_ON, describe_attempt, forget_attempt, is_unfinished, resuming
 from config import ExtractConfig, parse, to_dict
 
 # Settings that the patches depend on: the file holds them.
@@ -52,14 +57,22 @@ def main(argv=None):
         print(f"{output} is complete: there is nothing to go on with.")
         return
     check_output(output, config.overwrite)
-    most_patches = len(cases) * config.patches_per_case
-    size = stored_bytes(most_patches, config.dtype)
-    free = check_free_space(output, size)
+    with connecting(config.scheduler, config.workers) as cluster:
+        begin(config, cluster, cases, validation, settings, inspections)
+
+
+def begin(config, cluster, cases, validation, settings, inspections):
+    """Prints what is about to happen, does it, and prints what was written."""
+    num_ahead = cluster.window() if cluster else 0
+    size = stored_bytes((len(cases) + num_ahead) * config.patches_per_case, config.dtype)
+    free = check_free_space(Path(config.output), size)
+    num_train = len(cases) - len(validation)
     print(
         header(
             "Extracting patches",
             **to_dict(config),
-            cases=f"{len(cases)}: {len(train)} to train on, {len(validation)} to validate on",
+            cases=f"{len(cases)}: {num_train} to train on, {len(validation)} to validate on",
+            **({"cluster": cluster.describe()} if cluster else {}),
             size=f"at most {size / 1e9:.3g} GB, of {free / 1e9:.3g} GB free",
             ignored=describe_ignored(config.data_root, cases),
             trained_as_background=settings["trained_as_background"] or "label 0 only",
@@ -68,26 +81,30 @@ def main(argv=None):
             warnings=f"by headers: {warning_lines(inspections)}",
         )
     )
-    counts = extract(config, cases, validation, settings, inspections)
+    counts = extract(config, cluster, cases, validation, settings, inspections)
     print(describe_class_shares(settings["class_shares"]))
     print(
         f"Wrote {counts['train']} training and {counts['validation']} validation patches to "
-        f"{output}"
+        f"{config.output}"
     )
 
 
-def extract(config, cases, validation, settings, inspections):
+def extract(config, cluster, cases, validation, settings, inspections):
     """Writes the patch file, or goes on with it; returns the number of patches of each split."""
     with (
         # HDF5 calls back to write, and neither it nor h5py bears an interruption there.
         deferring_interruption(second_ends=False) as is_interrupted,
         resuming(config.output, AGREEMENT | settings, config.resume) as unfinished,
+        collecting(config.output, settings, config.resume) as attempt,
     ):
         print(describe_attempt(unfinished, len(cases), config.resume))
         most_patches = len(cases) * config.patches_per_case
         with laying_out(unfinished.path, config.dtype, most_patches) as (file, disk):
+            prepared = prepare(config, cluster, attempt, cases, unfinished, is_interrupted)
             ids = {case.id for case in validation}
-            counts = write_cases(file, disk, unfinished, config, cases, ids, is_interrupted)
+            counts = write_cases(
+                file, disk, unfinished, config, cases, ids, prepared, is_interrupted
+            )
             settings["class_shares"] = (counts / counts.sum()).tolist()
             settings["warnings"] = warnings_by_case(inspections, unfinished.steps)
             write_settings(file, settings)
@@ -107,10 +124,27 @@ def check_cases(cases, config):
     check_no_errors(inspections)
 
 
-def write_cases(file, disk, unfinished, config, cases, validation_ids, is_interrupted):
+def prepare(config, cluster, attempt, cases, unfinished, is_interrupted):
+    """Returns an iterator over the patches of the cases that are missing, drawn here or there."""
+    settings = {"num_patches": config.patches_per_case, "seed": config.seed}
+    first = len(unfinished.steps)
+    if cluster:
+        watching = {"is_interrupted": is_interrupted, "tell": tqdm.write}
+        return prepare_on_cluster(
+            cluster, attempt, cases, first, settings, config.dtype, **watching
+        )
+    return in_order(
+        lambda index: prepare_case(attempt, cases[index], index, **settings),
+        range(first, len(cases)),
+        config.workers or os.cpu_count(),
+    )
+
+
+def write_cases(file, disk, unfinished, config, cases, validation_ids, prepared, is_interrupted):
     """Writes the patches of every case, in order, and returns the voxels of each class.
 
     Raises:
+        InputError: If cases have failed on a cluster, once the others are done.
         KeyboardInterrupt: If the work is to end, once the patches of a case are written.
     """
 
@@ -118,29 +152,28 @@ def write_cases(file, disk, unfinished, config, cases, validation_ids, is_interr
         return "validation" if case.id in validation_ids else "train"
 
     keep_cases(file, disk, unfinished.steps, cases, split_of)
-    added = append_cases(
-        file,
-        disk,
-        unfinished,
-        cases,
-        split_of,
-        config.patches_per_case,
-        config.seed,
-        config.workers or os.cpu_count(),
-    )
-    num_kept = len(unfinished.steps)
+    failed, num_kept = [], len(unfinished.steps)
     with tqdm(total=len(cases), initial=num_kept, desc="cases", unit="case") as progress:
-        for case, num_patches, warnings in added:
+        for case, step in append_cases(file, disk, unfinished, cases, split_of, prepared):
             progress.update()
             if is_interrupted():
                 raise KeyboardInterrupt("Finished cases are kept: go on with --resume.")
-            for sentence in warnings:
+            if isinstance(step, Failed):
+                failed.append(case.id)
+                progress.write(f"Error: {step.reason}", file=sys.stderr)
+                continue
+            for sentence in step["warnings"]:
                 progress.write(f"{case.id}: {sentence}")
-            if num_patches < config.patches_per_case:
+            if len(step["centers"]) < config.patches_per_case:
                 progress.write(
-                    f"{case.id} has {num_patches} admissible centers; took them all "
+                    f"{case.id} has {len(step['centers'])} admissible centers; took them all "
                     f"instead of {config.patches_per_case}."
                 )
+    if failed:
+        raise InputError(
+            f"{len(failed)} of {len(cases)} cases failed, see above: {', '.join(failed)}."
+            + (f" {GO_ON}" if not unfinished.steps else "")
+        )
     return np.sum([step["class_counts"] for step in unfinished.steps], axis=0)
 
 

@@ -15,10 +15,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from brats.cases import describe_ignored, find_cases
-from brats.errors import InputError, end_with_code
+from brats.errors import Failed, InputError, end_with_code
 from brats.evaluation import (
     FIGURES,
-    Failed,
     check_slices,
     draw_scores,
     remove_evaluation,

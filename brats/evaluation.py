@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brats.cases import EXTENSIONS, select_cases
-from brats.errors import InputError
+from brats.errors import Failed, InputError
 from brats.figures import modalities_path, remove_pictures, write_pictures
 from brats.files import make_writable_folder
 from brats.grids import grid_difference
@@ -32,19 +32,6 @@ class Written:
 
     case_id: str
     rows: list
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A case that could not be read.
-
-    Attributes:
-        case_id: Id of the case.
-        reason: What happened, one sentence or more.
-    """
-
-    case_id: str
-    reason: str
 
 
 def segmentation_path(output, case):

@@ -89,7 +89,7 @@ def resuming(path, settings, resume):
     partial, noted = partial_path(path), journal_path(path)
     make_writable_folder(partial.parent)
     with naming(path, partial, noted), locking(noted, path) as (journal, _):
-        unfinished = _begin(partial, journal, settings | {"machine": _machine()}, resume)
+        unfinished = _begin(partial, journal, settings | {"machine": describe_machine()}, resume)
         try:
             with _telling_to_go_on(unfinished), naming(path, partial):
                 yield unfinished
@@ -199,7 +199,7 @@ def _append_line(journal, value):
         raise
 
 
-def _machine():
+def describe_machine():
     """Returns the name of the machine, and what tells this start of it from others."""
     return platform.node(), BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""
 
