@@ -29,6 +29,7 @@ CLASS_WEIGHTS = (
     lambda value: len(value) == 4 and all(0 < item < float("inf") for item in value),
 )
 CLUSTER_HELP = "Dask cluster to send the cases to; local starts one here"
+LOCAL_HELP = "workers that --scheduler local starts; default: one per core"
 
 
 def one_of(*names):
@@ -178,10 +179,13 @@ class PredictConfig(Settings):
     )
     overwrite: bool = setting(False, "replace existing segmentations")
     scheduler: str | None = setting(None, CLUSTER_HELP, SCHEDULER)
+    workers: int | None = setting(None, LOCAL_HELP, COUNT)
 
     def __post_init__(self):
         """Checks every field, and that nothing asked for would be ignored."""
         super().__post_init__()
+        if self.workers and self.scheduler != "local":
+            raise ValueError("--workers is for --scheduler local.")
         changed = {item.name for item in fields(self) if getattr(self, item.name) != item.default}
         if self.weights and "run_dir" in changed:
             raise ValueError("--weights takes the place of --run-dir; give one of them.")

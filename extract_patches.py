@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from brats.cases import describe_ignored, find_cases
 from brats.cluster import connecting
-from brats.cluster_extraction import prepare_on_cluster
-from brats.errors import Failed, InputError, deferring_interruption, end_with_code
+from brats.cluster_extraction import check_none_failed, prepare_cases
+from brats.errors import Failed, deferring_interruption, end_with_code
 from brats.extraction import (
     append_cases,
     check_free_space,
@@ -24,7 +24,6 @@ from brats.extraction import (
     file_settings,
     is_extracted,
     keep_cases,
-    prepare_case,
 )
 from brats.findings import check_no_errors, compare_cases, table, warning_lines, warnings_by_case
 from brats.inspection import inspect_case, inspect_headers
@@ -33,7 +32,7 @@ from brats.parts import collecting
 from brats.patch_file import AGREEMENT, SPLITS, laying_out, stored_bytes, write_settings
 from brats.provenance import header
 from brats.splits import split_cases
-from brats.unfinished import GO_ON, describe_attempt, forget_attempt, is_unfinished, resuming
+from brats.unfinished import describe_attempt, forget_attempt, is_unfinished, resuming
 from config import ExtractConfig, parse, to_dict
 
 # Settings that the patches depend on: the file holds them.
@@ -66,12 +65,11 @@ def begin(config, cluster, cases, validation, settings, inspections):
     num_ahead = cluster.window() if cluster else 0
     size = stored_bytes((len(cases) + num_ahead) * config.patches_per_case, config.dtype)
     free = check_free_space(Path(config.output), size)
-    num_train = len(cases) - len(validation)
     print(
         header(
             "Extracting patches",
             **to_dict(config),
-            cases=f"{len(cases)}: {num_train} to train on, {len(validation)} to validate on",
+            cases=f"{len(cases)}, {len(validation)} of them to validate on",
             **({"cluster": cluster.describe()} if cluster else {}),
             size=f"at most {size / 1e9:.3g} GB, of {free / 1e9:.3g} GB free",
             ignored=describe_ignored(config.data_root, cases),
@@ -97,14 +95,21 @@ def extract(config, cluster, cases, validation, settings, inspections):
         resuming(config.output, AGREEMENT | settings, config.resume) as unfinished,
         collecting(config.output, settings, config.resume) as attempt,
     ):
+
+        def check():
+            if is_interrupted():
+                raise KeyboardInterrupt("Finished cases are kept: go on with --resume.")
+
         print(describe_attempt(unfinished, len(cases), config.resume))
         most_patches = len(cases) * config.patches_per_case
         with laying_out(unfinished.path, config.dtype, most_patches) as (file, disk):
-            prepared = prepare(config, cluster, attempt, cases, unfinished, is_interrupted)
-            ids = {case.id for case in validation}
-            counts = write_cases(
-                file, disk, unfinished, config, cases, ids, prepared, is_interrupted
+            drawing = {"num_patches": config.patches_per_case, "seed": config.seed}
+            first, workers = len(unfinished.steps), config.workers or os.cpu_count()
+            prepared = prepare_cases(
+                cluster, attempt, cases, first, drawing, config.dtype, workers, check, tqdm.write
             )
+            ids = {case.id for case in validation}
+            counts = write_cases(file, disk, unfinished, config, cases, ids, prepared, check)
             settings["class_shares"] = (counts / counts.sum()).tolist()
             settings["warnings"] = warnings_by_case(inspections, unfinished.steps)
             write_settings(file, settings)
@@ -124,23 +129,7 @@ def check_cases(cases, config):
     check_no_errors(inspections)
 
 
-def prepare(config, cluster, attempt, cases, unfinished, is_interrupted):
-    """Returns an iterator over the patches of the cases that are missing, drawn here or there."""
-    settings = {"num_patches": config.patches_per_case, "seed": config.seed}
-    first = len(unfinished.steps)
-    if cluster:
-        watching = {"is_interrupted": is_interrupted, "tell": tqdm.write}
-        return prepare_on_cluster(
-            cluster, attempt, cases, first, settings, config.dtype, **watching
-        )
-    return in_order(
-        lambda index: prepare_case(attempt, cases[index], index, **settings),
-        range(first, len(cases)),
-        config.workers or os.cpu_count(),
-    )
-
-
-def write_cases(file, disk, unfinished, config, cases, validation_ids, prepared, is_interrupted):
+def write_cases(file, disk, unfinished, config, cases, validation_ids, prepared, check):
     """Writes the patches of every case, in order, and returns the voxels of each class.
 
     Raises:
@@ -156,8 +145,7 @@ def write_cases(file, disk, unfinished, config, cases, validation_ids, prepared,
     with tqdm(total=len(cases), initial=num_kept, desc="cases", unit="case") as progress:
         for case, step in append_cases(file, disk, unfinished, cases, split_of, prepared):
             progress.update()
-            if is_interrupted():
-                raise KeyboardInterrupt("Finished cases are kept: go on with --resume.")
+            check()
             if isinstance(step, Failed):
                 failed.append(case.id)
                 progress.write(f"Error: {step.reason}", file=sys.stderr)
@@ -169,11 +157,7 @@ def write_cases(file, disk, unfinished, config, cases, validation_ids, prepared,
                     f"{case.id} has {len(step['centers'])} admissible centers; took them all "
                     f"instead of {config.patches_per_case}."
                 )
-    if failed:
-        raise InputError(
-            f"{len(failed)} of {len(cases)} cases failed, see above: {', '.join(failed)}."
-            + (f" {GO_ON}" if not unfinished.steps else "")
-        )
+    check_none_failed(failed, cases, unfinished.steps)
     return np.sum([step["class_counts"] for step in unfinished.steps], axis=0)
 
 

@@ -90,8 +90,14 @@ def _starting(distributed, num_workers):
     """Starts a scheduler in this process, and workers that end with it; yields the cluster."""
     import dask
 
-    # So that a case which kills its workers has been tried as often as one that fails.
-    with dask.config.set({"distributed.scheduler.allowed-failures": TRIES - 1}):
+    settings = {
+        # So that a case which kills its workers has been tried as often as one that fails.
+        "distributed.scheduler.allowed-failures": TRIES - 1,
+        # Dask has workers give memory back to the system at once, which takes them half as long
+        # again: 0.9 s instead of 0.6 s for the patches of a case.
+        "distributed.nanny.pre-spawn-environ": {},
+    }
+    with dask.config.set(settings):
         cluster = distributed.LocalCluster(
             num_workers,
             threads_per_worker=1,

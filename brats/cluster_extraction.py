@@ -7,8 +7,10 @@ from pathlib import Path
 
 from brats.errors import Failed, InputError
 from brats.extraction import prepare_case
+from brats.parallel import in_order
 from brats.parts import Part
 from brats.provenance import software_versions
+from brats.unfinished import GO_ON
 
 
 def describe_packages():
@@ -37,25 +39,39 @@ def write_part(task):
     return arguments["attempt"].write(arguments["index"], step, patches, dtype)
 
 
-def prepare_on_cluster(cluster, attempt, cases, first, settings, dtype, **watching):
-    """Has workers write the parts of cases, and opens them.
+def prepare_cases(cluster, attempt, cases, first, settings, dtype, workers, check, tell):
+    """Draws the patches of cases, in threads or, on a cluster, in workers that write their parts.
 
     Args:
-        cluster: A `Cluster`.
-        attempt: The `Attempt` that the parts belong to.
+        cluster: A `Cluster`, or None.
+        attempt: The `Attempt` whose parts are taken up.
         cases: List of all `Case`s.
         first: Index of the first one to prepare, int.
         settings: Dict of "num_patches" and "seed".
         dtype: Type of the stored images.
-        watching: "is_interrupted" and "tell", as of `Cluster.in_order`.
+        workers: Cases prepared at once without a cluster, int.
+        check: As for `Cluster.in_order`, as is `tell`.
+        tell: Function of a sentence.
 
-    Yields:
-        `(step, part)` as of `prepare_case`, or a `Failed`.
+    Returns:
+        Iterator over what `prepare_case` returns for each case, in order; on a cluster, with the
+        `Failed` of one that failed.
 
     Raises:
-        InputError: If a worker is unfit, or a part is damaged or missing.
-        KeyboardInterrupt, OSError: As `Cluster.in_order`.
+        InputError: If a case cannot be read, or on a cluster a worker is unfit.
+        OSError: As `Cluster.in_order`.
     """
+    if cluster:
+        return _prepare_on_cluster(cluster, attempt, cases, first, settings, dtype, check, tell)
+    return in_order(
+        lambda index: prepare_case(attempt, cases[index], index, **settings),
+        range(first, len(cases)),
+        workers,
+    )
+
+
+def _prepare_on_cluster(cluster, attempt, cases, first, settings, dtype, check, tell):
+    """Has workers write the parts of cases, and opens them."""
     settings = settings | {"attempt": attempt, "folder": Path.cwd()}
     tasks = {
         case.id: (settings | {"case": case, "index": index}, dtype)
@@ -64,8 +80,27 @@ def prepare_on_cluster(cluster, attempt, cases, first, settings, dtype, **watchi
     files = [*cases[first].images.values(), cases[first].segmentation] if tasks else []
     name = f"{__name__}:{describe_packages.__name__}"
     with cluster.sharing(attempt.folder, files, name):
-        for path in cluster.in_order(write_part, tasks, **watching):
+        for path in cluster.in_order(write_part, tasks, check, tell):
             yield path if isinstance(path, Failed) else _open(attempt, path)
+
+
+def check_none_failed(ids, cases, steps):
+    """Checks that no case has failed on a cluster, once the others are done.
+
+    Args:
+        ids: Ids of cases that failed.
+        cases: List of all `Case`s.
+        steps: What the journal has noted.
+
+    Raises:
+        InputError: If any has; names them.
+    """
+    if ids:
+        # With steps, `resuming` says it.
+        advice = "" if steps else f" {GO_ON}"
+        raise InputError(
+            f"{len(ids)} of {len(cases)} cases failed, see above: {', '.join(ids)}.{advice}"
+        )
 
 
 def _open(attempt, path):

@@ -88,7 +88,7 @@ class Cluster:
         finally:
             token.unlink(missing_ok=True)
 
-    def in_order(self, function, items, is_interrupted=lambda: False, tell=lambda text: None):
+    def in_order(self, function, items, check=lambda: None, tell=lambda text: None):
         """Yields `function(item)` for every item, in order, as workers return it.
 
         A case that fails is tried three times, elsewhere if there is another worker.
@@ -96,7 +96,7 @@ class Cluster:
         Args:
             function: Function of one item, in a module that workers can import.
             items: Dict from the id of a case to the item, which can be pickled.
-            is_interrupted: Function that returns whether to end before the next result is there.
+            check: Function that is called while a result is waited for; it may raise.
             tell: Function of a sentence for who waits.
 
         Yields:
@@ -104,7 +104,6 @@ class Cluster:
 
         Raises:
             InputError: If a worker turns out to be unfit.
-            KeyboardInterrupt: If `is_interrupted`.
             OSError: If the scheduler is lost, or workers cannot write.
         """
         calls = _Calls(self, function, items)
@@ -121,8 +120,7 @@ class Cluster:
                     tell(f"{self.address} has no worker: waiting for one.")
                     quiet_s = float("inf")
                 calls.take()
-                if is_interrupted():
-                    raise KeyboardInterrupt
+                check()
                 if self._client.status != "running":
                     raise OSError(f"The scheduler {self.address} has gone. Start it again.")
             yield calls.done.pop(case_id)

@@ -147,7 +147,7 @@ def _read_classes(path, case, raw):
         raise InputError(f"{path}: {error}") from error
 
 
-def write_evaluation(output, case, raw, classes, slices=()):
+def write_evaluation(output, case, raw, classes, slices=(), with_tables=True):
     """Writes the scores of a case where there is ground truth, and then its pictures.
 
     Args:
@@ -156,6 +156,8 @@ def write_evaluation(output, case, raw, classes, slices=()):
         raw: The `RawCase`.
         classes: Predicted class indices, uint8 `(Z, Y, X)`.
         slices: Indices of the axial slices to draw, see `write_pictures`.
+        with_tables: Whether the scores are written; if not, one process has to do it for all, as
+            several would overwrite each other's.
 
     Returns:
         A `Written`.
@@ -167,7 +169,8 @@ def write_evaluation(output, case, raw, classes, slices=()):
     if raw.classes is not None:
         spacing_mm = raw.geometry.spacing_mm[::-1]  # (z, y, x), as the arrays.
         rows = score_case(case.id, classes, raw.classes, spacing_mm)
-        write_scores(Path(output), case.id, rows)
+        if with_tables:
+            write_scores(Path(output), case.id, rows)
     write_pictures(Path(output) / FIGURES, case.id, raw, classes, slices)
     return Written(case.id, rows)
 

@@ -3,7 +3,7 @@
 import dataclasses
 
 import config
-from tests.defects import PREDICT, RESUME, SCORE, Defect
+from tests.defects import EXTRACT, PREDICT, RESUME, SCORE, Defect
 
 BY_SCRIPT = {
     "extract_patches.py": config.ExtractConfig,
@@ -21,6 +21,7 @@ WRONG = {
     config.CLASS_WEIGHTS[0]: ["1", "2", "3"],
     config.PATH[0]: ["line\nbreak"],
     config.PATHS[0]: ["run", "line\nbreak"],
+    config.SCHEDULER[0]: ["127.0.0.1:8786"],
 }
 
 
@@ -59,4 +60,8 @@ DEFECTS = [
     together(RESUME, "--weights", "run/best.keras", names="--weights"),
     together(PREDICT, "--weights", "run/best.keras", names="--weights"),
     together(SCORE, "--flips", names="--flips"),
+    together(SCORE, "--scheduler", "local", names="--scheduler"),
+    together(EXTRACT, "--check", "--scheduler", "local", names="--scheduler"),
+    together(EXTRACT, "--scheduler", "tcp://127.0.0.1:1", names="--workers"),
+    together(PREDICT, "--workers", "2", names="--workers"),
 ]
