@@ -109,7 +109,9 @@ def extract(config, cluster, cases, validation, settings, inspections):
                 cluster, attempt, cases, first, drawing, config.dtype, workers, check, tqdm.write
             )
             ids = {case.id for case in validation}
-            counts = write_cases(file, disk, unfinished, config, cases, ids, prepared, check)
+            failed = write_cases(file, disk, unfinished, config, cases, ids, prepared, check)
+            check_none_failed(failed, cases, unfinished.steps, attempt)
+            counts = np.sum([step["class_counts"] for step in unfinished.steps], axis=0)
             settings["class_shares"] = (counts / counts.sum()).tolist()
             settings["warnings"] = warnings_by_case(inspections, unfinished.steps)
             write_settings(file, settings)
@@ -130,10 +132,9 @@ def check_cases(cases, config):
 
 
 def write_cases(file, disk, unfinished, config, cases, validation_ids, prepared, check):
-    """Writes the patches of every case, in order, and returns the voxels of each class.
+    """Writes the patches of every case, in order; returns the ids of those that have failed.
 
     Raises:
-        InputError: If cases have failed on a cluster, once the others are done.
         KeyboardInterrupt: If the work is to end, once the patches of a case are written.
     """
 
@@ -157,8 +158,7 @@ def write_cases(file, disk, unfinished, config, cases, validation_ids, prepared,
                     f"{case.id} has {len(step['centers'])} admissible centers; took them all "
                     f"instead of {config.patches_per_case}."
                 )
-    check_none_failed(failed, cases, unfinished.steps)
-    return np.sum([step["class_counts"] for step in unfinished.steps], axis=0)
+    return failed
 
 
 if __name__ == "__main__":

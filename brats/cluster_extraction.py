@@ -84,20 +84,21 @@ def _prepare_on_cluster(cluster, attempt, cases, first, settings, dtype, check, 
             yield path if isinstance(path, Failed) else _open(attempt, path)
 
 
-def check_none_failed(ids, cases, steps):
+def check_none_failed(ids, cases, steps, attempt):
     """Checks that no case has failed on a cluster, once the others are done.
 
     Args:
         ids: Ids of cases that failed.
         cases: List of all `Case`s.
         steps: What the journal has noted.
+        attempt: The `Attempt`, whose folder holds the parts of others.
 
     Raises:
         InputError: If any has; names them.
     """
     if ids:
         # With steps, `resuming` says it.
-        advice = "" if steps else f" {GO_ON}"
+        advice = f" {GO_ON}" if attempt.count() and not steps else ""
         raise InputError(
             f"{len(ids)} of {len(cases)} cases failed, see above: {', '.join(ids)}.{advice}"
         )

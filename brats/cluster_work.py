@@ -6,6 +6,7 @@ In: a function and cases. Out: what the function returns for each case, or why i
 import collections
 import contextlib
 import os
+import pickle
 import pkgutil
 import queue
 import time
@@ -157,10 +158,8 @@ class _Calls:
             workers = self._client.scheduler_info(n_workers=-1)["workers"]
             others = [worker for worker in workers if worker not in failed_on]
         future = self._client.submit(
-            attempt,
-            self._function,
-            self._items[case_id],
-            self._needs,
+            _calling(),
+            pickle.dumps((self._function, self._items[case_id], self._needs)),
             key=f"{self._function.__name__}-{uuid.uuid4().hex}",
             workers=others or None,
             allow_other_workers=bool(others),
@@ -196,6 +195,23 @@ class _Calls:
             raise OSError(f"{value} (worker {worker}, case {case_id})")
         else:
             self.done[case_id] = Failed(case_id, f"{case_id}: {value}")
+
+
+def _calling():
+    """Returns `attempt` as it can be sent through a scheduler that does not have this repository.
+
+    A scheduler unpacks what it is sent, but for bytes: Keras would be imported there.
+    """
+
+    # Dask sends what is defined in a function whole, and not by its name.
+    def call(packed):
+        import pickle
+
+        from brats.cluster_work import attempt
+
+        return attempt(*pickle.loads(packed))
+
+    return call
 
 
 def attempt(function, item, needs):

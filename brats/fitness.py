@@ -4,6 +4,7 @@ In: what the run needs. Out, in the worker: a sentence on what is missing, if an
 """
 
 import asyncio
+import functools
 import hashlib
 import json
 import os
@@ -73,7 +74,7 @@ def _find_other_disk(needs):
 
 def _find_other_software(needs):
     if needs["code"] != digest_code():
-        return f"has other code in {ROOT} than here. Start it with this repository."
+        return f"runs other code in {ROOT} than is here. Start it again, with this repository."
     facts = pkgutil.resolve_name(needs["facts_of"])()
     for name, expected in needs["facts"].items():
         if facts.get(name) != expected:
@@ -81,6 +82,7 @@ def _find_other_software(needs):
     return ""
 
 
+@functools.cache  # So that a worker tells its code from what was put in its place meanwhile.
 def digest_code():
     """Returns a digest of what a case's work is made of: the code in brats, engine and model.py."""
     digest = hashlib.sha256()

@@ -36,7 +36,7 @@ def test_the_same_disk_code_and_versions_are_fit(needs):
         ({"token": "/nowhere/token"}, "does not see /nowhere as it is here. Workers have to see"),
         ({"run": "another"}, "does not see {folder} as it is here"),
         ({"files": {"/nowhere/image": 7}}, "does not see /nowhere/image as it is here"),
-        ({"code": "other"}, "has other code in "),
+        ({"code": "other"}, "runs other code in "),
         ({"facts": {"numpy": "1.0"}}, 'has numpy "'),
         ({"facts": {"KERAS_BACKEND": "jax"}}, 'has KERAS_BACKEND null, not "jax", as here.'),
     ],
