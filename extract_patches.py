@@ -100,7 +100,7 @@ def extract(config, cluster, cases, validation, settings, inspections):
             if is_interrupted():
                 raise KeyboardInterrupt("Finished cases are kept: go on with --resume.")
 
-        print(describe_attempt(unfinished, len(cases), config.resume))
+        print(describe_attempt(unfinished, len(cases), config.resume, attempt.count()))
         most_patches = len(cases) * config.patches_per_case
         with laying_out(unfinished.path, config.dtype, most_patches) as (file, disk):
             drawing = {"num_patches": config.patches_per_case, "seed": config.seed}

@@ -47,9 +47,7 @@ def main():
             print_recovery(Path(folder), clusters[2], options.runs)
         finally:
             for processes in clusters.values():
-                for process in processes:
-                    process.kill()
-                    process.wait()
+                end(processes)
 
 
 def start_cluster(folder, num_workers):
@@ -67,6 +65,13 @@ def start_cluster(folder, num_workers):
         while cluster.count_threads() < num_workers:
             time.sleep(0.1)
     return processes
+
+
+def end(processes):
+    """Ends the processes of a cluster."""
+    for process in processes:
+        process.kill()
+        process.wait()
 
 
 def address(folder, num_workers):
@@ -153,13 +158,9 @@ def print_recovery(folder, processes, num_runs):
             list(cluster.in_order(here.hold, {"case": path}, kill))
         begun_s = float(path.read_text().splitlines()[1].split()[1])
         elapsed_s.append(begun_s - killed_s[0])
-        for process in processes:
-            process.poll()
-        lost = [process for process in processes if process.returncode is not None]
-        for process in lost:
-            processes.remove(process)
         flags = ("--scheduler-file", address(folder, 2), "--nthreads", "1", "--no-nanny")
-        processes.append(start("worker", *flags, "--no-dashboard"))
+        place = ("--local-directory", folder / "workers")
+        processes.append(start("worker", *flags, *place, "--no-dashboard"))
         with connecting(str(address(folder, 2))) as cluster:
             while cluster.count_threads() < 2:
                 time.sleep(0.1)

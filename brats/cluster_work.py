@@ -110,20 +110,23 @@ class Cluster:
         calls = _Calls(self, function, items)
         waiting, quiet_s = collections.deque(items), time.monotonic()
         for case_id in items:
-            while case_id not in calls.done:
+            while True:
+                # What has come meanwhile first: no worker is to wait for the next case.
+                calls.take(case_id not in calls.done)
                 while waiting and calls.num_ahead() < self.window():
                     if calls.num_running() > self.count_threads():
                         break
                     calls.send(waiting.popleft())
+                if case_id in calls.done:
+                    break
                 if self.count_threads():
                     quiet_s = time.monotonic()
                 elif time.monotonic() - quiet_s > QUIET_S:
                     tell(f"{self.address} has no worker: waiting for one.")
                     quiet_s = float("inf")
-                calls.take()
                 check()
                 if self._client.status != "running":
-                    raise OSError(f"The scheduler {self.address} has gone. Start it again.")
+                    raise calls.gone_error()
             yield calls.done.pop(case_id)
 
 
@@ -138,10 +141,15 @@ class _Calls:
 
     def __init__(self, cluster, function, items):
         self.done = {}  # Results by id, until they are taken out.
-        self._client, self._needs = cluster._client, vars(cluster._needs)
+        self._address, self._client = cluster.address, cluster._client
+        self._needs = vars(cluster._needs)
         self._function, self._items = function, items
         self._running, self._answers = {}, queue.SimpleQueue()
         self._failed_on = collections.defaultdict(list)  # Addresses of workers by id.
+
+    def gone_error(self):
+        """Returns the error of a scheduler that does not answer any more."""
+        return OSError(f"The scheduler {self._address} has gone. Start it again.")
 
     def num_running(self):
         """Returns the number of calls that no answer has come to."""
@@ -168,17 +176,20 @@ class _Calls:
         self._running[case_id] = future
         future.add_done_callback(lambda future: self._answers.put((case_id, future)))
 
-    def take(self):
-        """Waits a moment for an answer, and notes it."""
+    def take(self, is_waiting):
+        """Notes the answers that have come, or if asked for waits a moment for one."""
         with contextlib.suppress(queue.Empty):
-            case_id, future = self._answers.get(timeout=POLL_S)
-            if self._running.get(case_id) is future:
-                del self._running[case_id]
-                self._note(case_id, future)
+            timeout_s = POLL_S if is_waiting and self._running else 0
+            while True:
+                case_id, future = self._answers.get(timeout_s > 0, timeout_s)
+                timeout_s = 0
+                if self._running.get(case_id) is future:
+                    del self._running[case_id]
+                    self._note(case_id, future)
 
     def _note(self, case_id, future):
         if future.status in ("cancelled", "lost"):
-            return
+            raise self.gone_error()
         if future.status == "finished":
             worker, kind, value = future.result()
         else:

@@ -208,16 +208,18 @@ def _told(value):
     return shortened(json.dumps(value), 80)
 
 
-def describe_attempt(unfinished, num_cases, resume):
+def describe_attempt(unfinished, num_cases, resume, num_parts=0):
     """Returns what becomes of an earlier attempt, a sentence.
 
     Args:
         unfinished: An `Unfinished`.
         num_cases: Cases in all, int.
         resume: Whether an earlier attempt was asked for.
+        num_parts: Cases whose patches are in parts, int.
     """
-    if unfinished.steps:
-        return f"Going on: {len(unfinished.steps)} of {num_cases} cases are done."
+    if unfinished.steps or num_parts:
+        waiting = f", and {num_parts} wait to be taken up" if num_parts else ""
+        return f"Going on: {len(unfinished.steps)} of {num_cases} cases are done{waiting}."
     if resume:
         return "There is nothing to go on with: starting with the first case."
     if unfinished.num_replaced:

@@ -213,6 +213,7 @@ def test_a_case_that_fails_is_reported_and_the_rest_is_kept_for_resuming(
         told = f"1 of 6 cases failed, see above: {case_id}. What was done before is kept: go on "
         assert message == f"{told}with --resume."
         assert len(names(parts_path(output))) == 5 - index
+        assert parts_path(output).is_dir()
     broken.unlink()
     broken.symlink_to(image)
     assert finish(extract(root, output, "--resume")) == (0, "")
