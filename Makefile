@@ -54,12 +54,13 @@ format: .venv/development
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/runtime
+bench: .venv/development
 	$(BIN)/python benchmarks/extraction.py --data-root $(DATA_ROOT)
 	$(BIN)/python benchmarks/reading.py --patches $(PATCHES)
 	$(BIN)/python benchmarks/training_step.py --patches $(PATCHES)
 	$(BIN)/python benchmarks/prediction.py --network $(NETWORK) --data-root $(DATA_ROOT)
 	$(BIN)/python benchmarks/scores.py --data-root $(DATA_ROOT)
+	$(BIN)/python benchmarks/cluster.py --data-root $(DATA_ROOT) --network $(NETWORK)
 
 clean:
 	rm -rf .venv $(OTHERS) demo

@@ -1,62 +1,35 @@
-"""Every choice of the three scripts: one frozen dataclass each, and flags made from its fields.
+"""Every choice of the three scripts: one frozen dataclass each, whose fields become flags.
 
-In: command line arguments, or a dict read from JSON. Out: a checked settings object. The
-defaults are the published recipe. A field `base_filters` is the flag `--base-filters`.
+In: command line arguments, or a dict read from JSON, by way of `brats.settings`. Out: a checked
+settings object. The defaults are the published recipe.
 """
 
-import argparse
-import re
-import types
-import typing
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, fields
 
-ANY = ("any value", lambda value: True)
-# ITK ends the process on text that is not UTF-8.
-PATH = ("a path of printable characters", lambda value: value and value.isprintable())
-PATHS = ("paths of printable characters", lambda value: all(map(PATH[1], value)))
-COUNT = ("a whole number of at least 1", lambda value: value >= 1)
-POSITIVE = ("a number above 0", lambda value: 0 < value < float("inf"))
-FRACTION = ("a number of at least 0 and below 1", lambda value: 0 <= value < 1)
-NOT_NEGATIVE = ("a whole number of at least 0", lambda value: value >= 0)
-INDICES = ("whole numbers of at least 0", lambda value: all(item >= 0 for item in value))
-ADDRESS = (
-    "host:port with a port of 1 to 65535",
-    lambda value: re.fullmatch(r"\S+:\d{1,5}", value) and 0 < int(value.split(":")[-1]) < 2**16,
+from brats.settings import (
+    ADDRESS,
+    COUNT,
+    FRACTION,
+    INDICES,
+    NOT_NEGATIVE,
+    PATH,
+    PATHS,
+    POSITIVE,
+    SCHEDULER,
+    SEED,
+    Settings,
+    flag,
+    flags,
+    one_of,
+    setting,
 )
-SEED = ("a whole number of at least 0 and below 2**32", lambda value: 0 <= value < 2**32)
+
 CLASS_WEIGHTS = (
     "four numbers above 0",
     lambda value: len(value) == 4 and all(0 < item < float("inf") for item in value),
 )
-
-
-def one_of(*names):
-    """Returns the check that a setting is one of some names."""
-    return f"one of {', '.join(names)}", lambda value: value in names
-
-
-def setting(default, help_text, check=ANY):
-    """Declares a field: its default, its help, and a check as `(expectation, predicate)`."""
-    return field(default=default, metadata={"help": help_text, "check": check})
-
-
-class Settings:
-    """Checks every field of a settings dataclass on construction.
-
-    Raises:
-        ValueError: If a value has the wrong type or is out of range; names the flag.
-    """
-
-    def __post_init__(self):
-        for item in fields(self):
-            value = getattr(self, item.name)
-            expectation, is_valid = item.metadata["check"]
-            if not _has_type(value, item.type):
-                raise ValueError(
-                    f"{flag(item.name)} is {value!r}; expected {_describe(item.type)}."
-                )
-            if value is not None and not is_valid(value):
-                raise ValueError(f"{flag(item.name)} is {value!r}; expected {expectation}.")
+CLUSTER_HELP = "Dask cluster to send the cases to; local starts one here"
+LOCAL_HELP = "workers that --scheduler local starts; default: one per core"
 
 
 @dataclass(frozen=True)
@@ -75,6 +48,15 @@ class ExtractConfig(Settings):
     resume: bool = setting(False, "go on after the last finished case of an earlier attempt")
     overwrite: bool = setting(False, "replace an existing patch file")
     check: bool = setting(False, "look at every voxel, print what is found, and write nothing")
+    scheduler: str | None = setting(None, CLUSTER_HELP, SCHEDULER)
+
+    def __post_init__(self):
+        """Checks every field, and that nothing asked for would be ignored."""
+        super().__post_init__()
+        if self.scheduler and self.check:
+            raise ValueError("--check looks at cases on this machine, without --scheduler.")
+        if self.scheduler not in (None, "local") and self.workers:
+            raise ValueError("--workers is for this machine; a cluster of --scheduler has its own.")
 
 
 @dataclass(frozen=True)
@@ -189,119 +171,19 @@ class PredictConfig(Settings):
         False, "score the segmentations in --output, of any tool, and predict nothing"
     )
     overwrite: bool = setting(False, "replace existing segmentations")
+    scheduler: str | None = setting(None, CLUSTER_HELP, SCHEDULER)
+    workers: int | None = setting(None, LOCAL_HELP, COUNT)
 
     def __post_init__(self):
         """Checks every field, and that nothing asked for would be ignored."""
         super().__post_init__()
+        if self.workers and self.scheduler != "local":
+            raise ValueError("--workers is for --scheduler local.")
         changed = {item.name for item in fields(self) if getattr(self, item.name) != item.default}
         if self.weights and "run_dir" in changed:
             raise ValueError("--weights takes the place of --run-dir; give one of them.")
         ignored = changed - {"data_root", "output", "cases", "slices", "score_only"}
         if self.score_only and ignored:
             raise ValueError(
-                f"--score-only predicts nothing; it does not go with {_flags(ignored)}."
+                f"--score-only predicts nothing; it does not go with {flags(ignored)}."
             )
-
-
-def parse(config_class, argv=None, description=None):
-    """Reads a settings object off the command line.
-
-    Args:
-        config_class: A settings dataclass.
-        argv: List of arguments, or None for those of the process.
-        description: First lines of `--help`.
-
-    Returns:
-        An instance of `config_class`.
-
-    Raises:
-        SystemExit: With code 2 and a message that names the flag, if an argument is wrong; with
-            code 0 after `--help`.
-    """
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    for item in fields(config_class):
-        parser.add_argument(flag(item.name), **_argument(item))
-    values = vars(parser.parse_args(argv))
-    try:
-        return from_dict(config_class, values)
-    except ValueError as error:
-        parser.error(str(error))
-
-
-def to_dict(config):
-    """Returns the settings as a dict that JSON can hold."""
-    return asdict(config)
-
-
-def from_dict(config_class, values):
-    """Builds a settings object from a dict, such as one read from JSON.
-
-    Raises:
-        ValueError: If a setting is missing, unknown or wrong; names the flag.
-    """
-    names = {item.name for item in fields(config_class)}
-    if names != set(values):
-        raise ValueError(
-            f"The settings have {_flags(set(values) - names)} too many and lack "
-            f"{_flags(names - set(values))}; they were written by another version."
-        )
-    values = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-    }
-    return config_class(**values)
-
-
-def flag(name):
-    """Returns the flag of a field: `base_filters` to `--base-filters`."""
-    return "--" + name.replace("_", "-")
-
-
-def _flags(names):
-    return ", ".join(sorted(map(flag, names))) or "none"
-
-
-def _argument(item):
-    """Returns the keyword arguments of `add_argument` for a field."""
-    if item.type is bool:
-        return {"action": "store_true", "help": item.metadata["help"]}
-    notes = [] if item.metadata["check"] is ANY else [item.metadata["check"][0]]
-    if item.default not in (None, ()):
-        shown = item.default if isinstance(item.default, tuple) else (item.default,)
-        notes.append(f"default: {' '.join(map(str, shown))}")
-    notes = f" ({'; '.join(notes)})" if notes else ""
-    arguments = {
-        "default": item.default,
-        "help": item.metadata["help"] + notes,
-        "type": _scalar_type(item.type),
-    }
-    if typing.get_origin(item.type) is tuple:
-        arguments["nargs"] = "+"
-    return arguments
-
-
-def _scalar_type(annotation):
-    """Returns the type of one value: `int | None` and `tuple[int, ...]` both give int."""
-    if isinstance(annotation, types.UnionType | types.GenericAlias):
-        return typing.get_args(annotation)[0]
-    return annotation
-
-
-def _has_type(value, annotation):
-    if value is None:
-        return type(None) in typing.get_args(annotation)
-    scalar = _scalar_type(annotation)
-    if typing.get_origin(annotation) is tuple:
-        return isinstance(value, tuple) and all(_is_scalar(item, scalar) for item in value)
-    return _is_scalar(value, scalar)
-
-
-def _is_scalar(value, scalar):
-    accepted = (int, float) if scalar is float else scalar
-    return isinstance(value, accepted) and (scalar is bool or not isinstance(value, bool))
-
-
-def _describe(annotation):
-    names = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-    return names[_scalar_type(annotation)]

@@ -6,13 +6,16 @@ In: case folders under --data-root. Out: the patch file --output, complete or ab
 """
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from brats.cases import describe_ignored, find_cases
-from brats.errors import deferring_interruption, end_with_code
+from brats.cluster import connecting
+from brats.cluster_extraction import check_none_failed, prepare_cases
+from brats.errors import Failed, deferring_interruption, end_with_code
 from brats.extraction import (
     append_cases,
     check_free_space,
@@ -25,11 +28,13 @@ from brats.extraction import (
 from brats.findings import check_no_errors, compare_cases, table, warning_lines, warnings_by_case
 from brats.inspection import inspect_case, inspect_headers
 from brats.parallel import in_order
+from brats.parts import collecting
 from brats.patch_file import AGREEMENT, SPLITS, laying_out, stored_bytes, write_settings
 from brats.provenance import header
+from brats.settings import parse, to_dict
 from brats.splits import split_cases
 from brats.unfinished import describe_attempt, forget_attempt, is_unfinished, resuming
-from config import ExtractConfig, parse, to_dict
+from config import ExtractConfig
 
 # Settings that the patches depend on: the file holds them.
 STORED = ("dtype", "patches_per_case", "seed", "data_root")
@@ -52,42 +57,61 @@ def main(argv=None):
         print(f"{output} is complete: there is nothing to go on with.")
         return
     check_output(output, config.overwrite)
-    most_patches = len(cases) * config.patches_per_case
-    size = stored_bytes(most_patches, config.dtype)
-    free = check_free_space(output, size)
+    with connecting(config.scheduler, config.workers) as cluster:
+        begin(config, cluster, cases, validation, settings, inspections)
+
+
+def begin(config, cluster, cases, validation, settings, inspections):
+    """Prints what is about to happen, does it, and prints what was written."""
+    num_ahead = cluster.window() if cluster else 0
+    size = stored_bytes((len(cases) + num_ahead) * config.patches_per_case, config.dtype)
+    free = check_free_space(Path(config.output), size)
     print(
         header(
             "Extracting patches",
             **to_dict(config),
-            cases=f"{len(cases)}: {len(train)} to train on, {len(validation)} to validate on",
+            cases=f"{len(cases)}, {len(validation)} of them to validate on",
+            **({"cluster": cluster.describe()} if cluster else {}),
             size=f"at most {size / 1e9:.3g} GB, of {free / 1e9:.3g} GB free",
             ignored=describe_ignored(config.data_root, cases),
             trained_as_background=settings["trained_as_background"] or "label 0 only",
-            versions=settings["versions"],
-            commit=settings["commit"],
+            **{name: settings[name] for name in ("versions", "commit")},
             warnings=f"by headers: {warning_lines(inspections)}",
         )
     )
-    counts = extract(config, cases, validation, settings, inspections)
+    counts = extract(config, cluster, cases, validation, settings, inspections)
     print(describe_class_shares(settings["class_shares"]))
     print(
         f"Wrote {counts['train']} training and {counts['validation']} validation patches to "
-        f"{output}"
+        f"{config.output}"
     )
 
 
-def extract(config, cases, validation, settings, inspections):
+def extract(config, cluster, cases, validation, settings, inspections):
     """Writes the patch file, or goes on with it; returns the number of patches of each split."""
     with (
         # HDF5 calls back to write, and neither it nor h5py bears an interruption there.
         deferring_interruption(second_ends=False) as is_interrupted,
         resuming(config.output, AGREEMENT | settings, config.resume) as unfinished,
+        collecting(config.output, settings, config.resume) as attempt,
     ):
-        print(describe_attempt(unfinished, len(cases), config.resume))
+
+        def check():
+            if is_interrupted():
+                raise KeyboardInterrupt("Finished cases are kept: go on with --resume.")
+
+        print(describe_attempt(unfinished, len(cases), config.resume, attempt.count()))
         most_patches = len(cases) * config.patches_per_case
         with laying_out(unfinished.path, config.dtype, most_patches) as (file, disk):
+            drawing = {"num_patches": config.patches_per_case, "seed": config.seed}
+            first, workers = len(unfinished.steps), config.workers or os.cpu_count()
+            prepared = prepare_cases(
+                cluster, attempt, cases, first, drawing, config.dtype, workers, check, tqdm.write
+            )
             ids = {case.id for case in validation}
-            counts = write_cases(file, disk, unfinished, config, cases, ids, is_interrupted)
+            failed = write_cases(file, disk, unfinished, config, cases, ids, prepared, check)
+            check_none_failed(failed, cases, unfinished.steps, attempt)
+            counts = np.sum([step["class_counts"] for step in unfinished.steps], axis=0)
             settings["class_shares"] = (counts / counts.sum()).tolist()
             settings["warnings"] = warnings_by_case(inspections, unfinished.steps)
             write_settings(file, settings)
@@ -107,8 +131,8 @@ def check_cases(cases, config):
     check_no_errors(inspections)
 
 
-def write_cases(file, disk, unfinished, config, cases, validation_ids, is_interrupted):
-    """Writes the patches of every case, in order, and returns the voxels of each class.
+def write_cases(file, disk, unfinished, config, cases, validation_ids, prepared, check):
+    """Writes the patches of every case, in order; returns the ids of those that have failed.
 
     Raises:
         KeyboardInterrupt: If the work is to end, once the patches of a case are written.
@@ -118,30 +142,23 @@ def write_cases(file, disk, unfinished, config, cases, validation_ids, is_interr
         return "validation" if case.id in validation_ids else "train"
 
     keep_cases(file, disk, unfinished.steps, cases, split_of)
-    added = append_cases(
-        file,
-        disk,
-        unfinished,
-        cases,
-        split_of,
-        config.patches_per_case,
-        config.seed,
-        config.workers or os.cpu_count(),
-    )
-    num_kept = len(unfinished.steps)
+    failed, num_kept = [], len(unfinished.steps)
     with tqdm(total=len(cases), initial=num_kept, desc="cases", unit="case") as progress:
-        for case, num_patches, warnings in added:
+        for case, step in append_cases(file, disk, unfinished, cases, split_of, prepared):
             progress.update()
-            if is_interrupted():
-                raise KeyboardInterrupt("Finished cases are kept: go on with --resume.")
-            for sentence in warnings:
+            check()
+            if isinstance(step, Failed):
+                failed.append(case.id)
+                progress.write(f"Error: {step.reason}", file=sys.stderr)
+                continue
+            for sentence in step["warnings"]:
                 progress.write(f"{case.id}: {sentence}")
-            if num_patches < config.patches_per_case:
+            if len(step["centers"]) < config.patches_per_case:
                 progress.write(
-                    f"{case.id} has {num_patches} admissible centers; took them all "
+                    f"{case.id} has {len(step['centers'])} admissible centers; took them all "
                     f"instead of {config.patches_per_case}."
                 )
-    return np.sum([step["class_counts"] for step in unfinished.steps], axis=0)
+    return failed
 
 
 if __name__ == "__main__":

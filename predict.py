@@ -15,10 +15,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from brats.cases import describe_ignored, find_cases
-from brats.errors import InputError, end_with_code
+from brats.cluster import connecting
+from brats.errors import Failed, InputError, end_with_code
 from brats.evaluation import (
     FIGURES,
-    Failed,
     check_slices,
     draw_scores,
     remove_evaluation,
@@ -38,7 +38,9 @@ from brats.segmentations import (
     write_record,
     write_segmentation,
 )
-from config import PredictConfig, parse, to_dict
+from brats.settings import parse, to_dict
+from config import PredictConfig
+from engine.cluster_prediction import Recipe, segment_on_cluster
 from engine.devices import describe_software
 from engine.networks import digest_networks, find_networks, read_network, select_unseen
 from engine.segmenting import build_segmenter, segment_cases
@@ -64,18 +66,21 @@ def main(argv=None):
     check_slices(cases, config.slices)
     models = [read_network(path, build_resunet) for path in paths]
     networks = digest_networks(paths)
-    with owning(config.output, FIGURES, PROBABILITIES):
-        fill_folder(config, found, cases, networks, models)
+    with (
+        owning(config.output, FIGURES, PROBABILITIES),
+        connecting(config.scheduler, config.workers) as cluster,
+    ):
+        fill_folder(config, cluster, found, cases, networks, models)
 
 
-def fill_folder(config, found, cases, networks, models):
+def fill_folder(config, cluster, found, cases, networks, models):
     """Segments and scores cases, or scores them, and describes the whole folder."""
     if config.score_only:
         num_left = len(cases)
         results = (score_segmentation(config.output, case, config.slices) for case in cases)
     else:
-        results, num_left = start_segmenting(config, cases, networks, models)
-    print_header(config, found, cases, models)
+        results, num_left = start_segmenting(config, cluster, cases, networks, models)
+    print_header(config, cluster, found, cases, models)
     if num_left < len(cases):
         print(f"{len(cases) - num_left} are done already; --overwrite would segment them again.")
     failures = follow(results, num_left)
@@ -97,7 +102,7 @@ def fill_folder(config, found, cases, networks, models):
         )
 
 
-def start_segmenting(config, cases, networks, models):
+def start_segmenting(config, cluster, cases, networks, models):
     """Checks and describes the output folder; returns the results, and their number."""
     method = {"networks": list(networks.values())}
     method |= {name: getattr(config, name) for name in METHOD}
@@ -107,21 +112,26 @@ def start_segmenting(config, cases, networks, models):
     )
     record = {"networks": list(map(str, networks)), "method": method, "settings": to_dict(config)}
     write_record(output, record | describe_software())
-    segmenter = build_segmenter(
-        models, config.batch_size, config.full_slices, config.flips, config.probabilities
-    )
-
-    def write(case, raw, classes, probabilities):
-        classes = postprocess(
-            classes, config.fill_holes, config.min_lesion_voxels, config.min_enhancing_voxels
-        )
-        return write_segmentation(output, case, raw, classes, probabilities, slices, method)
-
+    segmenting = (config.batch_size, config.full_slices, config.flips, config.probabilities)
+    mending = (config.fill_holes, config.min_lesion_voxels, config.min_enhancing_voxels)
     judged = (score_segmentation(output, case, slices) for case in unjudged)
-    return chain(judged, segment_cases(segmenter, missing, write)), len(missing + unjudged)
+    if cluster:
+        named = tuple((Path(path).absolute(), digest) for path, digest in networks.items())
+        place = Path(output).absolute()
+        recipe = Recipe(build_resunet, named, segmenting, mending, place, slices, method)
+        segmented = segment_on_cluster(cluster, recipe, missing)
+    else:
+        segmenter = build_segmenter(models, *segmenting)
+
+        def write(case, raw, classes, probabilities):
+            classes = postprocess(classes, *mending)
+            return write_segmentation(output, case, raw, classes, probabilities, slices, method)
+
+        segmented = segment_cases(segmenter, missing, write)
+    return chain(judged, segmented), len(missing + unjudged)
 
 
-def print_header(config, found, cases, models):
+def print_header(config, cluster, found, cases, models):
     """Prints what is about to happen, and on what."""
     settings = to_dict(config) | {"cases": f"{len(cases)}, from {cases[0].id} to {cases[-1].id}"}
     settings["ignored"] = describe_ignored(config.data_root, found)
@@ -129,6 +139,7 @@ def print_header(config, found, cases, models):
         names = ("data_root", "output", "cases", "slices", "ignored")
         settings = {name: settings[name] for name in names}
     else:
+        settings |= {"cluster": cluster.describe()} if cluster else {}
         settings["parameters"] = " + ".join(f"{model.count_params():,}" for model in models)
     title = "Scoring segmentations" if config.score_only else "Segmenting cases"
     print(header(title, **settings, **describe_software()), flush=True)

@@ -8,6 +8,7 @@ log for TensorBoard.
 """
 
 import contextlib
+import functools
 import os
 import sys
 from pathlib import Path
@@ -22,7 +23,8 @@ from brats.patch_set import read_set_settings
 from brats.patches import PATCH_SIZE
 from brats.provenance import header
 from brats.schemes import CLASSES, MODALITIES
-from config import TrainConfig, parse, to_dict
+from brats.settings import parse, to_dict
+from config import TrainConfig
 from engine import runs
 from engine.dataset import steps_per_epoch
 from engine.devices import describe_software, prepare_training, training_compilation
@@ -129,9 +131,7 @@ def run_epoch(config, model, readers, steps, progress, writer, devices):
         bar.update()
         writer.end_step(progress, loss)
 
-    def end_if_interrupted():
-        writer.end_if_interrupted(progress)
-
+    end_if_interrupted = functools.partial(writer.end_if_interrupted, progress)
     end_if_interrupted()
     size, name = config.batch_size, f"epoch {len(progress.history) + 1}"
     with tqdm(total=steps, initial=progress.step, desc=name, leave=False, disable=None) as bar:

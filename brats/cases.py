@@ -5,7 +5,7 @@ and sorted.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from brats.errors import InputError
@@ -42,6 +42,13 @@ class Case:
     images: dict
     segmentation: Path | None
     grade: str | None
+
+    def below(self, folder):
+        """Returns the case with its relative paths taken as relative to a folder."""
+        images = {name: folder / path for name, path in self.images.items()}
+        segmentation = folder / self.segmentation if self.segmentation else None
+        folder = folder / self.folder
+        return replace(self, folder=folder, images=images, segmentation=segmentation)
 
     @property
     def patient(self):

@@ -9,6 +9,7 @@ import signal
 import sys
 import zipfile
 import zlib
+from dataclasses import dataclass
 
 # What h5py raises over a damaged file: it turns the kinds of HDF5's errors into these.
 # Reference: h5py, `h5py/_errors.pyx`.
@@ -16,6 +17,19 @@ HDF5_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError)
 # What zipfile raises over a damaged archive, or one of another method or with a password, and what
 # h5py and NumPy raise over what lies in it.
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, *HDF5_ERRORS)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A case that could not be done, while the others go on.
+
+    Attributes:
+        case_id: Id of the case.
+        reason: What happened, one sentence or more.
+    """
+
+    case_id: str
+    reason: str
 
 
 class InputError(ValueError):
@@ -50,7 +64,7 @@ def exit_code(main, advice="Start it again."):
     try:
         main()
     except (InputError, OSError, MemoryError) as error:
-        print(f"Error: {_describe(error)}", file=sys.stderr)
+        print(f"Error: {describe_error(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as interruption:
         print(f"Interrupted. {str(interruption) or advice}", file=sys.stderr)
@@ -72,7 +86,7 @@ def end_with_code(main, advice="Start it again."):
     sys.exit(code)
 
 
-def _describe(error):
+def describe_error(error):
     """Returns an error of the system as a sentence; one of ours is one already."""
     if isinstance(error, MemoryError):
         reason = f"{error}".rstrip(".")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brats.cases import EXTENSIONS, select_cases
-from brats.errors import InputError
+from brats.errors import Failed, InputError
 from brats.figures import modalities_path, remove_pictures, write_pictures
 from brats.files import make_writable_folder
 from brats.grids import grid_difference
@@ -32,19 +32,6 @@ class Written:
 
     case_id: str
     rows: list
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A case that could not be read.
-
-    Attributes:
-        case_id: Id of the case.
-        reason: What happened, one sentence or more.
-    """
-
-    case_id: str
-    reason: str
 
 
 def segmentation_path(output, case):
@@ -160,7 +147,7 @@ def _read_classes(path, case, raw):
         raise InputError(f"{path}: {error}") from error
 
 
-def write_evaluation(output, case, raw, classes, slices=()):
+def write_evaluation(output, case, raw, classes, slices=(), with_tables=True):
     """Writes the scores of a case where there is ground truth, and then its pictures.
 
     Args:
@@ -169,6 +156,8 @@ def write_evaluation(output, case, raw, classes, slices=()):
         raw: The `RawCase`.
         classes: Predicted class indices, uint8 `(Z, Y, X)`.
         slices: Indices of the axial slices to draw, see `write_pictures`.
+        with_tables: Whether the scores are written; if not, one process has to do it for all, as
+            several would overwrite each other's.
 
     Returns:
         A `Written`.
@@ -180,7 +169,8 @@ def write_evaluation(output, case, raw, classes, slices=()):
     if raw.classes is not None:
         spacing_mm = raw.geometry.spacing_mm[::-1]  # (z, y, x), as the arrays.
         rows = score_case(case.id, classes, raw.classes, spacing_mm)
-        write_scores(Path(output), case.id, rows)
+        if with_tables:
+            write_scores(Path(output), case.id, rows)
     write_pictures(Path(output) / FIGURES, case.id, raw, classes, slices)
     return Written(case.id, rows)
 

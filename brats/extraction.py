@@ -9,10 +9,10 @@ import shutil
 
 import numpy as np
 
-from brats.errors import InputError
+from brats.errors import Failed, InputError
 from brats.files import make_writable_folder
-from brats.parallel import in_order
-from brats.patch_file import append_case, keep_case, read_settings
+from brats.parts import Part, parts_path
+from brats.patch_file import append_case, append_patches, keep_case, read_settings
 from brats.patches import sample_case
 from brats.provenance import software_versions, source_commit
 from brats.schemes import CLASSES
@@ -104,8 +104,9 @@ def check_free_space(output, needed):
     """
     folder, partial = output.absolute().parent, partial_path(output)
     free = shutil.disk_usage(folder).free
-    if partial.exists():
-        free += partial.stat().st_blocks * 512  # The unit of st_blocks, whatever the disk's.
+    for path in (partial, *parts_path(output).glob("*")):
+        if path.exists():
+            free += path.stat().st_blocks * 512  # The unit of st_blocks, whatever the disk's.
     if free < needed:
         raise InputError(
             f"The patches need {needed / 1e9:.3g} GB, and the disk of {output} has "
@@ -169,8 +170,43 @@ def _is_index(value, length=3, limit=2**31):
     )
 
 
-def append_cases(file, disk, unfinished, cases, split_of, num_patches, seed, workers):
+def prepare_case(attempt, case, index, num_patches, seed, folder=None):
+    """Draws the patches of a case, unless a part of the attempt holds them.
+
+    Args:
+        attempt: The `Attempt` whose parts may be there.
+        case: A `Case`.
+        index: Its index among all cases, int.
+        num_patches: Patches to draw, int.
+        seed: Seed of the patches' places, int.
+        folder: What relative paths of the case are relative to; None for the current folder.
+
+    Returns:
+        `(step, patches)`: what the journal notes of the case, and a `CasePatches` or a `Part`.
+
+    Raises:
+        InputError: If the case cannot be read.
+    """
+    states = file_states(case, folder)
+    if part := attempt.find(index, states):
+        return part.step, part
+    # A generator of its own, so that a case's patches depend on no other case's.
+    rng = np.random.default_rng([seed, index])
+    patches = sample_case(case.below(folder) if folder else case, num_patches, rng)
+    step = {
+        "case": case.id,
+        "files": states,
+        "centers": (patches.centers + patches.origin).tolist(),
+        "class_counts": patches.class_counts.tolist(),
+        "warnings": patches.warnings,
+    }
+    return step, patches
+
+
+def append_cases(file, disk, unfinished, cases, split_of, prepared):
     """Appends the patches of the cases that an unfinished patch file does not hold yet.
+
+    After a case that has failed, nothing is appended: what follows stays in its parts.
 
     Args:
         file: The `h5py.File`.
@@ -178,43 +214,50 @@ def append_cases(file, disk, unfinished, cases, split_of, num_patches, seed, wor
         unfinished: The `Unfinished` that the steps are noted in.
         cases: List of all `Case`s.
         split_of: Function from a `Case` to its split.
-        num_patches: Patches to draw from each case, int.
-        seed: Seed of the patches' places, int.
-        workers: Cases prepared at once, int.
+        prepared: Iterable over what `prepare_case` returns for these cases, in order, or the
+            `Failed` of a case.
 
     Yields:
-        Each `Case`, the number of its patches, and the warnings about its voxels.
+        Each `Case`, and what the journal notes of it, or a `Failed`.
 
     Raises:
-        InputError: If a case cannot be read.
+        InputError: If a case cannot be read, or a part is damaged.
         OSError: If a patch cannot be written.
     """
-
-    def sample(index):
-        # A generator of its own, so that a case's patches depend on no other case's.
-        rng = np.random.default_rng([seed, index])
-        return file_states(cases[index]), sample_case(cases[index], num_patches, rng)
-
+    is_appending = True
     missing = range(len(unfinished.steps), len(cases))
-    for index, (states, patches) in zip(missing, in_order(sample, missing, workers), strict=True):
-        append_case(file[split_of(cases[index])], index, patches)
-        disk.check_written()
-        unfinished.add(
-            {
-                "case": cases[index].id,
-                "files": states,
-                "centers": (patches.centers + patches.origin).tolist(),
-                "class_counts": patches.class_counts.tolist(),
-                "warnings": patches.warnings,
-            }
-        )
-        yield cases[index], len(patches.centers), patches.warnings
+    for index, each in zip(missing, prepared, strict=True):
+        if isinstance(each, Failed):
+            if is_appending:
+                disk.give_back()  # The parts that follow take the space that was reserved.
+            is_appending = False
+            yield cases[index], each
+            continue
+        step, patches = each
+        if is_appending:
+            group = file[split_of(cases[index])]
+            if isinstance(patches, Part):
+                _check_step(patches.path, cases[index], step)
+                centers = np.asarray(step["centers"], np.int32).reshape(-1, 3)
+                append_patches(group, index, centers, patches.images, patches.labels)
+            else:
+                append_case(group, index, patches)
+            disk.check_written()
+            unfinished.add(step)
+            if isinstance(patches, Part):
+                patches.remove()
+        yield cases[index], step
 
 
-def file_states(case):
-    """Returns size and time of change of each file of a case, by path."""
+def file_states(case, folder=None):
+    """Returns size and time of change of each file of a case, by path.
+
+    Args:
+        case: A `Case`.
+        folder: What relative paths are relative to; None for the current folder.
+    """
     states = {}
     for path in (*case.images.values(), case.segmentation):
-        status = path.stat()
+        status = (folder / path if folder else path).stat()
         states[str(path)] = [status.st_size, status.st_mtime_ns]
     return states

@@ -7,6 +7,7 @@ import contextlib
 import csv
 import json
 import os
+import platform
 from pathlib import Path
 
 from brats.errors import InputError
@@ -32,7 +33,9 @@ def replacing(path):
     """
     path = Path(path)
     make_writable_folder(path.parent)
-    temporary = path.with_name(WRITING.format(process=os.getpid(), name=path.name))
+    # Processes of several machines may write to one folder.
+    process = f"{platform.node()}-{os.getpid()}"
+    temporary = path.with_name(WRITING.format(process=process, name=path.name))
     try:
         with naming(path, temporary):
             yield temporary

@@ -79,6 +79,10 @@ class LayoutFile(io.FileIO):
         finally:
             self._kept_size = None
 
+    def give_back(self):
+        """Gives the disk space back that is reserved behind what has been laid out."""
+        os.truncate(self.path, max(self.end, self.kept_bytes))
+
     def release(self):
         """Gives up what the file held when it was opened, but for what has been laid out again."""
         self.kept_bytes = 0

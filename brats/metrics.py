@@ -189,6 +189,16 @@ def write_scores(output, case_id, case_rows):
     write_table(output / "summary.csv", summarize(rows))
 
 
+def remove_scores(output, ids):
+    """Removes the scores of cases that are about to be segmented anew from the tables.
+
+    Raises:
+        InputError, OSError: As `write_scores`.
+    """
+    for case_id in {row["case"] for row in read_scores(output)} & set(ids):
+        write_scores(output, case_id, [])
+
+
 def describe_summary(summary):
     """Returns the means of the challenge's metrics per region as lines of text.
 

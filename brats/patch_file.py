@@ -86,7 +86,7 @@ def laying_out(path, dtype, num_patches=0):
                 yield file, disk
             disk.check_written()
         finally:
-            os.truncate(path, max(disk.end, disk.kept_bytes))
+            disk.give_back()
 
 
 def stored_bytes(num_patches, dtype):
@@ -112,12 +112,44 @@ def append_case(group, case_index, patches):
         case_index: Index of the case in the attribute `cases` of the file.
         patches: A `CasePatches`.
     """
-    start = _add_places(group, case_index, patches.centers + patches.origin)
-    for name, volume in (("images", patches.channels), ("labels", patches.classes)):
-        dataset = group[name]
-        for index, center in enumerate(patches.centers, start):
-            patch = cut_patch(volume, center).astype(dataset.dtype, order="C", copy=False)
-            _write_patch(dataset, index, np.ascontiguousarray(patch))
+    append_patches(
+        group, case_index, patches.centers + patches.origin, *cut(patches, group["images"].dtype)
+    )
+
+
+def append_patches(group, case_index, centers, images, labels):
+    """Appends patches of a case that are cut out already, as `append_case` does.
+
+    Args:
+        group: The `h5py.Group` of the split.
+        case_index: Index of the case in the attribute `cases` of the file.
+        centers: Patch centers in the uncropped volume, int `(K, 3)`.
+        images: Iterable of K images `(128, 128, M)`, in the type of the file and in C order.
+        labels: Iterable of K labels, uint8 `(128, 128)`.
+    """
+    start = _add_places(group, case_index, centers)
+    for name, patches in (("images", images), ("labels", labels)):
+        for index, patch in enumerate(patches, start):
+            _write_patch(group[name], index, patch)
+
+
+def cut(patches, dtype):
+    """Cuts the patches of a case out, one by one, in the form that the file holds them in.
+
+    Args:
+        patches: A `CasePatches`.
+        dtype: Type of the stored images.
+
+    Returns:
+        `(images, labels)`: iterators over arrays `(128, 128, M)` and uint8 `(128, 128)`.
+    """
+
+    def cut_all(volume, dtype):
+        for center in patches.centers:
+            patch = cut_patch(volume, center).astype(dtype, order="C", copy=False)
+            yield np.ascontiguousarray(patch)
+
+    return cut_all(patches.channels, dtype), cut_all(patches.classes, np.uint8)
 
 
 def keep_case(disk, group, case_index, centers):

@@ -137,7 +137,9 @@ def _check_same_method(output, method):
         )
 
 
-def write_segmentation(output, case, raw, classes, probabilities=None, slices=(), method=None):
+def write_segmentation(
+    output, case, raw, classes, probabilities=None, slices=(), method=None, with_tables=True
+):
     """Writes the volume and the pictures of a case, and its scores where there is ground truth.
 
     Args:
@@ -149,6 +151,7 @@ def write_segmentation(output, case, raw, classes, probabilities=None, slices=()
         slices: Indices of the axial slices to draw, see `write_pictures`.
         method: Dict that JSON can hold, of all that labels depend on; the volume's header says
             its digest, so that `find_unfinished` can tell it from other tools'.
+        with_tables: See `write_evaluation`.
 
     Returns:
         A `Written`.
@@ -162,7 +165,7 @@ def write_segmentation(output, case, raw, classes, probabilities=None, slices=()
     )
     if probabilities is not None:
         write_probabilities(output, case, probabilities, raw.geometry)
-    return write_evaluation(output, case, raw, classes, slices)
+    return write_evaluation(output, case, raw, classes, slices, with_tables)
 
 
 def write_probabilities(output, case, probabilities, geometry):

@@ -89,7 +89,7 @@ def resuming(path, settings, resume):
     partial, noted = partial_path(path), journal_path(path)
     make_writable_folder(partial.parent)
     with naming(path, partial, noted), locking(noted, path) as (journal, _):
-        unfinished = _begin(partial, journal, settings | {"machine": _machine()}, resume)
+        unfinished = _begin(partial, journal, settings | {"machine": describe_machine()}, resume)
         try:
             with _telling_to_go_on(unfinished), naming(path, partial):
                 yield unfinished
@@ -199,7 +199,7 @@ def _append_line(journal, value):
         raise
 
 
-def _machine():
+def describe_machine():
     """Returns the name of the machine, and what tells this start of it from others."""
     return platform.node(), BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""
 
@@ -208,16 +208,18 @@ def _told(value):
     return shortened(json.dumps(value), 80)
 
 
-def describe_attempt(unfinished, num_cases, resume):
+def describe_attempt(unfinished, num_cases, resume, num_parts=0):
     """Returns what becomes of an earlier attempt, a sentence.
 
     Args:
         unfinished: An `Unfinished`.
         num_cases: Cases in all, int.
         resume: Whether an earlier attempt was asked for.
+        num_parts: Cases whose patches are in parts, int.
     """
-    if unfinished.steps:
-        return f"Going on: {len(unfinished.steps)} of {num_cases} cases are done."
+    if unfinished.steps or num_parts:
+        waiting = f", and {num_parts} wait to be taken up" if num_parts else ""
+        return f"Going on: {len(unfinished.steps)} of {num_cases} cases are done{waiting}."
     if resume:
         return "There is nothing to go on with: starting with the first case."
     if unfinished.num_replaced:

@@ -3,8 +3,7 @@
 In: cases on disk and networks. Out: what a writer makes of every case's classes.
 """
 
-from brats.errors import InputError
-from brats.evaluation import Failed
+from brats.errors import Failed, InputError
 from brats.normalization import normalize_case
 from brats.patches import PATCH_SIZE
 from brats.volumes import crop_window, read_case

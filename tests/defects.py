@@ -131,11 +131,11 @@ def _contents():
 
 def all_defects():
     """Returns the `Defect`s of all modules, in the order of the tables."""
-    from tests import defects_of_files, defects_of_flags, defects_of_images
+    from tests import defects_of_clusters, defects_of_files, defects_of_flags, defects_of_images
 
     return [
         defect
-        for module in (defects_of_images, defects_of_files, defects_of_flags)
+        for module in (defects_of_images, defects_of_files, defects_of_clusters, defects_of_flags)
         for defect in module.DEFECTS
     ]
 

@@ -3,33 +3,36 @@
 import dataclasses
 
 import config
-from tests.defects import PREDICT, RESUME, SCORE, Defect
+from brats import settings
+from tests.defects import EXTRACT, PREDICT, RESUME, SCORE, Defect
 
 BY_SCRIPT = {
     "extract_patches.py": config.ExtractConfig,
     "train.py": config.TrainConfig,
     "predict.py": config.PredictConfig,
 }
-# What the checks of config.py refuse; of text, what ITK would end at.
+# What the checks of settings refuse; of text, what ITK would end at.
 WRONG = {
-    config.COUNT[0]: ["0"],
-    config.POSITIVE[0]: ["nan"],
-    config.FRACTION[0]: ["1"],
-    config.NOT_NEGATIVE[0]: ["-1"],
-    config.INDICES[0]: ["3", "-1"],
-    config.SEED[0]: ["4294967296"],
+    settings.COUNT[0]: ["0"],
+    settings.POSITIVE[0]: ["nan"],
+    settings.FRACTION[0]: ["1"],
+    settings.NOT_NEGATIVE[0]: ["-1"],
+    settings.INDICES[0]: ["3", "-1"],
+    settings.SEED[0]: ["4294967296"],
     config.CLASS_WEIGHTS[0]: ["1", "2", "3"],
-    config.PATH[0]: ["line\nbreak"],
-    config.PATHS[0]: ["run", "line\nbreak"],
+    settings.PATH[0]: ["line\nbreak"],
+    settings.PATHS[0]: ["run", "line\nbreak"],
+    settings.ADDRESS[0]: ["node1:0"],
+    settings.SCHEDULER[0]: ["127.0.0.1:8786"],
 }
 
 
 def defects_of_fields():
     """Yields one defect per flag that has a range, and one per flag that takes numbers."""
-    for script, settings in BY_SCRIPT.items():
-        for field in dataclasses.fields(settings):
-            flag, expectation = config.flag(field.name), field.metadata["check"][0]
-            if field.metadata["check"] is not config.ANY:
+    for script, config_class in BY_SCRIPT.items():
+        for field in dataclasses.fields(config_class):
+            flag, expectation = settings.flag(field.name), field.metadata["check"][0]
+            if field.metadata["check"] is not settings.ANY:
                 # What is none of some names has a name that is none of them.
                 values = WRONG.get(expectation, ["other"])
                 yield of_flags(script, flag, *values)
@@ -59,4 +62,8 @@ DEFECTS = [
     together(RESUME, "--weights", "run/best.keras", names="--weights"),
     together(PREDICT, "--weights", "run/best.keras", names="--weights"),
     together(SCORE, "--flips", names="--flips"),
+    together(SCORE, "--scheduler", "local", names="--scheduler"),
+    together(EXTRACT, "--check", "--scheduler", "local", names="--scheduler"),
+    together(EXTRACT, "--scheduler", "tcp://127.0.0.1:1", names="--workers"),
+    together(PREDICT, "--workers", "2", names="--workers"),
 ]

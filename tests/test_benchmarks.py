@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 import extract_patches
-from benchmarks import extraction, gpu, prediction, reading, scale, scores, training_step
+from benchmarks import (
+    cluster,
+    extraction,
+    gpu,
+    prediction,
+    reading,
+    scale,
+    scores,
+    training_step,
+)
 from model import build_resunet
 
 
@@ -96,6 +105,16 @@ def test_scores_stand_beside_the_originals(table, cohort):
     text = table(scores, "--data-root", cohort, "--runs", 1)
     names = ("original's Hausdorff distances", "all scores", "lesion-wise scores", "enhancing")
     assert [name in text for name in names] == [True] * 4
+
+
+def test_a_case_of_a_killed_worker_is_begun_again(tmp_path, capsys):
+    processes = cluster.start_cluster(tmp_path, 2)
+    try:
+        cluster.print_recovery(tmp_path, processes, 1)
+    finally:
+        cluster.end(processes)
+    seconds = capsys.readouterr().out.split()[-1]
+    assert 0 < float(seconds) < 60
 
 
 def test_originals_hausdorff_distance_is_0_where_it_should_not_be():

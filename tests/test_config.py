@@ -6,15 +6,8 @@ from dataclasses import FrozenInstanceError, fields
 
 import pytest
 
-from config import (
-    ExtractConfig,
-    PredictConfig,
-    TrainConfig,
-    flag,
-    from_dict,
-    parse,
-    to_dict,
-)
+from brats.settings import flag, from_dict, parse, to_dict
+from config import ExtractConfig, PredictConfig, TrainConfig
 
 CONFIGS = (ExtractConfig, TrainConfig, PredictConfig)
 

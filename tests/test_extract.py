@@ -258,10 +258,10 @@ def test_wrong_value_names_the_flag_with_exit_code_2(tmp_path, capsys, name, val
     assert f"--{name.replace('_', '-')}" in message and value in message
 
 
-def test_extraction_runs_without_keras_and_its_backends(cohort, tmp_path):
+def test_extraction_runs_without_keras_its_backends_and_dask(cohort, tmp_path):
     stubs = tmp_path / "stubs"
     stubs.mkdir()
-    for name in ("keras", "tensorflow", "jax", "torch"):
+    for name in ("keras", "tensorflow", "jax", "torch", "dask", "distributed"):
         (stubs / f"{name}.py").write_text(f"raise ImportError('{name} was imported')\n")
     environment = os.environ | {"PYTHONPATH": str(stubs)}
     result = run(arguments(cohort, tmp_path / "patches.h5"), env=environment)

@@ -321,9 +321,9 @@ def test_after_a_restart_of_its_machine_it_is_refused(
 ):
     # What a machine had in memory when it went down may be missing on its disk.
     journal = begun.with_name(JOURNAL)
-    text = journal.read_text().replace(unfinished._machine()[0], "here", 1)
+    text = journal.read_text().replace(unfinished.describe_machine()[0], "here", 1)
     journal.write_text(text)
-    monkeypatch.setattr(unfinished, "_machine", lambda: (host, "another start"))
+    monkeypatch.setattr(unfinished, "describe_machine", lambda: (host, "another start"))
     assert extract(cohort, begun, "--resume") == code
     told = f"The machine was restarted since {begun.parent}" in capsys.readouterr().err
     assert told == (code == 1)

@@ -119,13 +119,22 @@ def free_port():
         return listening.getsockname()[1]
 
 
-def start_two(patches, run_dir, *flags, others=()):
-    """Starts two hosts; `others` are flags of the second alone."""
-    port = free_port()
-    return [
-        start(patches, run_dir, *flags, *(others if host else ()), host=host, port=port)
-        for host in range(2)
-    ]
+@pytest.fixture
+def start_two(patches):
+    """Starts two hosts, whose flags `others` the second has alone; none outlives the test."""
+    started = []
+
+    def start_both(run_dir, *flags, others=()):
+        port = free_port()
+        for host in range(2):
+            more = others if host else ()
+            started.append(start(patches, run_dir, *flags, *more, host=host, port=port))
+        return started[-2:]
+
+    yield start_both
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def finish(process, timeout_s=200):
@@ -155,10 +164,11 @@ def alone(patches, tmp_path_factory):
 
 
 @on_jax
-def test_two_hosts_train_what_one_does_and_the_first_alone_writes(patches, alone, tmp_path):
-    first, second = map(finish, start_two(patches, tmp_path / "run"))
+def test_two_hosts_train_what_one_does_and_the_first_alone_writes(start_two, alone, tmp_path):
+    first, second = map(finish, start_two(tmp_path / "run"))
     assert (first[0], second[0]) == (0, 0), first[2] + second[2]
-    assert "2 devices of 2 hosts" in first[1] and second[1] == ""
+    assert "2 devices of 2 hosts" in first[1]
+    assert [line for line in second[1].splitlines() if not line.startswith("[Gloo]")] == []
     assert_same_weights(tmp_path / "run", alone)
     rows, expected = (
         np.genfromtxt(folder / "history.csv", delimiter=",", names=True)
@@ -172,9 +182,11 @@ def test_two_hosts_train_what_one_does_and_the_first_alone_writes(patches, alone
 
 @on_jax
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_host_that_dies_ends_the_other_and_one_goes_on_alone(patches, alone, tmp_path, victim):
+def test_a_host_that_dies_ends_the_other_and_one_goes_on_alone(
+    start_two, patches, alone, tmp_path, victim
+):
     run_dir = tmp_path / "run"
-    hosts = start_two(patches, run_dir, "--state-every", "3")
+    hosts = start_two(run_dir, "--state-every", "3")
     wait_for(lambda: (run_dir / "state" / "previous.npz").exists(), hosts)
     hosts[victim].kill()
     killed = time.monotonic()
@@ -188,22 +200,22 @@ def test_a_host_that_dies_ends_the_other_and_one_goes_on_alone(patches, alone, t
 
 
 @on_jax
-def test_a_signal_to_one_host_ends_both_after_one_step(patches, alone, tmp_path):
+def test_a_signal_to_one_host_ends_both_after_one_step(start_two, alone, tmp_path):
     run_dir = tmp_path / "run"
-    hosts = start_two(patches, run_dir)
+    hosts = start_two(run_dir)
     wait_for(lambda: (run_dir / "config.json").exists(), hosts)
     hosts[1].terminate()
     for code, _, messages in map(finish, hosts):
         assert code == 130, messages
         assert "go on with the same command and --resume" in messages
-    for code, _, messages in map(finish, start_two(patches, run_dir, "--resume")):
+    for code, _, messages in map(finish, start_two(run_dir, "--resume")):
         assert code == 0, messages
     assert_same_weights(run_dir, alone)
 
 
 @on_jax
-def test_hosts_with_other_settings_are_refused_by_name(patches, tmp_path):
-    hosts = start_two(patches, tmp_path / "run", others=("--seed", "5"))
+def test_hosts_with_other_settings_are_refused_by_name(start_two, tmp_path):
+    hosts = start_two(tmp_path / "run", others=("--seed", "5"))
     (_, _, _), (code, _, messages) = map(finish, hosts)
     assert code == 1
     assert "Host 1 was started with other settings than host 0: --seed is 5, there 0." in messages

@@ -21,7 +21,8 @@ import train
 from brats.errors import InputError, exit_code
 from brats.files import read_table, replacing
 from brats.patch_reader import PatchReader
-from config import TrainConfig, parse
+from brats.settings import parse
+from config import TrainConfig
 from engine import runs
 from engine.state import read_state
 

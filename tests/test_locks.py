@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import platform
 import subprocess
 import sys
 
@@ -58,7 +59,7 @@ def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(tmp_path)
         if not (tmp_path / name).exists():
             (tmp_path / name).write_text("")
     with owning(tmp_path, "figures", "absent"), replacing(tmp_path / "a.csv") as temporary:
-        assert temporary.name == f".writing-{os.getpid()}-a.csv"
+        assert temporary.name == f".writing-{platform.node()}-{os.getpid()}-a.csv"
         found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*"))
         assert found == sorted([".lock", *kept])
         temporary.write_text("new")

@@ -23,7 +23,8 @@ from brats.metrics import describe_summary
 from brats.patches import cut_patch
 from brats.phantom import write_cohort
 from brats.schemes import SCHEMES
-from config import TrainConfig, parse
+from brats.settings import parse
+from config import TrainConfig
 from engine.runs import read_record
 from engine.segmenting import segment_cases
 from model import build_resunet

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from brats.cases import find_cases
-from brats.errors import InputError
-from brats.evaluation import Failed
+from brats.errors import Failed, InputError
 from brats.normalization import BACKGROUND
 from brats.volumes import read_case
 from engine.segmenting import build_segmenter, segment_cases
