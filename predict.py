@@ -67,8 +67,8 @@ def main(argv=None):
     models = [read_network(path, build_resunet) for path in paths]
     networks = digest_networks(paths)
     with (
-        owning(config.output, FIGURES, PROBABILITIES),
         connecting(config.scheduler, config.workers) as cluster,
+        owning(config.output, FIGURES, PROBABILITIES),
     ):
         fill_folder(config, cluster, found, cases, networks, models)
 
