@@ -4,13 +4,14 @@ import dataclasses
 
 import config
 from brats import settings
-from tests.defects import EXTRACT, PREDICT, RESUME, SCORE, Defect
+from tests.defects import EXTRACT, PREDICT, RESUME, SCORE, TRAIN, Defect
 
 BY_SCRIPT = {
     "extract_patches.py": config.ExtractConfig,
     "train.py": config.TrainConfig,
     "predict.py": config.PredictConfig,
 }
+HOSTS = ("--coordinator", "node1:61000", "--num-hosts", "2")
 # What the checks of settings refuse; of text, what ITK would end at.
 WRONG = {
     settings.COUNT[0]: ["0"],
@@ -60,6 +61,9 @@ DEFECTS = [
     of_flags("predict.py", "more", names="more"),
     together(RESUME, "--overwrite", names="--overwrite"),
     together(RESUME, "--weights", "run/best.keras", names="--weights"),
+    together(TRAIN, "--num-hosts", "2", "--host-id", "0", names="--coordinator"),
+    together(TRAIN, *HOSTS, "--host-id", "2", names="--host-id"),
+    together(TRAIN, *HOSTS, "--host-id", "0", names="KERAS_BACKEND"),
     together(PREDICT, "--weights", "run/best.keras", names="--weights"),
     together(SCORE, "--flips", names="--flips"),
     together(SCORE, "--scheduler", "local", names="--scheduler"),
