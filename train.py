@@ -28,7 +28,7 @@ from config import TrainConfig
 from engine import runs
 from engine.dataset import steps_per_epoch
 from engine.devices import describe_software, prepare_training, training_compilation
-from engine.distribution import check_batch_size, choose_devices
+from engine.distribution import ONE_DEVICE, check_batch_size, choose_devices
 from engine.hosts import find_group, joining
 from engine.logs import check_tensorboard
 from engine.schedules import build_optimizer, build_schedule
@@ -100,7 +100,7 @@ def train(config, extraction, readers, steps, model, devices):
     print(f"Finished {len(progress.history)} epochs; the best network is {best}")
 
 
-def build_compiled(config, steps, devices):
+def build_compiled(config, steps, devices=ONE_DEVICE):
     """Builds the network with its weights, loss, metrics and optimizer."""
     if PATCH_SIZE % 2**config.depth:
         raise InputError(

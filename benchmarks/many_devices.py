@@ -31,7 +31,7 @@ def main():
     parser.add_argument("--hosts", type=int, nargs="+", default=[1, 2], help="of one device")
     parser.add_argument("--base-filters", type=int, default=16)
     parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--as-host", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -82,7 +82,7 @@ def run(options, num_devices, num_hosts):
 
 
 def train(options, address, num_hosts, host, num_devices):
-    """Trains two epochs as one host; returns what the second took and sent, and its losses."""
+    """Trains two epochs as one host; returns what the second took and sent, the first's losses."""
     make_virtual_devices(num_devices)
     from benchmarks.gpu import write_random_patches
     from benchmarks.training_step import build_compiled
@@ -101,10 +101,10 @@ def train(options, address, num_hosts, host, num_devices):
         devices.adopt(model)
         reader = PatchReader(write_random_patches(Path(folder) / "patches.h5"), "train")
         arguments = model, reader, options.batch_size, options.steps, 0
-        train_epoch(*arguments, Progress(), devices=devices)
         losses = []
+        train_epoch(*arguments, Progress(), losses.append, devices)
         before, start = loopback_bytes(), time.perf_counter()
-        train_epoch(*arguments, Progress(history=[{}]), losses.append, devices)
+        train_epoch(*arguments, Progress(history=[{}]), devices=devices)
         seconds = (time.perf_counter() - start) / options.steps
         return seconds, (loopback_bytes() - before) / options.steps, losses
 

@@ -55,13 +55,17 @@ CONSTANTS = {
     "opening_disk_s": (24, "s per million, index from disk", "'Patch files beyond the memory'"),
     "place_bytes": (0.635, "B per patch", "'Patch files beyond the memory'"),
     "gpu_prediction_s": (
-        0.225,
-        "s per case, the network alone",
-        "assumed: 4.5 TFLOP at 20 TFLOP/s",
+        0.530,
+        "s per case, whole slices, the network alone, tf32",
+        "'Backends, devices and hosts'",
     ),
 }
-# Training on one GPU: precision, batch size, patches/s and source.
-GPU_TRAINING = (("float32", 32, 262, "assumed: 76.2 GFLOP a patch at 20 TFLOP/s"),)
+# Training on one H200 under JAX: precision, batch size, patches/s and source.
+GPU_TRAINING = (
+    ("float32", 32, 360, "'Backends, devices and hosts'"),
+    ("tf32", 128, 1_524, "'Backends, devices and hosts'"),
+    ("bfloat16", 128, 2_595, "'Backends, devices and hosts'"),
+)
 VALUES = {name: value for name, (value, _, _) in CONSTANTS.items()}
 
 

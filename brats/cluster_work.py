@@ -189,8 +189,11 @@ class _Calls:
 
     def _note(self, case_id, future):
         if future.status in ("cancelled", "lost"):
-            raise self.gone_error()
-        if future.status == "finished":
+            # The scheduler may also have lost what a dying worker had.
+            if self._client.status != "running":
+                raise self.gone_error()
+            worker, kind, value = "", "case", "it was lost on its way to or from a worker."
+        elif future.status == "finished":
             worker, kind, value = future.result()
         else:
             worker, kind, value = _describe_exception(future.exception())

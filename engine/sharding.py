@@ -69,6 +69,8 @@ class ShardedDevices(OneDevice):
 
     def agreeing(self, is_interrupted):
         """Returns whether any host was interrupted before the last batch, see `OneDevice`."""
+        if self.num_hosts == 1:
+            return is_interrupted
         self._is_interrupted = is_interrupted
         return lambda: self._is_agreed
 

@@ -47,10 +47,10 @@ def of_flags(script, *arguments, names=None):
     return Defect("Flags", f"`{shown}`", (script, *arguments), names or arguments[0])
 
 
-def together(command, *arguments, names):
+def together(command, *arguments, names, group="Flags"):
     """Returns the defect of a whole command with further arguments that do not go with it."""
     shown = " ".join(arguments)
-    return Defect("Flags", f"`{shown}`", (*command, *arguments), names)
+    return Defect(group, f"`{shown}`", (*command, *arguments), names)
 
 
 DEFECTS = [
@@ -61,9 +61,9 @@ DEFECTS = [
     of_flags("predict.py", "more", names="more"),
     together(RESUME, "--overwrite", names="--overwrite"),
     together(RESUME, "--weights", "run/best.keras", names="--weights"),
-    together(TRAIN, "--num-hosts", "2", "--host-id", "0", names="--coordinator"),
-    together(TRAIN, *HOSTS, "--host-id", "2", names="--host-id"),
-    together(TRAIN, *HOSTS, "--host-id", "0", names="KERAS_BACKEND"),
+    together(TRAIN, "--num-hosts", "2", "--host-id", "0", names="--coordinator", group="Hosts"),
+    together(TRAIN, *HOSTS, "--host-id", "2", names="--host-id", group="Hosts"),
+    together(TRAIN, *HOSTS, "--host-id", "0", names="KERAS_BACKEND", group="Hosts"),
     together(PREDICT, "--weights", "run/best.keras", names="--weights"),
     together(SCORE, "--flips", names="--flips"),
     together(SCORE, "--scheduler", "local", names="--scheduler"),

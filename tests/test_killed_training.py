@@ -24,6 +24,7 @@ from brats.patch_reader import PatchReader
 from brats.settings import parse
 from config import TrainConfig
 from engine import runs
+from engine.distribution import choose_devices
 from engine.state import read_state
 
 ROOT = Path(__file__).parents[1]
@@ -48,11 +49,17 @@ def patches(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def compiled():
+def devices():
+    """What all runs train on."""
+    return choose_devices()
+
+
+@pytest.fixture(scope="module")
+def compiled(devices):
     """A compiled network and the first values of all its variables."""
     config = parse(TrainConfig, NETWORK)
     keras.utils.set_random_seed(config.seed)
-    network = train.build_compiled(config, STEPS)
+    network = train.build_compiled(config, STEPS, devices)
     network.optimizer.build(network.trainable_variables)
     # What follows from the network is written faster than by Keras, and as exactly.
     network.save = lambda path: write_values(path, network)
@@ -78,7 +85,7 @@ class SmallPatches(PatchReader):
 
 
 @pytest.fixture
-def quick(compiled, monkeypatch):
+def quick(compiled, devices, monkeypatch):
     """Gives every run small patches, one network with its first values, and curves as text."""
     network, first_values = compiled
 
@@ -94,6 +101,7 @@ def quick(compiled, monkeypatch):
             temporary.write_text(str(without_times(history)))
 
     monkeypatch.setattr(train, "PatchReader", SmallPatches)
+    monkeypatch.setattr(train, "choose_devices", lambda wanted: devices)
     monkeypatch.setattr(train, "build_compiled", restart)
     monkeypatch.setattr(runs, "write_learning_curves", write_text)
     return network
@@ -228,9 +236,9 @@ def test_two_damaged_states_end_in_one_line(patches, quick, kill_after, tmp_path
     assert "newest.npz is damaged" in error and "previous.npz is damaged" in error
 
 
-def signalling(network, monkeypatch, name, calls, signals):
-    """Makes a method of the network send signals to this process before it does its work."""
-    method, made = getattr(network, name), []
+def signalling(target, monkeypatch, name, calls, signals):
+    """Makes a method send signals to this process before it does its work."""
+    method, made = getattr(target, name), []
 
     def call(*arguments, **named):
         made.append(name)
@@ -239,25 +247,26 @@ def signalling(network, monkeypatch, name, calls, signals):
                 os.kill(os.getpid(), number)
         return method(*arguments, **named)
 
-    monkeypatch.setattr(network, name, call)
+    monkeypatch.setattr(target, name, call)
 
 
 @pytest.mark.parametrize(
     ("number", "method", "calls", "place"),
     [
-        (signal.SIGINT, "train_on_batch", 1, "step 1 of epoch 1"),
-        (signal.SIGTERM, "train_on_batch", 5, "step 2 of epoch 2"),
-        (signal.SIGTERM, "train_on_batch", 3, "step 3 of epoch 1"),
-        (signal.SIGTERM, "test_on_batch", 1, "step 3 of epoch 1"),
+        (signal.SIGINT, "train", 1, "step 1 of epoch 1"),
+        (signal.SIGTERM, "train", 5, "step 2 of epoch 2"),
+        (signal.SIGTERM, "train", 3, "step 3 of epoch 1"),
+        (signal.SIGTERM, "evaluate", 1, "step 3 of epoch 1"),
         (signal.SIGTERM, "save", 2, "epoch 1"),
     ],
 )
 def test_a_signal_lets_the_step_end_writes_the_state_and_says_how_to_go_on(
-    number, method, calls, place, patches, quick, kill_after, undisturbed, tmp_path, capsys
+    number, method, calls, place, patches, quick, devices, kill_after, undisturbed, tmp_path, capsys
 ):
     run_dir = tmp_path / "stopped"
     with pytest.MonkeyPatch.context() as patching:
-        signalling(quick, patching, method, calls, [number])
+        target = quick if method == "save" else devices
+        signalling(target, patching, method, calls, [number])
         assert exit_code(lambda: run_train(patches, run_dir)) == 130
     assert capsys.readouterr().err == (
         f"Interrupted. The state after {place} is in {run_dir}/state; go on with the same command "
@@ -268,11 +277,11 @@ def test_a_signal_lets_the_step_end_writes_the_state_and_says_how_to_go_on(
 
 
 def test_a_second_signal_ends_at_once_and_harms_no_state(
-    patches, quick, kill_after, undisturbed, tmp_path, capsys
+    patches, quick, devices, kill_after, undisturbed, tmp_path, capsys
 ):
     run_dir = tmp_path / "stopped"
     with pytest.MonkeyPatch.context() as patching:
-        signalling(quick, patching, "train_on_batch", 2, [signal.SIGTERM, signal.SIGTERM])
+        signalling(devices, patching, "train", 2, [signal.SIGTERM, signal.SIGTERM])
         assert exit_code(lambda: run_train(patches, run_dir), "Advice.") == 130
     assert capsys.readouterr().err == "Interrupted. Advice.\n"
     assert read_state(run_dir, quick)[0].step == 0  # The first one: no step was to be written.
