@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from keras.ops import convert_to_numpy
 
 from brats.errors import InputError
 from brats.metrics import REGIONS
@@ -115,11 +116,13 @@ def test_an_epoch_gives_its_row_of_the_history_and_takes_its_steps(network):
 
 def test_epochs_with_a_last_batch_to_fill_lower_the_loss_on_their_patches(network):
     reader = MemoryReader(10)
-    before = validate(network, reader, BATCH_SIZE)["val_loss"]
-    for epoch in range(4):
-        train_epoch(network, reader, BATCH_SIZE, 3, 0, at_epoch(epoch))
-    assert int(network.optimizer.iterations) == 4 * 3
-    assert validate(network, reader, BATCH_SIZE)["val_loss"] < before - 0.1
+    # By the statistics of the batches: the running ones take hundreds of steps to follow.
+    losses = [
+        train_epoch(network, reader, BATCH_SIZE, 3, 0, at_epoch(epoch))["loss"]
+        for epoch in range(4)
+    ]
+    assert int(convert_to_numpy(network.optimizer.iterations)) == 4 * 3
+    assert losses[-1] < losses[0] - 0.1
 
 
 def test_one_seed_and_epoch_give_one_set_of_weights_and_others_another(restart):
