@@ -70,11 +70,12 @@ clean:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
-.venv/development: requirements-dev.txt .venv/runtime
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
+.venv/development: .venv/runtime $(wildcard requirements-*.txt)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--requirement requirements-dev.txt
 	touch $@
 
-$(OTHERS)/development: requirements-common.txt requirements-jax.txt requirements-torch.txt
+$(OTHERS)/development: $(wildcard requirements-*.txt)
 	$(PYTHON) -m venv $(OTHERS)
 	$(OTHERS)/bin/python -m pip install --quiet --disable-pip-version-check \
 		--requirement requirements-jax.txt --requirement requirements-torch.txt \

@@ -90,7 +90,7 @@ def train(config, extraction, readers, steps, model, devices):
         )
         writer.begin(record, progress, config.resume)
         if config.tensorboard:
-            writer.begin_log(progress, steps, readers["validation"])
+            writer.begin_log(progress, steps, devices.build_predictor(model), readers["validation"])
         while len(progress.history) < config.epochs:
             row = run_epoch(config, model, readers, steps, progress, writer, devices)
             progress = Progress(history=[*progress.history, row])

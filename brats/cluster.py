@@ -16,6 +16,8 @@ from brats.files import parse_json
 
 LOCAL = "local"
 TIMEOUT_S = 5  # To reach a scheduler.
+# What tells libraries how many cores a worker may take: TensorFlow, PyTorch, NumPy.
+THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @contextlib.contextmanager
@@ -109,7 +111,7 @@ def _starting(distributed, num_workers):
             scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
             silence_logs=50,
             preload=[__name__],
-            env={"TF_NUM_INTRAOP_THREADS": str(max(1, os.cpu_count() // num_workers))},
+            env=dict.fromkeys(THREADS, str(max(1, os.cpu_count() // num_workers))),
         )
     try:
         yield cluster

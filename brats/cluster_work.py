@@ -19,6 +19,7 @@ from brats.fitness import Needs, digest_code, examining, find_misfit
 
 TRIES = 3
 POLL_S = 0.2
+RESULT_S = 10  # To bring what a call returned.
 QUIET_S = 10  # Without any worker, before it is told.
 
 
@@ -188,15 +189,10 @@ class _Calls:
                     self._note(case_id, future)
 
     def _note(self, case_id, future):
-        if future.status in ("cancelled", "lost"):
-            # The scheduler may also have lost what a dying worker had.
-            if self._client.status != "running":
-                raise self.gone_error()
-            worker, kind, value = "", "case", "it was lost on its way to or from a worker."
-        elif future.status == "finished":
-            worker, kind, value = future.result()
-        else:
-            worker, kind, value = _describe_exception(future.exception())
+        worker, kind, value = _answer(future)
+        # The scheduler may be there, and have lost what a dying worker had.
+        if kind == "lost" and self._client.status != "running":
+            raise self.gone_error()
         if kind == "unfit":
             raise _unfit_error(worker, value)
         if kind == "result":
@@ -253,6 +249,20 @@ def attempt(function, item, needs):
         return worker, "system", describe_error(error)
 
 
+def _answer(future):
+    """Returns `(worker, kind, value)`, as `attempt` does, of a call that is over or lost."""
+    from concurrent.futures import CancelledError
+
+    from distributed import TimeoutError as DaskTimeoutError
+
+    if future.status == "error":
+        return _describe_exception(future.exception())
+    with contextlib.suppress(CancelledError, DaskTimeoutError):
+        if future.status == "finished":
+            return future.result(RESULT_S)
+    return "", "lost", "it was lost on its way to or from a worker."
+
+
 def _unfit_error(worker, problem):
     return InputError(f"The worker {worker} {problem}")
 
@@ -263,11 +273,7 @@ def _describe_exception(error):
 
     if isinstance(error, KilledWorker):
         return "", "killer", "the workers that it was given to died. It may take too much memory."
-    if isinstance(error, ImportError):
-        return (
-            "that joined",
-            "unfit",
-            f"cannot import this repository ({error}).",
-        )
+    if isinstance(error, ImportError) and str(error.name).partition(".")[0] == "brats":
+        return "that joined", "unfit", f"cannot import this repository ({error})."
     text = f"{type(error).__name__}: {error}. The worker's log tells where."
     return "", "case", text

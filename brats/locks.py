@@ -37,7 +37,7 @@ def owning(folder, *subfolders):
         try:
             for place in (folder, *(folder / name for name in subfolders)) if is_locked else ():
                 for path in place.glob(WRITING.format(process="*", name="*")):
-                    path.unlink()
+                    path.unlink(missing_ok=True)  # A worker may have finished it.
             yield
         finally:
             # On a disk that has become read-only, the error that says so is under way.

@@ -46,8 +46,9 @@ class Part:
     def remove(self):
         """Removes the part, and others that broken-off tries at its case have left."""
         index, _, _ = self.path.name.partition("-")
-        for path in self.path.parent.glob(f"*{index}-*"):
-            path.unlink(missing_ok=True)
+        for start in ("", ".writing-"):
+            for path in self.path.parent.glob(f"{start}{index}-*"):
+                path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import keras
 from keras.ops import convert_to_numpy
 
 from brats.errors import InputError, shortened
+from engine.devices import build_predictor
 
 
 class OneDevice:
@@ -73,6 +74,10 @@ class OneDevice:
     def sums(self, model):
         """Returns the variables of the metrics after the last batch, a list of floats."""
         return [float(convert_to_numpy(variable)) for variable in model.metrics_variables]
+
+    def build_predictor(self, model):
+        """Builds the function from images `(N, H, W, M)` to what the network says of them now."""
+        return build_predictor(lambda: model)
 
     def agreeing(self, is_interrupted):
         """Returns a function like `is_interrupted` with one answer after a batch on all hosts."""

@@ -20,8 +20,9 @@ from engine.state import EndedTogether
 # Number of processes, and which of them this is, counted from 0: set for each process of
 # `srun` and `mpirun`, and not in a batch script around them.
 VARIABLES = {
-    "Slurm": ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+    # First: it starts its processes by srun, whose variables they inherit.
     "Open MPI": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    "Slurm": ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
 }
 FIRST_NODE = re.compile(r"(?P<prefix>[^,\[]+)(\[(?P<number>\d+))?")  # Of node[001-004,007],other.
 LOWEST_PORT = 61440  # In the range that is left to programs; the jobs' ports are 4096 from here.
@@ -107,7 +108,7 @@ def joining(group):
         raise InputError(
             f"KERAS_BACKEND is {keras.backend.backend()}, and training on {group.num_hosts} hosts "
             "runs under jax only. Set KERAS_BACKEND=jax, after pip install -r "
-            "requirements-jax.txt, or train on one host."
+            "requirements-jax.txt, or train on one host with --num-hosts 1."
         )
     import jax
 
@@ -115,17 +116,20 @@ def joining(group):
         with _last_words(
             f"Error: host {group.host} of {group.num_hosts} did not find the others within "
             f"{JOINING_S} s. Check that --coordinator {group.coordinator} is a free port of host 0 "
-            "that all can reach, and start all with the same --num-hosts."
+            "that all can reach, and start all with the same --num-hosts; alone, --num-hosts 1."
         ):
             _join(jax, group)
         with _last_words(
             f"Error: host {group.host} of {group.num_hosts} was ended: another host gave no sign "
             f"of life, or this one was killed. {START_AGAIN}"
         ):
-            yield
+            try:
+                yield
+            except EndedTogether:
+                jax.distributed.shutdown()
+                raise
             jax.distributed.shutdown()  # Once all hosts have come this far.
     except EndedTogether:
-        jax.distributed.shutdown()
         raise
     except jax.errors.JaxRuntimeError as error:
         _end_without_goodbye(1)
@@ -140,6 +144,8 @@ def joining(group):
 
 def _join(jax, group):
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # It would take SIGTERM for itself; hosts agree to end with each step (`engine.sharding`).
+    jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(
         group.coordinator,
         group.num_hosts,

@@ -12,7 +12,6 @@ import numpy as np
 from brats.errors import InputError
 from brats.metrics import REGIONS
 from brats.patch_pictures import choose_patches, draw_patches
-from engine.devices import build_predictor
 from engine.runs import LOG
 
 SHARED_TAGS = {"loss": "loss/epochs"} | {f"dice_{name}": f"soft_dice/{name}" for name in REGIONS}
@@ -52,14 +51,15 @@ class TrainingLog:
         run_dir: Run folder.
         progress: `engine.state.Progress` of the run; its history holds numbers or text.
         num_steps: Steps in an epoch, int.
-        model: The network in training, images `(N, H, W, 4)` to probabilities.
+        predict: Function from images `(N, H, W, 4)` to the probabilities that the network in
+            training gives now.
         validation: Reader of the validation patches; where there are none, nothing is drawn.
 
     Raises:
         OSError: If the folder cannot be written to.
     """
 
-    def __init__(self, run_dir, progress, num_steps, model, validation):
+    def __init__(self, run_dir, progress, num_steps, predict, validation):
         from engine.event_file import EventFile  # Needs an optional install.
 
         history = progress.history
@@ -74,7 +74,7 @@ class TrainingLog:
             if name == "train" or len(validation)
         }
         self._num_steps = num_steps
-        self._predict = build_predictor(lambda: model)
+        self._predict = predict
         self._patches = choose_patches(validation)
 
     def add_step(self, progress, loss):

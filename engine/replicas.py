@@ -51,6 +51,9 @@ class Replicas(OneDevice):
         self._twin = type(model).from_config(model.get_config())
         self._twin.compile_from_config(model.get_compile_config())
         model.loss.sum_over_devices = _sum_over_replicas
+        if isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer):
+            check = model.optimizer.check_finite
+            model.optimizer.check_finite = functools.partial(_is_finite_everywhere, check)
         for layer in model.layers:
             if isinstance(layer, layers.BatchNormalization):
                 layer.synchronized = True
@@ -89,6 +92,12 @@ class Replicas(OneDevice):
 def _sum_over_replicas(tensor):
     """Returns the sum of a tensor over the replicas, on each of them."""
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tensor)
+
+
+def _is_finite_everywhere(check, gradients):
+    """Returns whether the gradients of all replicas are finite; Keras asks the first alone."""
+    num_others = _sum_over_replicas(tf.cast(tf.logical_not(check(gradients)), tf.float32))
+    return tf.equal(num_others, 0)
 
 
 def _add_share_of_noise(layer, inputs, training=False):

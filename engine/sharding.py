@@ -10,6 +10,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
+from brats.errors import InputError
+from engine.devices import build_predictor
 from engine.distribution import OneDevice
 
 
@@ -19,23 +21,33 @@ def local_devices():
 
 
 class ShardedDevices(OneDevice):
-    """Several devices of one host, or of several.
+    """One device, or several, of one host or of each of several.
 
     The variables of the network hold arrays that lie on all devices; what is assigned to them is
     taken to be the same on all hosts.
 
     Args:
         per_host: Devices to use on each host, int.
+
+    Raises:
+        InputError: If a host has more devices than another.
     """
 
     def __init__(self, per_host):
         self.num_hosts, self.host = jax.process_count(), jax.process_index()
         self.num_devices = per_host * self.num_hosts
         by_host = [
-            [device for device in jax.devices() if device.process_index == host][:per_host]
+            [device for device in jax.devices() if device.process_index == host]
             for host in range(self.num_hosts)
         ]
-        mesh = jax.sharding.Mesh(np.concatenate(by_host), ("patches",))
+        numbers = [len(devices) for devices in by_host]
+        if len(set(numbers)) > 1:
+            raise InputError(
+                f"The hosts have {', '.join(map(str, numbers))} devices; expected as many on each. "
+                "Hide some, as with CUDA_VISIBLE_DEVICES."
+            )
+        devices = np.concatenate([devices[:per_host] for devices in by_host])
+        mesh = jax.sharding.Mesh(devices, ("patches",))
         self._shared = NamedSharding(mesh, PartitionSpec("patches"))
         self._everywhere = NamedSharding(mesh, PartitionSpec())
         self._per_host = per_host
@@ -66,6 +78,22 @@ class ShardedDevices(OneDevice):
     def sums(self, model):
         """Returns the variables of the metrics, see `OneDevice`."""
         return [float(value) for value in self._sums]
+
+    def build_predictor(self, model):
+        """Builds what the network says of a batch now, see `OneDevice`.
+
+        Of several hosts each has a network of its own for that: they need not all ask.
+        """
+        if self.num_hosts == 1:
+            return super().build_predictor(model)
+        twin = type(model).from_config(model.get_config())
+        predict = build_predictor(lambda: twin)
+
+        def predict_now(images):
+            twin.set_weights(model.get_weights())
+            return predict(images)
+
+        return predict_now
 
     def agreeing(self, is_interrupted):
         """Returns whether any host was interrupted before the last batch, see `OneDevice`."""

@@ -44,10 +44,10 @@ class RunWriter:
             self._states.write(progress)
             runs.write_record(self._run_dir, record)
 
-    def begin_log(self, progress, num_steps, validation):
+    def begin_log(self, progress, num_steps, predict, validation):
         """Begins a log for TensorBoard, or goes on with it; arguments as for `TrainingLog`."""
         if self._writes:
-            self._log = TrainingLog(self._run_dir, progress, num_steps, self._model, validation)
+            self._log = TrainingLog(self._run_dir, progress, num_steps, predict, validation)
 
     def end_if_interrupted(self, progress):
         """Ends the run with a state if it is to end, see `StateWriter`."""

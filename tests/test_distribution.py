@@ -41,10 +41,9 @@ from model import build_resunet
 from tests.test_training import MemoryReader
 
 results = []
-for number in map(int, sys.argv[1:]):
+for number in sys.argv[1:]:
     keras.utils.set_random_seed(0)
-    # Of one device, Keras' own steps.
-    devices = choose_devices(number) if number > 1 else ONE_DEVICE
+    devices = ONE_DEVICE if number == "keras" else choose_devices(int(number))
     with devices.scope():
         model = build_resunet((None, None, 4), base_filters=4, depth=2)
         model.compile(
@@ -59,9 +58,13 @@ for number in map(int, sys.argv[1:]):
     scores = [validate(model, MemoryReader(n), 4, devices=devices) for n in (11, 9)]
     for each in (row, *scores):
         [each.pop(name) for name in list(each) if name.endswith("_s")]
-    results.append((devices.num_devices, type(devices).__name__, losses, [row, *scores]))
+    results.append((number, devices.num_devices, type(devices).__name__, losses, [row, *scores]))
 json.dump(results, sys.stdout)
 """
+
+
+# TensorFlow does not bear strategies of several sizes in one process.
+NUMBERS = {"tensorflow": [["keras"], ["2"], ["4"]], "jax": [["keras", "1", "2", "4"]]}
 
 
 class TwelveDevices(OneDevice):
@@ -118,11 +121,10 @@ def test_more_devices_than_there_are_are_refused():
 
 @pytest.fixture(scope="module")
 def results():
-    """What the program prints, by the number of devices."""
+    """What the program prints, by the number of devices; of one by Keras' own steps as "keras"."""
     if BACKEND not in ("tensorflow", "jax"):
         pytest.skip(f"{BACKEND} trains on one device")
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "KERAS_BACKEND": BACKEND}
-    # TensorFlow does not bear strategies of several sizes in one process.
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", PROGRAM, *numbers],
@@ -132,7 +134,7 @@ def results():
             stderr=subprocess.PIPE,
             text=True,
         )
-        for numbers in (["1", "2", "4"] if BACKEND == "tensorflow" else [("1", "2", "4")])
+        for numbers in NUMBERS[BACKEND]
     ]
     found = {}
     for process in processes:
@@ -144,23 +146,74 @@ def results():
 
 def test_as_many_devices_are_used_as_asked_for(results):
     several = {"jax": "ShardedDevices", "tensorflow": "Replicas"}[BACKEND]
-    assert {number: name for number, (name, *_) in results.items()} == {
-        1: "OneDevice",
-        2: several,
-        4: several,
+    expected = {"keras": [1, "OneDevice"]} | {str(n): [n, several] for n in (1, 2, 4)}
+    assert {number: rest[:2] for number, rest in results.items()} == {
+        number: expected[number] for numbers in NUMBERS[BACKEND] for number in numbers
     }
 
 
-@pytest.mark.parametrize("number", [2, 4])
-def test_the_loss_of_each_of_20_steps_is_that_on_one_device(results, number):
-    (_, losses, _), (_, expected, _) = results[number], results[1]
+@pytest.mark.parametrize("number", ["1", "2", "4"])
+def test_the_losses_of_20_steps_the_metrics_and_the_validation_are_those_of_keras(results, number):
+    if number not in results:
+        pytest.skip("TensorFlow takes Keras' own steps on one device")
+    *_, losses, rows = results[number]
+    *_, expected, expected_rows = results["keras"]
     assert len(losses) == len(expected) == 20
     assert losses == pytest.approx(expected, rel=0, abs=1e-5)
-
-
-@pytest.mark.parametrize("number", [2, 4])
-def test_metrics_and_validation_are_those_on_one_device(results, number):
-    (*_, rows), (*_, expected_rows) = results[number], results[1]
-    for row, expected in zip(rows, expected_rows, strict=True):
+    for row, expected_row in zip(rows, expected_rows, strict=True):
         # After the last step the running statistics differ by their rounding.
-        assert row == pytest.approx(expected, rel=0, abs=1e-4)
+        assert row == pytest.approx(expected_row, rel=0, abs=1e-4)
+
+
+# Applies gradients in 16 bits, of which those of the last of two replicas overflow, and then finite
+# ones; prints the weight and the scale of the loss after each.
+OVERFLOW = """
+import json
+import sys
+
+import tensorflow as tf
+
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, 2 * [tf.config.LogicalDeviceConfiguration()])
+
+import keras
+
+from engine.distribution import choose_devices
+from losses import ClassImbalanceLoss
+from model import build_resunet
+
+keras.config.set_dtype_policy("mixed_float16")
+devices = choose_devices(2)
+with devices.scope():
+    model = build_resunet((None, None, 4), base_filters=2, depth=1)
+    model.compile(keras.optimizers.SGD(1.0), ClassImbalanceLoss(), jit_compile=False)
+devices.adopt(model)
+variable = model.trainable_variables[-1]
+variable.assign(tf.zeros_like(variable))
+found = []
+for last in (float("inf"), 1.0):
+
+    @tf.function
+    def step():
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        value = tf.where(replica == 0, 1.0, last) * model.optimizer.dynamic_scale
+        gradients = [tf.zeros_like(each) for each in model.trainable_variables[:-1]]
+        gradients.append(tf.fill(tf.shape(variable), value))
+        model.optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+
+    variable.value.distribute_strategy.run(step)
+    weight = keras.ops.convert_to_numpy(variable)
+    scale = keras.ops.convert_to_numpy(model.optimizer.dynamic_scale)
+    found.append((float(weight[0]), float(scale)))
+json.dump(found, sys.stdout)
+"""
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="of TensorFlow's replicas")
+def test_an_overflow_on_any_replica_is_not_applied_and_lowers_the_scale_of_the_loss():
+    result = subprocess.run(
+        [sys.executable, "-c", OVERFLOW], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 0, result.stderr
+    # The two gradients of 1 are summed, and go down at a rate of 1.
+    assert json.loads(result.stdout) == [[0.0, 2.0**14], [-2.0, 2.0**14]]

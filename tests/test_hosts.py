@@ -43,6 +43,8 @@ on_jax = pytest.mark.skipif(
         ((ADDRESS, None, None), SLURM, Group(ADDRESS, 4, 3)),
         ((ADDRESS, 3, 2), SLURM, Group(ADDRESS, 3, 2)),
         ((ADDRESS, None, None), OPEN_MPI, Group(ADDRESS, 2, 1)),
+        # Open MPI's second process, started by an srun of its own.
+        ((ADDRESS, None, None), SLURM | OPEN_MPI, Group(ADDRESS, 2, 1)),
         # A batch script around srun, and a step of one task.
         ((None, None, None), {"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, Group(None, 1, 0)),
         ((None, None, None), SLURM | {"SLURM_STEP_NUM_TASKS": "1"}, Group(None, 1, 0)),

@@ -53,7 +53,9 @@ def start(tmp_path, network):
 
     def started(num_epochs=0, num_steps=STEPS, num_patches=4):
         progress = Progress([row_of(epoch) for epoch in range(1, num_epochs + 1)])
-        return TrainingLog(tmp_path, progress, num_steps, network, Patches(num_patches))
+        return TrainingLog(
+            tmp_path, progress, num_steps, network.predict_on_batch, Patches(num_patches)
+        )
 
     return started
 
@@ -174,7 +176,7 @@ def test_a_log_goes_on_within_an_epoch_with_the_losses_that_had_no_point_yet(
         if step == 39:
             state = dataclasses.replace(progress, log_losses=list(progress.log_losses))
     assert state.log_losses == [1 + 39 / 16]
-    resumed = TrainingLog(tmp_path, state, 203, network, Patches(4))
+    resumed = TrainingLog(tmp_path, state, 203, network.predict_on_batch, Patches(4))
     assert scalars(tmp_path, "train")["loss/steps"][-1][0] == 39  # Those beyond step 40 are gone.
     add_epoch(resumed, 1, 203, state)
     assert scalars(tmp_path, "train") == expected
@@ -191,7 +193,7 @@ def test_epochs_without_a_log_are_taken_from_the_history(start, tmp_path):
 
 def test_a_history_of_text_with_gaps_is_taken_up(network, tmp_path):
     history = [{name: str(value) for name, value in row_of(1).items()} | {"wait_s": ""}]
-    TrainingLog(tmp_path, Progress(history), STEPS, network, Patches(1))
+    TrainingLog(tmp_path, Progress(history), STEPS, network.predict_on_batch, Patches(1))
     found = scalars(tmp_path, "train")
     assert found["loss/epochs"] == [(1, row_of(1)["loss"])] and "seconds/waiting" not in found
 
