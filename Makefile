@@ -37,7 +37,7 @@ test-tensorflow: .venv/development
 OTHERS := .venv-jax-torch
 KERAS_TESTS := $(addprefix tests/test_,model.py losses.py weights.py schedules.py background.py \
 	devices.py distribution.py state.py training.py inference.py segmenting.py networks.py \
-	backends.py pipeline.py killed_training.py)
+	backends.py killed_training.py)
 
 test-jax: $(OTHERS)/development
 	KERAS_BACKEND=jax $(OTHERS)/bin/python -m pytest $(PARALLEL) $(KERAS_TESTS) tests/test_hosts.py

@@ -17,8 +17,7 @@ from tqdm import tqdm
 
 from brats.errors import InputError, deferring_interruption, end_with_code
 from brats.metrics import REGIONS
-from brats.patch_file import SPLITS
-from brats.patch_reader import PatchReader, join_readers
+from brats.patch_reader import open_readers
 from brats.patch_set import read_set_settings
 from brats.patches import PATCH_SIZE
 from brats.provenance import header
@@ -27,7 +26,12 @@ from brats.settings import parse, to_dict
 from config import TrainConfig
 from engine import runs
 from engine.dataset import steps_per_epoch
-from engine.devices import describe_software, prepare_training, training_compilation
+from engine.devices import (
+    check_can_train,
+    describe_software,
+    prepare_training,
+    training_compilation,
+)
 from engine.distribution import ONE_DEVICE, check_batch_size, choose_devices
 from engine.hosts import find_group, joining
 from engine.logs import check_tensorboard
@@ -41,27 +45,24 @@ from model import build_resunet
 
 
 def main(argv=None):
-    """Runs the training with the given command line arguments."""
+    """Runs the training by command line arguments; of several hosts the first writes and speaks."""
     config = parse(TrainConfig, argv, __doc__)
     if config.tensorboard:
         check_tensorboard()
+    check_can_train()
     group = find_group(config.coordinator, config.num_hosts, config.host_id, os.environ)
+    extraction = read_set_settings(config.patches)
+    readers = open_readers(config.patches)
+    steps = steps_per_epoch(len(readers["train"]), config.batch_size, config.steps_per_epoch)
+    run = config.run_dir, to_dict(config), extraction
+    if group.host == 0:
+        runs.check_may_start(*run)
     with joining(group):
         prepare_training(config.seed, config.mixed_precision, config.deterministic)
         devices = choose_devices(config.devices)
         check_batch_size(config.batch_size, devices)
-        extraction = read_set_settings(config.patches)
-        readers = {
-            split: join_readers([PatchReader(path, split) for path in config.patches])
-            for split in SPLITS
-        }
-        steps = steps_per_epoch(len(readers["train"]), config.batch_size, config.steps_per_epoch)
-        run = config.run_dir, to_dict(config), extraction
         devices.check_same(runs.settings_in_common(*run))
-        if devices.is_first:
-            runs.check_may_start(*run)
         model = build_compiled(config, steps, devices)
-        # The first host writes, and speaks.
         with runs.owning_run(*run) if devices.is_first else contextlib.redirect_stdout(None):
             train(config, extraction, readers, steps, model, devices)
 
@@ -96,8 +97,9 @@ def train(config, extraction, readers, steps, model, devices):
             progress = Progress(history=[*progress.history, row])
             saving_s = writer.end_epoch(progress)
             print(describe_epoch(row, config.epochs, saving_s), flush=True)
-    best = Path(config.run_dir) / runs.BEST
-    print(f"Finished {len(progress.history)} epochs; the best network is {best}")
+    print(
+        f"Finished {len(progress.history)} epochs; best network: {Path(config.run_dir, runs.BEST)}"
+    )
 
 
 def build_compiled(config, steps, devices=ONE_DEVICE):
@@ -152,7 +154,7 @@ def print_header(record, readers, steps, progress):
             starts_after=progress,
             parameters=f"{record['num_parameters']:,}",
             device=record["device"],
-            spread_over=f"{record['num_devices']} devices of {record['num_hosts']} hosts",
+            spread_over=f"devices: {record['num_devices']}, hosts: {record['num_hosts']}",
             versions=record["versions"],
             commit=record["commit"],
         ),

@@ -14,6 +14,7 @@ import numpy as np
 
 from brats.errors import InputError
 from brats.hdf5 import open_hdf5
+from brats.patch_file import SPLITS
 from brats.patches import PATCH_SIZE
 from brats.schemes import CLASSES, MODALITIES
 
@@ -133,6 +134,21 @@ class JoinedReader:
             reader, (rows,) = self._readers[owner], np.nonzero(owners == owner)
             reader.fill(batch, rows, indices[rows] - (self._ends[owner] - len(reader)))
         return batch
+
+
+def open_readers(paths):
+    """Opens patch files as one set.
+
+    Args:
+        paths: Paths of patch files.
+
+    Returns:
+        Dict of a reader by split, see `join_readers`.
+
+    Raises:
+        InputError: As `PatchReader`.
+    """
+    return {split: join_readers([PatchReader(path, split) for path in paths]) for split in SPLITS}
 
 
 def join_readers(readers):

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib.util import find_spec
 
 # The file of requirements of each backend.
 BACKENDS = {
@@ -14,11 +15,13 @@ BACKENDS = {
 try:
     import keras  # noqa: F401
 except ModuleNotFoundError as error:
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    backend = os.environ.get("KERAS_BACKEND")
+    asked = f"KERAS_BACKEND is {backend}" if backend else "KERAS_BACKEND is not set"
+    others = [name for name in BACKENDS if name != backend and find_spec(name)]
     sys.exit(
-        f"Error: the package {error.name} is not installed, which Keras needs for {backend}. Run "
-        f"`pip install -r {BACKENDS.get(backend, 'requirements.txt')}`, or set KERAS_BACKEND to "
-        f"another of {', '.join(BACKENDS)}."
+        f"Error: {asked}, and the package {error.name} is not installed. Run `pip install -r "
+        f"{BACKENDS[backend or 'tensorflow']}`, or set KERAS_BACKEND to another one (installed: "
+        f"{', '.join(others) or 'none'})."
     )
 except ValueError:
     sys.exit(

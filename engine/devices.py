@@ -45,6 +45,19 @@ def mixed_precision_policy():
     return "mixed_float16" if has_gpu() else "mixed_bfloat16"
 
 
+def check_can_train():
+    """Checks that the backend trains.
+
+    Raises:
+        InputError: If it does not.
+    """
+    if keras.backend.backend() == "openvino":
+        raise InputError(
+            "KERAS_BACKEND is openvino, which does not train. Train with another, and predict with "
+            "openvino."
+        )
+
+
 def prepare_training(seed, mixed_precision, deterministic):
     """Seeds Keras and sets how operations compute, before anything runs on the device.
 
@@ -55,14 +68,8 @@ def prepare_training(seed, mixed_precision, deterministic):
             an error of its own at an operation that it has in no such form for the device.
 
     Raises:
-        InputError: If the backend does not train, or cannot be made deterministic; names those that
-            can.
+        InputError: If the backend cannot be made deterministic; names those that can.
     """
-    if keras.backend.backend() == "openvino":
-        raise InputError(
-            "KERAS_BACKEND is openvino, which does not train. Train with another, and predict with "
-            "openvino."
-        )
     keras.utils.set_random_seed(seed)
     if deterministic:
         _make_deterministic()

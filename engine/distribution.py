@@ -6,9 +6,11 @@ TensorFlow.
 """
 
 import contextlib
+import hashlib
 import json
 
 import keras
+import numpy as np
 from keras.ops import convert_to_numpy
 
 from brats.errors import InputError, shortened
@@ -87,12 +89,16 @@ class OneDevice:
         """Returns host 0's arrays, a list; all hosts give some of the same shapes."""
         return arrays
 
+    def all_of(self, array):
+        """Returns the arrays of all hosts, `(num_hosts, ...)`, of one shape."""
+        return array[None]
+
     def first_text(self, text):
         """Returns host 0's text."""
         return text
 
     def check_same(self, settings):
-        """Checks that this host was started with the same settings as host 0.
+        """Checks that all hosts were started with the same settings.
 
         Args:
             settings: Dict that JSON can hold.
@@ -100,18 +106,26 @@ class OneDevice:
         Raises:
             InputError: If not; names those that differ and both values.
         """
-        settings = json.loads(json.dumps(settings))
-        first = json.loads(self.first_text(json.dumps(settings)))
+        text = json.dumps(settings)
+        digests = self.all_of(np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8))
+        others = np.flatnonzero((digests != digests[0]).any(axis=1))
+        if not others.size:
+            return
+        settings, first = json.loads(text), json.loads(self.first_text(text))
+        if self.host not in others:
+            raise InputError(
+                f"Hosts started with other settings than host 0: {', '.join(map(str, others))}. "
+                "Their messages tell which. Start all with the same ones."
+            )
         differences = [
             f"{name} is {shortened(settings.get(name))}, there {shortened(first.get(name))}"
             for name in sorted(settings.keys() | first.keys())
             if settings.get(name) != first.get(name)
         ]
-        if differences:
-            raise InputError(
-                f"Host {self.host} was started with other settings than host 0: "
-                f"{'; '.join(differences)}. Start all with the same ones."
-            )
+        raise InputError(
+            f"Host {self.host} was started with other settings than host 0: "
+            f"{'; '.join(differences)}. Start all with the same ones."
+        )
 
 
 ONE_DEVICE = OneDevice()

@@ -6,10 +6,12 @@ In: flags, or the variables of Slurm or Open MPI. Out: processes that JAX has jo
 
 import atexit
 import contextlib
+import functools
 import os
 import re
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 
 import keras
@@ -32,6 +34,7 @@ START_AGAIN = (
 )
 ALIVE_S = 30  # A host that gives no sign of life for so long is taken for dead.
 JOINING_S = 300
+POLL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -90,13 +93,14 @@ def find_group(coordinator, num_hosts, host, environment):
 
 
 @contextlib.contextmanager
-def joining(group):
+def joining(group, tell=print):
     """Joins the hosts of a group for the length of the block; before anything runs on a device.
 
     If the block fails on a host, or the host dies, the others fail within a minute.
 
     Args:
         group: A `Group`; nothing is done for one host.
+        tell: Function of a sentence for who waits.
 
     Raises:
         InputError: If the backend is not JAX, hosts are missing, or one has ended.
@@ -113,10 +117,12 @@ def joining(group):
     import jax
 
     try:
+        tell(f"Host {group.host} waits for {group.num_hosts} hosts at {group.coordinator}.")
         with _last_words(
-            f"Error: host {group.host} of {group.num_hosts} did not find the others within "
-            f"{JOINING_S} s. Check that --coordinator {group.coordinator} is a free port of host 0 "
-            "that all can reach, and start all with the same --num-hosts; alone, --num-hosts 1."
+            f"Error: host {group.host} of {group.num_hosts} was ended while it waited for the "
+            f"others, which it does for {JOINING_S} s. Check that --coordinator "
+            f"{group.coordinator} is a free port of host 0 that all can reach, and that each host "
+            "has a --host-id of its own and the same --num-hosts; alone, that is 1."
         ):
             _join(jax, group)
         with _last_words(
@@ -146,7 +152,9 @@ def _join(jax, group):
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     # It would take SIGTERM for itself; hosts agree to end with each step (`engine.sharding`).
     jax.config.update("jax_enable_preemption_service", False)
-    jax.distributed.initialize(
+    # In a thread: in this one, JAX would keep Ctrl-C and SIGTERM waiting.
+    join = functools.partial(
+        jax.distributed.initialize,
         group.coordinator,
         group.num_hosts,
         group.host,
@@ -154,6 +162,20 @@ def _join(jax, group):
         initialization_timeout=JOINING_S,
         heartbeat_timeout_seconds=ALIVE_S,
     )
+    errors = []
+
+    def note_error():
+        try:
+            join()
+        except Exception as error:  # Raised again, where it belongs.
+            errors.append(error)
+
+    thread = threading.Thread(target=note_error, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(POLL_S)
+    if errors:
+        raise errors[0]
 
 
 @contextlib.contextmanager

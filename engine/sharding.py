@@ -106,6 +106,12 @@ class ShardedDevices(OneDevice):
         """Returns host 0's arrays, see `OneDevice`."""
         return multihost_utils.broadcast_one_to_all(arrays)
 
+    def all_of(self, array):
+        """Returns the arrays of all hosts, see `OneDevice`."""
+        if self.num_hosts == 1:
+            return super().all_of(array)
+        return np.asarray(multihost_utils.process_allgather(array))
+
     def first_text(self, text):
         """Returns host 0's text, see `OneDevice`."""
         content = np.frombuffer(text.encode(), np.uint8)

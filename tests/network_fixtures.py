@@ -29,7 +29,7 @@ def main():
     network = build_resunet(**SETTINGS)
     # Away from 0 and 1, where biases, slopes and statistics begin; variances stay above 0.
     network.set_weights(
-        [weight + rng.uniform(0, 0.2, weight.shape) for weight in network.get_weights()]
+        [weight + rng.uniform(-0.1, 0.1, weight.shape) for weight in network.get_weights()]
     )
     FOLDER.mkdir(exist_ok=True)
     network.save(FOLDER / f"{backend}.keras")

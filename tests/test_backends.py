@@ -10,12 +10,14 @@ import keras
 import numpy as np
 import pytest
 
+import extract_patches
+import predict
 import train
+from brats.phantom import write_cohort
 from engine.networks import read_network
 from engine.runs import best_network_path, read_record
 from model import build_resunet
 from tests.network_fixtures import FOLDER, slices
-from tests.synthetic import write_noise
 
 ROOT = Path(__file__).parents[1]
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -28,7 +30,10 @@ import sys
 import keras
 import numpy as np
 
+import extract_patches
+import predict
 import train
+from brats.phantom import write_cohort
 from engine.networks import read_network
 from model import build_resunet
 from tests.network_fixtures import slices
@@ -64,9 +69,11 @@ def test_networks_that_any_backend_wrote_say_here_what_they_said_there(backend):
 
 
 @pytest.mark.parametrize("backend", OTHERS)
-def test_a_run_of_another_backend_is_read_and_goes_on_here(backend, tmp_path, capsys):
-    patches, run_dir = tmp_path / "patches.h5", tmp_path / "run"
-    write_noise(patches, np.random.default_rng(0), num_train=9, num_validation=2)
+def test_a_run_of_another_backend_is_read_goes_on_and_predicts_here(backend, tmp_path, capsys):
+    cases, patches, run_dir = (tmp_path / name for name in ("cases", "patches.h5", "run"))
+    write_cohort(cases, num_cases=3, seed=0, shape=(12, 160, 144))
+    flags = ["--data-root", str(cases), "--output", str(patches), "--patches-per-case", "5"]
+    extract_patches.main(flags)
     flags = ["--patches", str(patches), "--base-filters", "2", "--depth", "1", "--batch-size", "4"]
     subprocess.run(
         [sys.executable, "-c", PROGRAM, run_dir, *flags, "--epochs", "1"],
@@ -85,3 +92,8 @@ def test_a_run_of_another_backend_is_read_and_goes_on_here(backend, tmp_path, ca
     rates = [line.split(",")[history[0].split(",").index("iterations")] for line in history[1:]]
     assert rates == ["3", "6"]
     assert read_record(run_dir)["resumed"][0]["device"].startswith(HERE)
+    output = tmp_path / "predictions"
+    predict.main(["--run-dir", str(run_dir), "--data-root", str(cases), "--output", str(output)])
+    (case,) = read_record(run_dir)["extraction"]["split"]["validation"]
+    assert (output / f"{case}.nii.gz").exists() and (output / "report.html").exists()
+    assert (output / "scores.csv").read_text().count(case) == 3

@@ -1,5 +1,6 @@
 """Batches over several devices give what they give on one."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 
 from brats.errors import InputError
@@ -102,10 +104,19 @@ def test_a_batch_that_divides_is_taken():
 
 def test_other_settings_of_a_host_are_told_with_both_values(monkeypatch):
     devices = TwelveDevices()
-    monkeypatch.setattr(devices, "first_text", lambda text: '{"--seed": 1, "--loss": "a"}', False)
+    first = '{"--seed": 1, "--loss": "a"}'
+    digest = np.frombuffer(hashlib.sha256(first.encode()).digest(), np.uint8)
+    monkeypatch.setattr(devices, "first_text", lambda text: first, False)
+    monkeypatch.setattr(devices, "all_of", lambda own: np.stack([digest, digest, own]), False)
     devices.check_same({"--seed": 1, "--loss": "a"})
     with pytest.raises(InputError, match="Host 2 .* host 0: --seed is 2, there 1. Start all"):
         devices.check_same({"--seed": 2, "--loss": "a"})
+    devices.host = 1
+    monkeypatch.setattr(
+        devices, "all_of", lambda own: np.stack([digest, digest, 1 + digest]), False
+    )
+    with pytest.raises(InputError, match="Hosts started with other settings than host 0: 2. Their"):
+        devices.check_same({"--seed": 1, "--loss": "a"})
 
 
 def test_one_device_is_the_choice_where_nothing_is_asked():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -169,7 +170,7 @@ def alone(patches, tmp_path_factory):
 def test_two_hosts_train_what_one_does_and_the_first_alone_writes(start_two, alone, tmp_path):
     first, second = map(finish, start_two(tmp_path / "run"))
     assert (first[0], second[0]) == (0, 0), first[2] + second[2]
-    assert "2 devices of 2 hosts" in first[1]
+    assert "devices: 2, hosts: 2" in first[1]
     assert [line for line in second[1].splitlines() if not line.startswith("[Gloo]")] == []
     assert_same_weights(tmp_path / "run", alone)
     rows, expected = (
@@ -218,10 +219,23 @@ def test_a_signal_to_one_host_ends_both_after_one_step(start_two, alone, tmp_pat
 @on_jax
 def test_hosts_with_other_settings_are_refused_by_name(start_two, tmp_path):
     hosts = start_two(tmp_path / "run", others=("--seed", "5"))
-    (_, _, _), (code, _, messages) = map(finish, hosts)
-    assert code == 1
+    (first, _, first_messages), (second, _, messages) = map(finish, hosts)
+    assert (first, second) == (1, 1)
     assert "Host 1 was started with other settings than host 0: --seed is 5, there 0." in messages
-    assert not (tmp_path / "run" / "config.json").exists()
+    assert "Hosts started with other settings than host 0: 1. Their" in first_messages
+    assert not (tmp_path / "run").exists()
+
+
+@on_jax
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_host_that_waits_for_the_others(patches, tmp_path, number):
+    process = start(patches, tmp_path / "run", host=0, port=free_port())
+    assert "Host 0 waits for 2 hosts at localhost:" in process.stdout.readline()
+    time.sleep(1)
+    process.send_signal(number)
+    code, _, messages = finish(process, timeout_s=20)
+    assert (code, messages.splitlines()[-1][:12]) == (130, "Interrupted.")
+    assert not (tmp_path / "run").exists()
 
 
 def wait_for(condition, processes, timeout_s=200):

@@ -18,6 +18,7 @@ import pytest
 from synthetic import write_noise
 
 import train
+from brats import patch_reader
 from brats.errors import InputError, exit_code
 from brats.files import read_table, replacing
 from brats.patch_reader import PatchReader
@@ -100,7 +101,7 @@ def quick(compiled, devices, monkeypatch):
         with replacing(path) as temporary:
             temporary.write_text(str(without_times(history)))
 
-    monkeypatch.setattr(train, "PatchReader", SmallPatches)
+    monkeypatch.setattr(patch_reader, "PatchReader", SmallPatches)
     monkeypatch.setattr(train, "choose_devices", lambda wanted: devices)
     monkeypatch.setattr(train, "build_compiled", restart)
     monkeypatch.setattr(runs, "write_learning_curves", write_text)
