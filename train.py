@@ -51,8 +51,7 @@ def main(argv=None):
         check_tensorboard()
     check_can_train()
     group = find_group(config.coordinator, config.num_hosts, config.host_id, os.environ)
-    extraction = read_set_settings(config.patches)
-    readers = open_readers(config.patches)
+    extraction, readers = read_set_settings(config.patches), open_readers(config.patches)
     steps = steps_per_epoch(len(readers["train"]), config.batch_size, config.steps_per_epoch)
     run = config.run_dir, to_dict(config), extraction
     if group.host == 0:
@@ -97,9 +96,8 @@ def train(config, extraction, readers, steps, model, devices):
             progress = Progress(history=[*progress.history, row])
             saving_s = writer.end_epoch(progress)
             print(describe_epoch(row, config.epochs, saving_s), flush=True)
-    print(
-        f"Finished {len(progress.history)} epochs; best network: {Path(config.run_dir, runs.BEST)}"
-    )
+    best = Path(config.run_dir, runs.BEST)
+    print(f"Finished {len(progress.history)} epochs; the best network is {best}")
 
 
 def build_compiled(config, steps, devices=ONE_DEVICE):
