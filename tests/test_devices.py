@@ -19,10 +19,10 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def visible(monkeypatch):
-    """Makes Keras list the given devices."""
+    """Lists the given devices instead of those of the backend."""
 
     def show(*names):
-        monkeypatch.setattr(keras.distribution, "list_devices", lambda: list(names))
+        monkeypatch.setattr(devices, "_list_devices", lambda: list(names))
 
     return show
 
@@ -30,6 +30,20 @@ def visible(monkeypatch):
 def test_device_is_described_with_its_backend(visible):
     visible("gpu:0", "gpu:1")
     assert devices.describe_device() == f"{keras.backend.backend()} on gpu:0, gpu:1"
+
+
+def test_without_a_gpu_the_processor_is_the_device():
+    assert devices.describe_device() == f"{keras.backend.backend()} on cpu:0"
+    assert not devices.has_gpu()
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="of PyTorch")
+def test_pytorch_names_the_gpus_that_it_sees(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert devices.describe_device() == "torch on cuda:0, cuda:1"
+    assert devices.has_gpu()
 
 
 @pytest.mark.parametrize(

@@ -394,6 +394,7 @@ for run_dir in (first, second):
 """
 
 
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="PyTorch has no --deterministic")
 def test_the_same_seed_gives_the_same_bytes_of_weights(patches, tmp_path):
     folders = [tmp_path / "first", tmp_path / "second"]
     subprocess.run(
