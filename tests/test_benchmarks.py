@@ -62,6 +62,15 @@ def test_the_page_of_scale_has_the_tables_of_the_constants():
         assert f"**{title}**\n\n{text}\n" in page
 
 
+def test_the_constants_of_scale_have_their_place_in_the_results():
+    page = Path(__file__).parents[1].joinpath("docs", "results.md").read_text(encoding="utf-8")
+    headings = [line.lstrip("# ") for line in page.splitlines() if line.startswith("##")]
+    sources = [source for *_, source in (*scale.CONSTANTS.values(), *scale.GPU_TRAINING)]
+    for source in sources:
+        name = source.split("'")[1]
+        assert any(heading.startswith(name) for heading in headings), name
+
+
 def test_the_model_of_scale_is_held_against_extractions(table, cohort):
     text = table(scale, "--data-root", cohort, "--runs", 1)
     assert "wall s, median" in text and "processor s, median" in text
