@@ -35,6 +35,7 @@ START_AGAIN = (
 ALIVE_S = 30  # A host that gives no sign of life for so long is taken for dead.
 JOINING_S = 300
 POLL_S = 0.1
+print_at_once = functools.partial(print, flush=True)
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def find_group(coordinator, num_hosts, host, environment):
 
 
 @contextlib.contextmanager
-def joining(group, tell=print):
+def joining(group, tell=print_at_once):
     """Joins the hosts of a group for the length of the block; before anything runs on a device.
 
     If the block fails on a host, or the host dies, the others fail within a minute.
