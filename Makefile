@@ -18,7 +18,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 DEMO_TRAINING := --base-filters 8 --epochs 3 --batch-size 2 --optimizer adam \
 	--learning-rate 0.003 --schedule cosine --loss present-classes
 
-.PHONY: demo test test-tensorflow test-jax check format bench clean
+.PHONY: demo test test-tensorflow test-jax test-torch check format bench clean
 
 demo: .venv/runtime
 	rm -rf demo

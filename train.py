@@ -56,7 +56,7 @@ def main(argv=None):
     run = config.run_dir, to_dict(config), extraction
     if group.host == 0:
         runs.check_may_start(*run)
-    with joining(group):
+    with joining(group, tell=functools.partial(print, flush=True)):
         prepare_training(config.seed, config.mixed_precision, config.deterministic)
         devices = choose_devices(config.devices)
         check_batch_size(config.batch_size, devices)

@@ -10,13 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from brats.errors import InputError
+from engine.distribution import ONE_DEVICE
 
 BATCHES_AHEAD = 4  # Read while the network is at work.
-
-
-def whole(num_patches):
-    """Returns the slice of a whole batch: the share of a host that trains alone."""
-    return slice(0, num_patches)
 
 
 def num_batches(num_patches, batch_size):
@@ -49,7 +45,7 @@ def steps_per_epoch(num_patches, batch_size, wanted=None):
     return wanted or most
 
 
-def training_batches(reader, batch_size, num_steps, rng, first=0, share=whole):
+def training_batches(reader, batch_size, num_steps, rng, first=0, share=ONE_DEVICE.share):
     """Yields random batches, half of the patches marked to be mirrored left to right.
 
     No patch comes twice, but for those that fill the last batch of a whole pass: all batches
@@ -88,7 +84,7 @@ def _permutation(num_patches, rng):
     return order
 
 
-def validation_batches(reader, batch_size, share=whole):
+def validation_batches(reader, batch_size, share=ONE_DEVICE.share):
     """Yields every patch once, in order, as `(images, classes)`; the last batch may be short.
 
     Args: those of `training_batches`.

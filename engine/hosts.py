@@ -35,7 +35,6 @@ START_AGAIN = (
 ALIVE_S = 30  # A host that gives no sign of life for so long is taken for dead.
 JOINING_S = 300
 POLL_S = 0.1
-print_at_once = functools.partial(print, flush=True)
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def find_group(coordinator, num_hosts, host, environment):
 
 
 @contextlib.contextmanager
-def joining(group, tell=print_at_once):
+def joining(group, tell=lambda text: None):
     """Joins the hosts of a group for the length of the block; before anything runs on a device.
 
     If the block fails on a host, or the host dies, the others fail within a minute.
@@ -109,12 +108,7 @@ def joining(group, tell=print_at_once):
     if group.num_hosts == 1:
         yield
         return
-    if keras.backend.backend() != "jax":
-        raise InputError(
-            f"KERAS_BACKEND is {keras.backend.backend()}, and training on {group.num_hosts} hosts "
-            "runs under jax only. Set KERAS_BACKEND=jax, after pip install -r "
-            "requirements-jax.txt, or train on one host with --num-hosts 1."
-        )
+    _check_backend(group.num_hosts)
     import jax
 
     try:
@@ -126,16 +120,14 @@ def joining(group, tell=print_at_once):
             "has a --host-id of its own and the same --num-hosts; alone, that is 1."
         ):
             _join(jax, group)
-        with _last_words(
-            f"Error: host {group.host} of {group.num_hosts} was ended: another host gave no sign "
-            f"of life, or this one was killed. {START_AGAIN}"
+        with (
+            _last_words(
+                f"Error: host {group.host} of {group.num_hosts} was ended: another host gave no "
+                f"sign of life, or this one was killed. {START_AGAIN}"
+            ),
+            _leaving_together(jax),
         ):
-            try:
-                yield
-            except EndedTogether:
-                jax.distributed.shutdown()
-                raise
-            jax.distributed.shutdown()  # Once all hosts have come this far.
+            yield
     except EndedTogether:
         raise
     except jax.errors.JaxRuntimeError as error:
@@ -147,6 +139,26 @@ def joining(group, tell=print_at_once):
     except BaseException as error:
         _end_without_goodbye(130 if isinstance(error, KeyboardInterrupt) else 1)
         raise
+
+
+def _check_backend(num_hosts):
+    if keras.backend.backend() != "jax":
+        raise InputError(
+            f"KERAS_BACKEND is {keras.backend.backend()}, and training on {num_hosts} hosts runs "
+            "under jax only. Set KERAS_BACKEND=jax, after pip install -r requirements-jax.txt, or "
+            "train on one host with --num-hosts 1."
+        )
+
+
+@contextlib.contextmanager
+def _leaving_together(jax):
+    """Waits for the other hosts after the block, also if all have agreed to end it."""
+    try:
+        yield
+    except EndedTogether:
+        jax.distributed.shutdown()
+        raise
+    jax.distributed.shutdown()
 
 
 def _join(jax, group):
