@@ -10,7 +10,7 @@ import os
 import signal
 from pathlib import Path
 
-from brats.cluster_work import TRIES, Cluster
+from brats.cluster_work import Cluster
 from brats.errors import InputError
 from brats.files import parse_json
 
@@ -95,8 +95,8 @@ def _starting(distributed, num_workers):
     import dask
 
     settings = {
-        # So that a case which kills its workers has been tried as often as one that fails.
-        "distributed.scheduler.allowed-failures": TRIES - 1,
+        # Every death is told, and counted in `brats.cluster_work`.
+        "distributed.scheduler.allowed-failures": 0,
         # Dask has workers give memory back to the system at once, which takes them half as long
         # again: 0.9 s instead of 0.6 s for the patches of a case.
         "distributed.nanny.pre-spawn-environ": {},

@@ -13,13 +13,13 @@ import time
 import uuid
 from pathlib import Path
 
-from brats.errors import Failed, InputError, describe_error
+from brats.errors import Failed, InputError
 from brats.files import WRITING
-from brats.fitness import Needs, digest_code, examining, find_misfit
+from brats.fitness import Needs, digest_code, examining
+from brats.worker_calls import calling, read_answer
 
 TRIES = 3
 POLL_S = 0.2
-RESULT_S = 10  # To bring what a call returned.
 QUIET_S = 10  # Without any worker, before it is told.
 
 
@@ -93,7 +93,7 @@ class Cluster:
     def in_order(self, function, items, check=lambda: None, tell=lambda text: None):
         """Yields `function(item)` for every item, in order, as workers return it.
 
-        A case that fails is tried three times, elsewhere if there is another worker.
+        A case that fails is tried three times.
 
         Args:
             function: Function of one item, in a module that workers can import.
@@ -114,7 +114,7 @@ class Cluster:
             while True:
                 # What has come meanwhile first: no worker is to wait for the next case.
                 calls.take(case_id not in calls.done)
-                while waiting and calls.num_ahead() < self.window():
+                while not calls.hold() and waiting and calls.num_ahead() < self.window():
                     if calls.num_running() > self.count_threads():
                         break
                     calls.send(waiting.popleft())
@@ -146,7 +146,9 @@ class _Calls:
         self._needs = vars(cluster._needs)
         self._function, self._items = function, items
         self._running, self._answers = {}, queue.SimpleQueue()
-        self._failed_on = collections.defaultdict(list)  # Addresses of workers by id.
+        self._num_failed, self._num_deaths = collections.Counter(), collections.Counter()
+        # Cases that were with workers which died, and may kill the next: each is tried alone.
+        self._suspects, self._alone = collections.deque(), None
 
     def gone_error(self):
         """Returns the error of a scheduler that does not answer any more."""
@@ -158,21 +160,26 @@ class _Calls:
 
     def num_ahead(self):
         """Returns the number of calls whose result has not been taken out."""
-        return len(self._running) + len(self.done)
+        return len(self._running) + len(self._suspects) + len(self.done)
+
+    def hold(self):
+        """Returns whether suspects are left, of which it sends the next once all else is over."""
+        if self._suspects and not self._running:
+            self._alone = self._suspects.popleft()
+            self.send(self._alone)
+        return self._alone is not None or bool(self._suspects)
 
     def send(self, case_id):
-        """Sends a case to a worker, a later try to another one than those before if there is."""
-        others = ()
-        if failed_on := self._failed_on[case_id]:
-            workers = self._client.scheduler_info(n_workers=-1)["workers"]
-            others = [worker for worker in workers if worker not in failed_on]
+        """Sends a case to any worker.
+
+        Not to another one than before: Dask never runs a call whose chosen workers have all died
+        while it had no other, though it is allowed to.
+        """
         future = self._client.submit(
-            _calling(),
+            calling(),
             pickle.dumps((self._function, self._items[case_id], self._needs)),
             key=f"{self._function.__name__}-{uuid.uuid4().hex}",
-            workers=others or None,
-            allow_other_workers=bool(others),
-            priority=len(failed_on),
+            priority=self._num_failed[case_id],
         )
         self._running[case_id] = future
         future.add_done_callback(lambda future: self._answers.put((case_id, future)))
@@ -189,7 +196,10 @@ class _Calls:
                     self._note(case_id, future)
 
     def _note(self, case_id, future):
-        worker, kind, value = _answer(future)
+        worker, kind, value = read_answer(future)
+        was_alone = case_id == self._alone
+        if was_alone:
+            self._alone = None
         # The scheduler may be there, and have lost what a dying worker had.
         if kind == "lost" and self._client.status != "running":
             raise self.gone_error()
@@ -198,82 +208,28 @@ class _Calls:
         if kind == "result":
             self.done[case_id] = value
             return
-        self._failed_on[case_id].append(worker)
-        if kind != "killer" and len(self._failed_on[case_id]) < TRIES:
+        if kind == "killer":
+            self._note_death(case_id, value, was_alone)
+            return
+        self._num_failed[case_id] += 1
+        if self._num_failed[case_id] < TRIES:
             self.send(case_id)
         elif kind == "system":
             raise OSError(f"{value} (worker {worker}, case {case_id})")
         else:
             self.done[case_id] = Failed(case_id, f"{case_id}: {value}")
 
-
-def _calling():
-    """Returns `attempt` as it can be sent through a scheduler that does not have this repository.
-
-    A scheduler unpacks what it is sent, but for bytes: Keras would be imported there.
-    """
-
-    # Dask sends what is defined in a function whole, and not by its name.
-    def call(packed):
-        import pickle
-
-        from brats.cluster_work import attempt
-
-        return attempt(*pickle.loads(packed))
-
-    return call
-
-
-def attempt(function, item, needs):
-    """Calls a function in a worker that is fit for it.
-
-    Args:
-        function: Function of one item.
-        item: What to call it with.
-        needs: Dict of the attributes of a `Needs`.
-
-    Returns:
-        `(worker, kind, value)`: the address of the worker, and "result" and what was returned, or
-        "unfit", "case" or "system" and what is wrong with the worker, the case or the disk.
-    """
-    from distributed import get_worker
-
-    worker = get_worker().address
-    if problem := find_misfit(needs):
-        return worker, "unfit", problem
-    try:
-        return worker, "result", function(item)
-    except (InputError, MemoryError) as error:
-        return worker, "case", describe_error(error)
-    except OSError as error:
-        return worker, "system", describe_error(error)
-
-
-def _answer(future):
-    """Returns `(worker, kind, value)`, as `attempt` does, of a call that is over or lost."""
-    from concurrent.futures import CancelledError
-
-    from distributed import TimeoutError as DaskTimeoutError
-
-    if future.status == "error":
-        return _describe_exception(future.exception())
-    with contextlib.suppress(CancelledError, DaskTimeoutError):
-        if future.status == "finished":
-            return future.result(RESULT_S)
-    return "", "lost", "it was lost on its way to or from a worker."
+    def _note_death(self, case_id, num_workers, was_alone):
+        self._num_deaths[case_id] += num_workers
+        num_deaths = self._num_deaths[case_id]
+        if was_alone and num_deaths >= TRIES:
+            reason = f"{num_deaths} workers died of it. It may take too much memory."
+            self.done[case_id] = Failed(case_id, f"{case_id}: {reason}")
+        elif num_deaths < TRIES - 1:
+            self.send(case_id)
+        else:
+            self._suspects.append(case_id)
 
 
 def _unfit_error(worker, problem):
     return InputError(f"The worker {worker} {problem}")
-
-
-def _describe_exception(error):
-    """Returns `(worker, kind, value)`, as `attempt` does, of what it did not catch."""
-    from distributed import KilledWorker
-
-    if isinstance(error, KilledWorker):
-        return "", "killer", "the workers that it was given to died. It may take too much memory."
-    if isinstance(error, ImportError) and str(error.name).partition(".")[0] == "brats":
-        return "that joined", "unfit", f"cannot import this repository ({error})."
-    text = f"{type(error).__name__}: {error}. The worker's log tells where."
-    return "", "case", text

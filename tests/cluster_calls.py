@@ -5,6 +5,7 @@ In: the path of a file. Out: a line in it for every call.
 
 import os
 import signal
+import time
 
 from brats.errors import InputError
 
@@ -29,8 +30,9 @@ def break_down(path):
 
 
 def die(path):
-    """Notes a call, and kills the worker."""
+    """Notes a call, and kills the worker, once what others did there has come back."""
     note(path)
+    time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -32,7 +32,7 @@ ALLOWED = {
 # What only one module may, to which its concern is confined.
 ALSO_ALLOWED = {
     "brats/cluster.py": {"dask", "distributed"},
-    "brats/cluster_work.py": {"dask", "distributed"},
+    "brats/worker_calls.py": {"distributed"},
     "brats/curves.py": {"matplotlib"},
     "brats/figures.py": {"matplotlib"},
     "brats/plots.py": {"matplotlib"},
