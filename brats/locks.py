@@ -21,7 +21,8 @@ LOCK = ".lock"  # In the folder; NFS has locks for files alone.
 def owning(folder, *subfolders):
     """Keeps other processes out of a folder, and removes what killed ones were writing to it.
 
-    Where the file system has no locks, neither is done.
+    Those killed before are meant, and workers that were killed in a block that succeeded. Where
+    the file system has no locks, neither is done.
 
     Args:
         folder: Path of a folder, made if it does not exist.
@@ -34,15 +35,21 @@ def owning(folder, *subfolders):
     folder = Path(folder)
     make_writable_folder(folder)
     with locking(folder / LOCK, folder) as (file, is_locked):
+        places = (folder, *(folder / name for name in subfolders)) if is_locked else ()
         try:
-            for place in (folder, *(folder / name for name in subfolders)) if is_locked else ():
-                for path in place.glob(WRITING.format(process="*", name="*")):
-                    path.unlink(missing_ok=True)  # A worker may have finished it.
+            _remove_unfinished(places)
             yield
+            _remove_unfinished(places)  # Of workers that were killed meanwhile.
         finally:
             # On a disk that has become read-only, the error that says so is under way.
             with contextlib.suppress(OSError):
                 Path(file.name).unlink()
+
+
+def _remove_unfinished(places):
+    for place in places:
+        for path in place.glob(WRITING.format(process="*", name="*")):
+            path.unlink(missing_ok=True)  # A worker may have finished it.
 
 
 @contextlib.contextmanager

@@ -66,6 +66,19 @@ def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(tmp_path)
     assert not (tmp_path / ".lock").exists()
 
 
+def test_what_a_worker_killed_meanwhile_was_writing_is_removed_unless_others_may_be_writing(
+    tmp_path,
+):
+    left = tmp_path / ".writing-node-7-a.csv"
+    with owning(tmp_path):
+        left.write_text("")
+    assert not left.exists()
+    with pytest.raises(KeyboardInterrupt), owning(tmp_path):
+        left.write_text("")
+        raise KeyboardInterrupt
+    assert left.exists()
+
+
 def test_a_folder_is_made_or_told(tmp_path):
     with owning(tmp_path / "new" / "folder"):
         assert (tmp_path / "new" / "folder").is_dir()
