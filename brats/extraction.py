@@ -170,7 +170,7 @@ def _is_index(value, length=3, limit=2**31):
     )
 
 
-def prepare_case(attempt, case, index, num_patches, seed, folder=None):
+def prepare_case(attempt, case, index, num_patches, seed, folder=None, **sampling):
     """Draws the patches of a case, unless a part of the attempt holds them.
 
     Args:
@@ -180,6 +180,7 @@ def prepare_case(attempt, case, index, num_patches, seed, folder=None):
         num_patches: Patches to draw, int.
         seed: Seed of the patches' places, int.
         folder: What relative paths of the case are relative to; None for the current folder.
+        **sampling: Further arguments of `sample_case`.
 
     Returns:
         `(step, patches)`: what the journal notes of the case, and a `CasePatches` or a `Part`.
@@ -192,7 +193,7 @@ def prepare_case(attempt, case, index, num_patches, seed, folder=None):
         return part.step, part
     # A generator of its own, so that a case's patches depend on no other case's.
     rng = np.random.default_rng([seed, index])
-    patches = sample_case(case.below(folder) if folder else case, num_patches, rng)
+    patches = sample_case(case.below(folder) if folder else case, num_patches, rng, **sampling)
     step = {
         "case": case.id,
         "files": states,

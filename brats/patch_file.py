@@ -16,7 +16,7 @@ from brats.errors import InputError, shortened
 from brats.files import parse_json
 from brats.hdf5 import open_hdf5
 from brats.layout_file import LayoutFile
-from brats.normalization import NORMALIZATION
+from brats.normalization import BACKGROUND, NORMALIZATIONS
 from brats.patches import PATCH_SIZE, cut_patch
 from brats.schemes import CLASSES, MODALITIES
 from brats.unfinished import StaleError
@@ -26,6 +26,7 @@ FORMAT = "brats-patches"
 VERSION = 1
 SPLITS = ("train", "validation")
 # What training and prediction take from extraction: the file carries it, and each stage compares.
+# The normalization is the one of several that is set unless another is asked for.
 AGREEMENT = {
     "format": FORMAT,
     "version": VERSION,
@@ -37,7 +38,7 @@ AGREEMENT = {
         "window": [[part.start, part.stop] for part in PUBLISHED_WINDOW],
         "other_shapes": "bounding box of the brain",
     },
-    "normalization": NORMALIZATION,
+    "normalization": NORMALIZATIONS["slice"],
 }
 
 
@@ -144,12 +145,12 @@ def cut(patches, dtype):
         `(images, labels)`: iterators over arrays `(128, 128, M)` and uint8 `(128, 128)`.
     """
 
-    def cut_all(volume, dtype):
+    def cut_all(volume, dtype, beyond):
         for center in patches.centers:
-            patch = cut_patch(volume, center).astype(dtype, order="C", copy=False)
+            patch = cut_patch(volume, center, beyond).astype(dtype, order="C", copy=False)
             yield np.ascontiguousarray(patch)
 
-    return cut_all(patches.channels, dtype), cut_all(patches.classes, np.uint8)
+    return cut_all(patches.channels, dtype, BACKGROUND), cut_all(patches.classes, np.uint8, 0)
 
 
 def keep_case(disk, group, case_index, centers):
@@ -245,9 +246,10 @@ def check_agreement(settings, source):
         InputError: If a value of `AGREEMENT` differs or is missing; names both values.
     """
     for name, expected in AGREEMENT.items():
-        if settings.get(name) != expected:
+        accepted = list(NORMALIZATIONS.values()) if name == "normalization" else [expected]
+        if settings.get(name) not in accepted:
             found = f"{name} {shortened(settings[name])}" if name in settings else f"no {name}"
             raise InputError(
-                f"{source} has {found}; expected {expected}. "
+                f"{source} has {found}; expected {' or '.join(map(str, accepted))}. "
                 "Make the patches again with extract_patches.py, and train again."
             )

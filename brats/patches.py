@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from brats.image_checks import sampled_warnings
-from brats.normalization import BACKGROUND, normalize_case
+from brats.normalization import BACKGROUND, normalize_window
 from brats.schemes import CLASSES, MODALITIES
 from brats.volumes import crop_window, read_case
 
 PATCH_SIZE = 128
+CENTERS = ("published", "balanced")
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,15 @@ class CasePatches:
     warnings: list
 
 
-def sample_case(case, num_patches, rng):
+def sample_case(case, num_patches, rng, centers="published", normalization="slice"):
     """Reads and normalizes a case and draws the centers of its patches.
 
     Args:
         case: A `Case` with ground truth.
         num_patches: Patches to draw, int.
         rng: `numpy.random.Generator`.
+        centers: One of `CENTERS`.
+        normalization: One of `brats.normalization.NORMALIZATIONS`.
 
     Returns:
         A `CasePatches`, with fewer centers where fewer are admissible.
@@ -55,15 +58,15 @@ def sample_case(case, num_patches, rng):
     raw = read_case(case)
     window = crop_window(raw.volumes, PATCH_SIZE)
     images = dict(zip(MODALITIES, raw.volumes, strict=True))
-    everything = (slice(None),) * 3
-    channels = normalize_case([volume[window] for volume in raw.volumes], everything)
+    channels = normalize_window(raw.volumes, window, normalization)
     # After normalization, as prediction does, so that the background added takes no part in it.
     channels, before = pad_to_patch(channels, BACKGROUND)
+    classes = pad_to_patch(raw.classes[window], 0)[0]
     # Departure: the original pools the centers of all cases, which then have to be in memory.
     return CasePatches(
         channels=channels,
-        classes=pad_to_patch(raw.classes[window], 0)[0],
-        centers=sample_centers(admissible_centers(channels[..., 0]), num_patches, rng),
+        classes=classes,
+        centers=draw_centers(channels[..., 0], classes, num_patches, rng, centers),
         origin=np.array([part.start for part in window], dtype=np.int32) - before,
         class_counts=count_classes(raw.classes),
         warnings=raw.label_warnings + sampled_warnings(images, raw.classes, raw.geometry.voxel_ml),
@@ -117,14 +120,76 @@ def sample_centers(centers, num_patches, rng):
     return rng.permutation(centers, axis=0)[:num_patches]
 
 
+def draw_centers(flair, classes, num_patches, rng, centers="published"):
+    """Draws the centers of patches.
+
+    Args:
+        flair: Normalized FLAIR of the window, float32 `(Z, Y, X)`.
+        classes: Ground truth in the window, uint8 `(Z, Y, X)`.
+        num_patches: Patches to draw, int.
+        rng: `numpy.random.Generator`.
+        centers: "published", see `admissible_centers`, or "balanced", see
+            `sample_balanced_centers`.
+
+    Returns:
+        int32 array `(K, 3)` of (z, y, x) in the window, in random order.
+    """
+    if centers == "balanced":
+        return sample_balanced_centers(flair, classes, num_patches, rng)
+    return sample_centers(admissible_centers(flair), num_patches, rng)
+
+
+def sample_balanced_centers(flair, classes, num_patches, rng):
+    """Draws centers all over the brain, as many on each class of tumor as on the brain at large.
+
+    A class that the case does not have takes no part. Where a class has too few voxels, the brain
+    gives the rest; within each no voxel comes twice.
+
+    Args:
+        flair: Normalized FLAIR of the window, float32 `(Z, Y, X)`.
+        classes: Ground truth in the window, uint8 `(Z, Y, X)`.
+        num_patches: Patches to draw, int.
+        rng: `numpy.random.Generator`.
+
+    Returns:
+        int32 array `(K, 3)` of (z, y, x) in the window, in random order; K is less than
+        `num_patches` only where the brain is as small.
+    """
+    tumor = [classes == index for index in range(1, len(CLASSES))]
+    tumor = [np.argwhere(mask) for mask in tumor if mask.any()]
+    share = num_patches // (1 + len(tumor))
+    drawn = [sample_centers(places, share, rng) for places in tumor]
+    brain = np.argwhere((flair != 0) & (flair != BACKGROUND))
+    drawn.append(sample_centers(brain, num_patches - sum(map(len, drawn)), rng))
+    return rng.permutation(np.concatenate(drawn).astype(np.int32), axis=0)
+
+
 def count_classes(classes):
     """Returns how often each class comes: uint8 indices of any shape to int64 `(4,)`."""
     tumor = [np.count_nonzero(classes == index) for index in range(1, len(CLASSES))]
     return np.array([classes.size - sum(tumor), *tumor])
 
 
-def cut_patch(volume, center):
-    """Returns the patch around (z, y, x): `(Z, Y, X, ...)` to a view `(128, 128, ...)`."""
-    z, y, x = center
+def cut_patch(volume, center, beyond=0):
+    """Returns the patch around a voxel.
+
+    Args:
+        volume: Array `(Z, Y, X, ...)`.
+        center: (z, y, x) in the volume.
+        beyond: What stands in a patch beyond the volume.
+
+    Returns:
+        Array `(128, 128, ...)`; a view of the volume where the patch lies inside.
+    """
+    z, *center = center
     half = PATCH_SIZE // 2
-    return volume[z, y - half : y + half, x - half : x + half]
+    places = [slice(max(at - half, 0), at + half) for at in center]
+    patch = volume[(z, *places)]
+    if patch.shape[:2] == (PATCH_SIZE, PATCH_SIZE):
+        return patch
+    before = [max(half - at, 0) for at in center]
+    widths = [
+        (width, PATCH_SIZE - width - length)
+        for width, length in zip(before, patch.shape, strict=False)
+    ]
+    return np.pad(patch, widths + [(0, 0)] * (patch.ndim - 2), constant_values=beyond)

@@ -13,6 +13,7 @@ from brats.patches import (
     admissible_centers,
     cut_patch,
     pad_to_patch,
+    sample_balanced_centers,
     sample_case,
     sample_centers,
 )
@@ -73,6 +74,45 @@ def test_centers_follow_from_the_seed():
 def test_fewer_centers_than_asked_for_are_all_taken(rng):
     centers = np.array([[0, 64, 64], [1, 65, 66], [2, 64, 65]], dtype=np.int32)
     assert sorted(sample_centers(centers, 5, rng).tolist()) == centers.tolist()
+
+
+def test_balanced_centers_come_in_equal_shares_from_the_brain_and_each_class(rng):
+    # Edema at one corner and enhancing tumor of 5 voxels; no necrosis.
+    flair = np.full((3, 40, 50), BACKGROUND, np.float32)
+    flair[:, :30, :35] = 1
+    classes = np.zeros(flair.shape, np.uint8)
+    classes[1, :6, :5] = 2
+    classes[2, 29, 30:35] = 3
+    centers = sample_balanced_centers(flair, classes, 60, rng)
+    assert centers.dtype == np.int32
+    drawn = classes[tuple(centers.T)]
+    # Shares of 20: edema has 30 voxels, enhancing tumor all its 5, and the brain gives the rest.
+    assert len(centers) == 60
+    assert np.count_nonzero(drawn == 2) >= 20 and np.count_nonzero(drawn == 3) >= 5
+    assert np.count_nonzero(drawn == 0) > 25
+    assert (flair[tuple(centers.T)] == 1).all()
+    assert len(set(drawn[:20])) > 1  # In random order.
+
+
+def test_all_of_a_small_brain_is_taken_once_by_balanced_centers(rng):
+    flair = np.full((1, 9, 11), BACKGROUND, np.float32)
+    flair[0, 2:4, 3:6] = 1
+    centers = sample_balanced_centers(flair, np.zeros(flair.shape, np.uint8), 50, rng)
+    expected = [[0, row, column] for row in (2, 3) for column in (3, 4, 5)]
+    assert sorted(centers.tolist()) == expected
+
+
+def test_a_patch_that_sticks_out_of_the_volume_is_filled_up():
+    # Above the first row and beyond the last column: 64 - 3 rows and 64 - (140 - 100) columns.
+    volume = np.arange(2 * 70 * 140 * 2).reshape(2, 70, 140, 2)
+    patch = cut_patch(volume, (1, 3, 100), beyond=-9)
+    assert patch.shape == (128, 128, 2)
+    np.testing.assert_array_equal(patch[61:128, :104], volume[1, :67, 36:])
+    assert (patch[:61] == -9).all() and (patch[:, 104:] == -9).all()
+    # Beyond the last row and before the first column, of a volume without channels.
+    patch = cut_patch(volume[..., 0], (0, 69, 10), beyond=7)
+    np.testing.assert_array_equal(patch[:65, 54:], volume[0, 5:, :74, 0])
+    assert (patch[65:] == 7).all() and (patch[:, :54] == 7).all()
 
 
 def independent_patch(case, center, window):
