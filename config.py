@@ -176,6 +176,9 @@ class PredictConfig(Settings):
         (), "ids of the cases; default: all that no run was trained on, or all with --weights"
     )
     batch_size: int = setting(2, "slices in a batch", COUNT)
+    cross_validate: bool = setting(
+        False, "segment each case by those runs alone that were not trained on it"
+    )
     full_slices: bool = setting(False, "predict whole slices instead of boxes around the brain")
     flips: bool = setting(False, "average with the prediction of left-right mirrored slices")
     fill_holes: bool = setting(False, "give background enclosed by tumor the nearest class")
@@ -206,6 +209,11 @@ class PredictConfig(Settings):
         changed = {item.name for item in fields(self) if getattr(self, item.name) != item.default}
         if self.weights and "run_dir" in changed:
             raise ValueError("--weights takes the place of --run-dir; give one of them.")
+        if self.weights and self.cross_validate:
+            raise ValueError(
+                "--cross-validate goes by the cases that runs were trained on; it does not go with "
+                "--weights."
+            )
         ignored = changed - {"data_root", "output", "cases", "slices", "score_only"}
         if self.score_only and ignored:
             raise ValueError(
