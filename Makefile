@@ -2,6 +2,9 @@
 # make test    the test suite, on TensorFlow, and the network's part on JAX and PyTorch without it
 # make check   the tests, the format and the lint
 # make bench   every stage timed, on the cases of DATA_ROOT, the file PATCHES, the network NETWORK
+# make cross-validation
+#              NUM_FOLDS networks in RUNS, and every case of DATA_ROOT segmented and scored by the one
+#              that was not trained on it; started again, it goes on
 
 PYTHON ?= python3
 DATA_ROOT ?= data/brats
@@ -18,7 +21,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 DEMO_TRAINING := --base-filters 8 --epochs 3 --batch-size 2 --optimizer adam \
 	--learning-rate 0.003 --schedule cosine --loss present-classes
 
-.PHONY: demo test test-tensorflow test-jax test-torch check format bench clean
+.PHONY: demo cross-validation test test-tensorflow test-jax test-torch check format bench clean
 
 demo: .venv/runtime
 	rm -rf demo
@@ -27,6 +30,27 @@ demo: .venv/runtime
 		--patches-per-case 150 --validation-fraction 0.3
 	$(BIN)/python train.py --patches demo/patches.h5 --run-dir demo/run $(DEMO_TRAINING)
 	$(BIN)/python predict.py --data-root demo/cases --run-dir demo/run --output demo/predictions
+
+NUM_FOLDS ?= 4
+RUNS ?= runs/cross-validation
+# Further flags of the three commands, for all folds.
+EXTRACTION ?=
+TRAINING ?=
+PREDICTION ?=
+FOLDS := $(addprefix $(RUNS)/fold,$(shell seq 0 $$(($(NUM_FOLDS) - 1))))
+
+cross-validation: $(FOLDS:=-of-$(NUM_FOLDS).finished)
+	$(BIN)/python predict.py --run-dir $(FOLDS) --cross-validate \
+		--data-root $(DATA_ROOT) --output $(RUNS)/predictions $(PREDICTION)
+
+# The patches of a fold are there only while it is trained on: they are large.
+$(RUNS)/fold%-of-$(NUM_FOLDS).finished: | .venv/runtime
+	$(BIN)/python extract_patches.py --data-root $(DATA_ROOT) --output $(RUNS)/fold$*.h5 \
+		--num-folds $(NUM_FOLDS) --fold $* --resume $(EXTRACTION)
+	$(BIN)/python train.py --patches $(RUNS)/fold$*.h5 --run-dir $(RUNS)/fold$* \
+		$(if $(wildcard $(RUNS)/fold$*/config.json),--resume) $(TRAINING)
+	touch $@
+	rm $(RUNS)/fold$*.h5
 
 test: test-tensorflow test-jax test-torch
 

@@ -28,6 +28,7 @@ CLASS_WEIGHTS = (
     "four numbers above 0",
     lambda value: len(value) == 4 and all(0 < item < float("inf") for item in value),
 )
+SEVERAL = ("a whole number of at least 2", lambda value: value >= 2)
 CLUSTER_HELP = "Dask cluster to send the cases to; local starts one here"
 LOCAL_HELP = "workers that --scheduler local starts; default: one per core"
 
@@ -41,6 +42,10 @@ class ExtractConfig(Settings):
     # 146 slices times 3, as published.
     patches_per_case: int = setting(438, "patches to draw from each case", COUNT)
     validation_fraction: float = setting(0.2, "share of the patients kept for validation", FRACTION)
+    num_folds: int | None = setting(
+        None, "validate on one of so many equal parts of the patients instead", SEVERAL
+    )
+    fold: int | None = setting(None, "which of them, from 0", NOT_NEGATIVE)
     # float16 stores 9 bytes per pixel instead of 17, and rounds.
     dtype: str = setting("float32", "type of the stored images", one_of("float32", "float16"))
     workers: int | None = setting(None, "cases prepared at once; default: one per core", COUNT)
@@ -57,6 +62,25 @@ class ExtractConfig(Settings):
             raise ValueError("--check looks at cases on this machine, without --scheduler.")
         if self.scheduler not in (None, "local") and self.workers:
             raise ValueError("--workers is for this machine; a cluster of --scheduler has its own.")
+        self._check_folds()
+
+    def _check_folds(self):
+        if self.num_folds is None and self.fold is None:
+            return
+        if self.num_folds is None:
+            raise ValueError("--fold is one of several; say of how many with --num-folds.")
+        if self.fold is None:
+            raise ValueError("--num-folds needs --fold, which of them to validate on, from 0.")
+        if self.fold >= self.num_folds:
+            raise ValueError(
+                f"--fold is {self.fold}; expected a whole number of at least 0 and below "
+                f"--num-folds, {self.num_folds}."
+            )
+        if self.validation_fraction != type(self).validation_fraction:
+            raise ValueError(
+                "--validation-fraction does not go with --num-folds, which says how many patients "
+                "are validated on."
+            )
 
 
 @dataclass(frozen=True)
@@ -152,6 +176,9 @@ class PredictConfig(Settings):
         (), "ids of the cases; default: all that no run was trained on, or all with --weights"
     )
     batch_size: int = setting(2, "slices in a batch", COUNT)
+    cross_validate: bool = setting(
+        False, "segment each case by those runs alone that were not trained on it"
+    )
     full_slices: bool = setting(False, "predict whole slices instead of boxes around the brain")
     flips: bool = setting(False, "average with the prediction of left-right mirrored slices")
     fill_holes: bool = setting(False, "give background enclosed by tumor the nearest class")
@@ -182,6 +209,11 @@ class PredictConfig(Settings):
         changed = {item.name for item in fields(self) if getattr(self, item.name) != item.default}
         if self.weights and "run_dir" in changed:
             raise ValueError("--weights takes the place of --run-dir; give one of them.")
+        if self.weights and self.cross_validate:
+            raise ValueError(
+                "--cross-validate goes by the cases that runs were trained on; it does not go with "
+                "--weights."
+            )
         ignored = changed - {"data_root", "output", "cases", "slices", "score_only"}
         if self.score_only and ignored:
             raise ValueError(

@@ -21,6 +21,7 @@ from brats.extraction import (
     check_free_space,
     check_output,
     describe_class_shares,
+    describe_step,
     file_settings,
     is_extracted,
     keep_cases,
@@ -32,12 +33,12 @@ from brats.parts import collecting
 from brats.patch_file import AGREEMENT, SPLITS, laying_out, stored_bytes, write_settings
 from brats.provenance import header
 from brats.settings import parse, to_dict
-from brats.splits import split_cases
+from brats.splits import split_cases, split_fold
 from brats.unfinished import describe_attempt, forget_attempt, is_unfinished, resuming
 from config import ExtractConfig
 
 # Settings that the patches depend on: the file holds them.
-STORED = ("dtype", "patches_per_case", "seed", "data_root")
+STORED = ("dtype", "patches_per_case", "seed", "data_root", "num_folds", "fold")
 
 
 def main(argv=None):
@@ -49,8 +50,11 @@ def main(argv=None):
         return check_cases(cases, config)
     inspections = compare_cases(inspect_headers(cases))
     check_no_errors(inspections)
-    train, validation = split_cases(cases, config.validation_fraction, config.seed)
-    choices = {name: to_dict(config)[name] for name in STORED}
+    if config.num_folds:
+        train, validation = split_fold(cases, config.num_folds, config.fold, config.seed)
+    else:
+        train, validation = split_cases(cases, config.validation_fraction, config.seed)
+    choices = {name: value for name in STORED if (value := getattr(config, name)) is not None}
     settings = choices | file_settings(cases, train, validation)
     if config.resume and not is_unfinished(output) and is_extracted(output, settings):
         forget_attempt(output)
@@ -66,10 +70,11 @@ def begin(config, cluster, cases, validation, settings, inspections):
     num_ahead = cluster.window() if cluster else 0
     size = stored_bytes((len(cases) + num_ahead) * config.patches_per_case, config.dtype)
     free = check_free_space(Path(config.output), size)
+    unused = ("validation_fraction",) if config.num_folds else ("num_folds", "fold")
     print(
         header(
             "Extracting patches",
-            **to_dict(config),
+            **{name: value for name, value in to_dict(config).items() if name not in unused},
             cases=f"{len(cases)}, {len(validation)} of them to validate on",
             **({"cluster": cluster.describe()} if cluster else {}),
             size=f"at most {size / 1e9:.3g} GB, of {free / 1e9:.3g} GB free",
@@ -151,13 +156,8 @@ def write_cases(file, disk, unfinished, config, cases, validation_ids, prepared,
                 failed.append(case.id)
                 progress.write(f"Error: {step.reason}", file=sys.stderr)
                 continue
-            for sentence in step["warnings"]:
-                progress.write(f"{case.id}: {sentence}")
-            if len(step["centers"]) < config.patches_per_case:
-                progress.write(
-                    f"{case.id} has {len(step['centers'])} admissible centers; took them all "
-                    f"instead of {config.patches_per_case}."
-                )
+            for sentence in describe_step(case, step, config.patches_per_case):
+                progress.write(sentence)
     return failed
 
 

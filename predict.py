@@ -28,22 +28,23 @@ from brats.evaluation import (
 from brats.files import check_outside, read_table
 from brats.locks import owning
 from brats.metrics import describe_summary
-from brats.postprocessing import postprocess
 from brats.provenance import header
 from brats.report import write_report
-from brats.segmentations import (
-    PROBABILITIES,
-    find_unfinished,
-    read_record,
-    write_record,
-    write_segmentation,
-)
+from brats.segmentations import BY_CASE, PROBABILITIES, find_unfinished, read_record, write_record
 from brats.settings import parse, to_dict
 from config import PredictConfig
-from engine.cluster_prediction import Recipe, segment_on_cluster
+from engine.cluster_prediction import segment_on_cluster
 from engine.devices import describe_software
-from engine.networks import digest_networks, find_networks, read_network, select_unseen
-from engine.segmenting import build_segmenter, segment_cases
+from engine.networks import (
+    all_cases,
+    assign_cases,
+    describe_groups,
+    digest_networks,
+    find_networks,
+    networks_by_case,
+    read_network,
+)
+from engine.recipes import Recipe, segment_here
 from model import build_resunet
 
 # Settings that labels depend on: a folder holds the segmentations of one choice of these.
@@ -57,30 +58,31 @@ def main(argv=None):
     found = find_cases(config.data_root, need_segmentation=False)
     if config.score_only:
         read_record(config.output)  # Damaged, it is told now.
-        paths, cases = [], select_scorable(config.output, found, config.cases)
+        paths, groups = [], {(): select_scorable(config.output, found, config.cases)}
     else:
         paths, trained_on = (
-            ([config.weights], ()) if config.weights else find_networks(config.run_dir)
+            ([config.weights], [set()]) if config.weights else find_networks(config.run_dir)
         )
-        cases = select_unseen(found, config.cases, trained_on)
-    check_slices(cases, config.slices)
-    models = [read_network(path, build_resunet) for path in paths]
+        groups = assign_cases(found, config.cases, paths, trained_on, config.cross_validate)
+    check_slices(all_cases(groups), config.slices)
+    models = {path: read_network(path, build_resunet) for path in paths}
     networks = digest_networks(paths)
     with (
         connecting(config.scheduler, config.workers) as cluster,
         owning(config.output, FIGURES, PROBABILITIES),
     ):
-        fill_folder(config, cluster, found, cases, networks, models)
+        fill_folder(config, cluster, found, groups, networks, models)
 
 
-def fill_folder(config, cluster, found, cases, networks, models):
+def fill_folder(config, cluster, found, groups, networks, models):
     """Segments and scores cases, or scores them, and describes the whole folder."""
+    cases = all_cases(groups)
     if config.score_only:
         num_left = len(cases)
         results = (score_segmentation(config.output, case, config.slices) for case in cases)
     else:
-        results, num_left = start_segmenting(config, cluster, cases, networks, models)
-    print_header(config, cluster, found, cases, models)
+        results, num_left = start_segmenting(config, cluster, groups, networks, models)
+    print_header(config, cluster, found, groups, models)
     if num_left < len(cases):
         print(f"{len(cases) - num_left} are done already; --overwrite would segment them again.")
     failures = follow(results, num_left)
@@ -102,37 +104,35 @@ def fill_folder(config, cluster, found, cases, networks, models):
         )
 
 
-def start_segmenting(config, cluster, cases, networks, models):
+def start_segmenting(config, cluster, groups, networks, models):
     """Checks and describes the output folder; returns the results, and their number."""
+    output, slices = config.output, config.slices
     method = {"networks": list(networks.values())}
     method |= {name: getattr(config, name) for name in METHOD}
-    output, slices = config.output, config.slices
-    missing, unjudged = find_unfinished(
-        output, cases, config.overwrite, method, config.probabilities, slices
-    )
-    record = {"networks": list(map(str, networks)), "method": method, "settings": to_dict(config)}
-    write_record(output, record | describe_software())
     segmenting = (config.batch_size, config.full_slices, config.flips, config.probabilities)
     mending = (config.fill_holes, config.min_lesion_voxels, config.min_enhancing_voxels)
+    pairs = tuple(networks.items())
+    recipe = Recipe(build_resunet, pairs, segmenting, mending, Path(output), slices, method)
+    work = [(recipe.by(paths), cases) for paths, cases in groups.items()]
+    method_of = {case.id: recipe.method for recipe, cases in work for case in cases}
+    record = {"networks": list(map(str, networks)), "method": method, "settings": to_dict(config)}
+    if config.cross_validate:
+        record["method"] = method = method | {"cross_validate": True}
+        record[BY_CASE] = networks_by_case(groups)
+    missing, unjudged = find_unfinished(
+        output, all_cases(groups), config.overwrite, method, config.probabilities, slices, method_of
+    )
+    write_record(output, record | describe_software())
     judged = (score_segmentation(output, case, slices) for case in unjudged)
-    if cluster:
-        named = tuple((Path(path).absolute(), digest) for path, digest in networks.items())
-        place = Path(output).absolute()
-        recipe = Recipe(build_resunet, named, segmenting, mending, place, slices, method)
-        segmented = segment_on_cluster(cluster, recipe, missing)
-    else:
-        segmenter = build_segmenter(models, *segmenting)
-
-        def write(case, raw, classes, probabilities):
-            classes = postprocess(classes, *mending)
-            return write_segmentation(output, case, raw, classes, probabilities, slices, method)
-
-        segmented = segment_cases(segmenter, missing, write)
+    left = {case.id for case in missing}
+    work = [(recipe, [case for case in cases if case.id in left]) for recipe, cases in work]
+    segmented = segment_on_cluster(cluster, work) if cluster else segment_here(work, models)
     return chain(judged, segmented), len(missing + unjudged)
 
 
-def print_header(config, cluster, found, cases, models):
+def print_header(config, cluster, found, groups, models):
     """Prints what is about to happen, and on what."""
+    cases = all_cases(groups)
     settings = to_dict(config) | {"cases": f"{len(cases)}, from {cases[0].id} to {cases[-1].id}"}
     settings["ignored"] = describe_ignored(config.data_root, found)
     if config.score_only:
@@ -140,7 +140,8 @@ def print_header(config, cluster, found, cases, models):
         settings = {name: settings[name] for name in names}
     else:
         settings |= {"cluster": cluster.describe()} if cluster else {}
-        settings["parameters"] = " + ".join(f"{model.count_params():,}" for model in models)
+        settings["parameters"] = " + ".join(f"{each.count_params():,}" for each in models.values())
+        settings |= {"networks": describe_groups(groups)} if config.cross_validate else {}
     title = "Scoring segmentations" if config.score_only else "Segmenting cases"
     print(header(title, **settings, **describe_software()), flush=True)
 

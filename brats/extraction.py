@@ -84,7 +84,9 @@ def is_extracted(output, settings):
     except (OSError, InputError):
         return False
     settings = json.loads(json.dumps(settings))  # As the file gives them back.
-    return all(existing.get(name) == value for name, value in settings.items())
+    # A file of a fold is another one, though the cases may happen to be split alike.
+    names = settings.keys() | {"num_folds", "fold"}
+    return all(existing.get(name) == settings.get(name) for name in names)
 
 
 def check_free_space(output, needed):
@@ -248,6 +250,24 @@ def append_cases(file, disk, unfinished, cases, split_of, prepared):
             if isinstance(patches, Part):
                 patches.remove()
         yield cases[index], step
+
+
+def describe_step(case, step, num_patches):
+    """Returns what is to be told of a case whose patches are written, as sentences.
+
+    Args:
+        case: A `Case`.
+        step: What `append_cases` has noted of it.
+        num_patches: Patches that were asked for, int.
+    """
+    sentences = [f"{case.id}: {sentence}" for sentence in step["warnings"]]
+    num_centers = len(step["centers"])
+    if num_centers < num_patches:
+        sentences.append(
+            f"{case.id} has {num_centers} admissible centers; took them all instead of "
+            f"{num_patches}."
+        )
+    return sentences
 
 
 def file_states(case, folder=None):

@@ -96,6 +96,8 @@ def _top(folder, metrics, shown, failures):
     summary = read_table(folder / "summary.csv")
     settings = read_record(folder)
     networks = " and ".join(map(str, settings.get("networks", ())))
+    if settings.get("method", {}).get("cross_validate"):
+        networks = f"those of {networks} that were not trained on each"
     network = f", segmented by {networks}" if networks else ""
     num_cases = len(shown.keys() - failures.keys())
     cases = f"{num_cases} case" + ("" if num_cases == 1 else "s")

@@ -21,6 +21,7 @@ from brats.volumes import read_volume, write_volume
 
 RECORD = "config.json"
 PROBABILITIES = "probabilities"
+BY_CASE = "networks_by_case"
 
 
 def write_record(output, record):
@@ -28,12 +29,17 @@ def write_record(output, record):
 
     Args:
         output: Path of the folder.
-        record: Dict that JSON can hold, with what `check_output` compares as "method".
+        record: Dict that JSON can hold, with what `check_output` compares as "method". If it says
+            which networks segment which case, what an earlier record says of others is kept.
     """
+    if BY_CASE in record:
+        earlier = read_record(output).get(BY_CASE)
+        earlier = earlier if isinstance(earlier, dict) else {}
+        record = record | {BY_CASE: dict(sorted((earlier | record[BY_CASE]).items()))}
     write_json(Path(output) / RECORD, record)
 
 
-def check_output(output, cases, overwrite, method):
+def check_output(output, cases, overwrite, method, method_of=None):
     """Checks the output folder before any work is done.
 
     Args:
@@ -41,6 +47,7 @@ def check_output(output, cases, overwrite, method):
         cases: Cases to be predicted.
         overwrite: Whether existing segmentations may be replaced.
         method: Dict that JSON can hold, of all that labels depend on.
+        method_of: Dict of the same for single cases, by id, where it is not the folder's.
 
     Raises:
         OSError: If the folder cannot be made or written to.
@@ -50,8 +57,8 @@ def check_output(output, cases, overwrite, method):
     make_writable_folder(Path(output))
     _check_same_method(Path(output), method)
     read_scores(Path(output))
-    paths = [segmentation_path(output, case) for case in cases]
-    foreign = [path for path in paths if path.exists() and read_note(path) != method_note(method)]
+    notes = {segmentation_path(output, case): _note(case, method, method_of) for case in cases}
+    foreign = [path for path, note in notes.items() if path.exists() and read_note(path) != note]
     if foreign and not overwrite:
         raise InputError(
             f"{foreign[0]} exists, one of {len(foreign)}. Add --overwrite, or give another "
@@ -65,7 +72,14 @@ def method_note(method):
     return f"method sha256 {digest}"
 
 
-def find_unfinished(output, cases, overwrite, method, probabilities=False, slices=()):
+def _note(case, method, method_of):
+    """Returns what the segmentation of a case has to say; arguments as for `check_output`."""
+    return method_note((method_of or {}).get(case.id, method))
+
+
+def find_unfinished(
+    output, cases, overwrite, method, probabilities=False, slices=(), method_of=None
+):
     """Checks the output folder, and finds what is left to do in it.
 
     Args:
@@ -75,6 +89,7 @@ def find_unfinished(output, cases, overwrite, method, probabilities=False, slice
         method: Dict that JSON can hold, of all that labels depend on.
         probabilities: Whether those of the classes are wanted, too.
         slices: Indices of the axial slices to draw, see `write_pictures`.
+        method_of: As for `check_output`.
 
     Returns:
         `(missing, unjudged)`: the cases to segment, and the segmented ones that have yet to be
@@ -83,19 +98,19 @@ def find_unfinished(output, cases, overwrite, method, probabilities=False, slice
     Raises:
         OSError, InputError: As `check_output`.
     """
-    check_output(output, cases, overwrite, method)
+    check_output(output, cases, overwrite, method, method_of)
     if overwrite:
         return list(cases), []
     missing, segmented = [], []
     for case in cases:
-        done = _is_segmented(output, case, method, probabilities)
+        done = _is_segmented(output, case, _note(case, method, method_of), probabilities)
         (segmented if done else missing).append(case)
     return missing, select_unevaluated(output, segmented, slices)
 
 
-def _is_segmented(output, case, method, probabilities):
+def _is_segmented(output, case, note, probabilities):
     path = segmentation_path(output, case)
-    if not path.exists() or read_note(path) != method_note(method):
+    if not path.exists() or read_note(path) != note:
         return False
     paths = [path, *(probability_paths(output, case).values() if probabilities else ())]
     try:
@@ -129,7 +144,8 @@ def _check_same_method(output, method):
     if not any((output / name).exists() for name in (RECORD, "scores.csv")):
         return
     before = read_record(output).get("method", {})
-    different = sorted(name for name in method if before.get(name) != method[name])
+    names = method.keys() | before.keys()
+    different = sorted(name for name in names if before.get(name) != method.get(name))
     if different:
         raise InputError(
             f"{output} holds predictions that were made with other {', '.join(different)}; their "

@@ -26,10 +26,7 @@ def split_cases(cases, validation_fraction, seed):
         InputError: If no patient would be left to train on.
     """
     rng = np.random.default_rng(seed)
-    strata = {}
-    for case in sorted(cases, key=lambda case: case.id):
-        strata.setdefault(case.grade or "", {})[case.patient] = True
-    strata = [list(strata[grade]) for grade in sorted(strata)]
+    strata = _stratify(cases)
     held_out = set()
     for patients, count in zip(strata, _share_out(strata, validation_fraction), strict=True):
         held_out.update(rng.permutation(patients)[:count].tolist())
@@ -38,6 +35,53 @@ def split_cases(cases, validation_fraction, seed):
             f"A validation fraction of {validation_fraction} leaves no patient to train on: "
             f"found {len(held_out)}. Add cases, or set --validation-fraction 0."
         )
+    return _divide(cases, held_out)
+
+
+def split_fold(cases, num_folds, fold, seed):
+    """Divides cases into training and validation, the validation cases being one of several folds.
+
+    The patients of each grade are put in random order, the grades end to end, and dealt out in
+    turn. So every case is in exactly one fold, folds differ by one patient at most, in each
+    grade as well, and visits of a patient stay together.
+
+    Args:
+        cases: List of `Case`, in any order.
+        num_folds: Number of folds, int of at least 2.
+        fold: Index of the fold to validate on, int in [0, num_folds).
+        seed: Seed of the generator, int; the folds of one seed belong together.
+
+    Returns:
+        `(train, validation)`, two lists of `Case` sorted by id.
+
+    Raises:
+        InputError: If there are fewer patients than folds.
+    """
+    rng = np.random.default_rng(seed)
+    dealt = [
+        patient for patients in _stratify(cases) for patient in rng.permutation(sorted(patients))
+    ]
+    if len(dealt) < num_folds:
+        raise InputError(
+            f"--num-folds {num_folds} is too many for the patients found, {len(dealt)}; expected "
+            "at most one fold for each. Add cases, or give fewer."
+        )
+    return _divide(cases, set(dealt[fold::num_folds]))
+
+
+def _stratify(cases):
+    """Returns the patients of each grade, in the order of their cases: that of the first counts."""
+    grades = {}
+    for case in sorted(cases, key=lambda case: case.id):
+        grades.setdefault(case.patient, case.grade or "")
+    return [
+        [patient for patient, grade in grades.items() if grade == each]
+        for each in sorted(set(grades.values()))
+    ]
+
+
+def _divide(cases, held_out):
+    """Returns the cases to train on and those of the patients to hold out, each sorted by id."""
     # Departure: the original splits by slices, so that a patient can be on both sides.
     ordered = sorted(cases, key=lambda case: case.id)
     train = [case for case in ordered if case.patient not in held_out]

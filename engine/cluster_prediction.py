@@ -6,7 +6,6 @@ that belongs to one case; the tables are left to the one process that sends the 
 
 import functools
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -15,37 +14,12 @@ from brats.errors import Failed, InputError
 from brats.metrics import remove_scores, write_scores
 from brats.normalization import normalize_case
 from brats.patches import PATCH_SIZE
-from brats.postprocessing import postprocess
 from brats.provenance import software_versions
-from brats.segmentations import write_segmentation
 from brats.volumes import crop_window, read_case
 from engine.networks import digest_networks, read_network
 from engine.segmenting import build_segmenter
 
 _one_at_a_time = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a case is segmented, wherever that is done.
-
-    Attributes:
-        build_network: `model.build_resunet`.
-        networks: Pairs of the path of a network and the SHA-256 of its file.
-        segmenting: Arguments of `build_segmenter` after the networks.
-        postprocessing: Arguments of `postprocess` after the classes.
-        output: Path of the folder of predictions.
-        slices: Indices of the axial slices to draw.
-        method: See `write_segmentation`.
-    """
-
-    build_network: object
-    networks: tuple
-    segmenting: tuple
-    postprocessing: tuple
-    output: Path
-    slices: tuple
-    method: dict
 
 
 def describe_backend():
@@ -58,7 +32,7 @@ def segment_case(task):
     """Segments a case in a worker, and writes what belongs to it, but for the tables.
 
     Args:
-        task: `(recipe, case)`, with absolute paths.
+        task: Pair of a `Recipe` and a `Case`, with absolute paths.
 
     Returns:
         A `Written`, whose rows have yet to go into the tables.
@@ -73,34 +47,25 @@ def segment_case(task):
     raw = read_case(case)
     channels = normalize_case(raw.volumes, crop_window(raw.volumes, PATCH_SIZE))
     classes, probabilities = segment(channels)
-    return write_segmentation(
-        recipe.output,
-        case,
-        raw,
-        postprocess(classes, *recipe.postprocessing),
-        probabilities,
-        recipe.slices,
-        recipe.method,
-        with_tables=False,
-    )
+    return recipe.write(case, raw, classes, probabilities, with_tables=False)
 
 
 @functools.lru_cache(1)
 def _segmenter(build_network, networks, segmenting):
-    """Builds the segmenter once for all cases; that of an earlier run is given up."""
+    """Builds the segmenter once for all cases in a row; that of another recipe is given up."""
     paths = [path for path, _ in networks]
     if digest_networks(paths) != dict(networks):
         raise InputError(f"The networks {', '.join(map(str, paths))} have changed since the start.")
     return build_segmenter([read_network(path, build_network) for path in paths], *segmenting)
 
 
-def segment_on_cluster(cluster, recipe, cases):
+def segment_on_cluster(cluster, work):
     """Has workers segment cases, and writes their scores into the tables.
 
     Args:
         cluster: A `Cluster`.
-        recipe: A `Recipe`; relative paths are relative to the current folder.
-        cases: List of `Case`s.
+        work: List of pairs of a `Recipe` and a list of `Case`s, at least one, all of one folder of
+            predictions; relative paths are relative to the current folder.
 
     Yields:
         A `Written` of each case, in order, or a `Failed`.
@@ -110,13 +75,15 @@ def segment_on_cluster(cluster, recipe, cases):
         OSError: As `Cluster.in_order`.
     """
     here = Path.cwd()
-    tasks = {case.id: (recipe, case.below(here)) for case in cases}
-    files = [path for path, _ in recipe.networks]
-    if cases:
-        files += cases[0].images.values()
-    remove_scores(recipe.output, tasks)
-    with cluster.sharing(recipe.output, files, f"{__name__}:{describe_backend.__name__}"):
+    work = [(recipe.below(here), [case.below(here) for case in cases]) for recipe, cases in work]
+    tasks = {case.id: (recipe, case) for recipe, cases in work for case in cases}
+    output = work[0][0].output
+    files = list(dict.fromkeys(path for recipe, _ in work for path, _ in recipe.networks))
+    for _, case in list(tasks.values())[:1]:
+        files += case.images.values()
+    remove_scores(output, tasks)
+    with cluster.sharing(output, files, f"{__name__}:{describe_backend.__name__}"):
         for result in cluster.in_order(segment_case, tasks):
             if not isinstance(result, Failed) and result.rows:
-                write_scores(recipe.output, result.case_id, result.rows)
+                write_scores(output, result.case_id, result.rows)
             yield result

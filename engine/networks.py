@@ -1,9 +1,10 @@
 """Which networks to predict with: those of runs, or a file of weights; and on which cases.
 
-In: run folders, or the path of a network. Out: paths, networks, and cases they were not trained on.
+In: run folders, or the path of a network. Out: paths, networks, and the cases for them.
 """
 
 import hashlib
+from itertools import chain
 from pathlib import Path
 
 from brats.cases import select_cases
@@ -22,15 +23,15 @@ def find_networks(run_dirs):
         run_dirs: Paths of run folders.
 
     Returns:
-        `(paths, trained_on)`: a list, and the set of the ids of the cases that any of the networks
-        was trained on.
+        `(paths, trained_on)`: two lists, of the path of every network, and of the set of the ids
+        of the cases that it was trained on.
 
     Raises:
         FileNotFoundError: If there is no such run, or it has no network yet.
         InputError: If a run's patches were made in another way than by this version, or its
             record does not say which cases it was trained on.
     """
-    trained_on = set()
+    trained_on = []
     for run_dir in run_dirs:
         extraction = read_record(run_dir)["extraction"]
         path = Path(run_dir) / RECORD
@@ -42,17 +43,47 @@ def find_networks(run_dirs):
                 f"{path} does not say which cases the run was trained on: it is damaged. Train "
                 "again, or give the network with --weights."
             )
-        trained_on.update(ids)
+        trained_on.append(set(ids))
     return [best_network_path(run_dir) for run_dir in run_dirs], trained_on
 
 
-def select_unseen(cases, ids, trained_on):
-    """Selects the cases to predict: those asked for, or all that no network was trained on.
+def assign_cases(cases, ids, paths, trained_on, cross_validate=False):
+    """Selects the cases to predict, and says which networks are averaged for each.
 
     Args:
         cases: List of `Case`s.
-        ids: Ids of cases, seen or not; none for all that are unseen.
-        trained_on: Set of ids.
+        ids: Ids of cases; none for all that no network was trained on, or, to cross-validate, all
+            that at least one was not trained on.
+        paths: List of the paths of networks.
+        trained_on: List of the set of ids that each was trained on.
+        cross_validate: Whether a case is for those networks alone that were not trained on it;
+            otherwise it is for all.
+
+    Returns:
+        Dict from a tuple of paths, in their order, to a list of `Case`s.
+
+    Raises:
+        InputError: If a case is unknown, none is left, or one that is asked for cannot be
+            cross-validated.
+    """
+    if not cross_validate:
+        return {tuple(paths): _select_unseen(cases, ids, set().union(*trained_on))}
+    groups = {}
+    for case in _select_unseen(cases, ids, set.intersection(*trained_on)):
+        networks = zip(paths, trained_on, strict=True)
+        unseen_by = tuple(path for path, seen in networks if case.id not in seen)
+        groups.setdefault(unseen_by, []).append(case)
+    if () in groups:
+        raise InputError(
+            f"Every run was trained on {', '.join(case.id for case in groups[()])}; to "
+            "cross-validate, expected one that was not. Leave it out of --cases, or add a run to "
+            "--run-dir."
+        )
+    return groups
+
+
+def _select_unseen(cases, ids, trained_on):
+    """Returns the cases with the given ids, seen or not, or all others than were trained on.
 
     Raises:
         InputError: If a case is unknown, or none is left.
@@ -66,6 +97,23 @@ def select_unseen(cases, ids, trained_on):
             "segment with --cases, or give another --data-root."
         )
     return unseen
+
+
+def all_cases(groups):
+    """Returns the cases of all groups of `assign_cases`, sorted by id."""
+    return sorted(chain(*groups.values()), key=lambda case: case.id)
+
+
+def networks_by_case(groups):
+    """Returns the paths of the networks of every case as a dict that JSON can hold, by id."""
+    return {case.id: list(map(str, paths)) for paths, cases in groups.items() for case in cases}
+
+
+def describe_groups(groups):
+    """Returns how many cases are segmented by which networks, as a line."""
+    return ", ".join(
+        f"{len(cases)} by {' + '.join(map(str, paths))}" for paths, cases in groups.items()
+    )
 
 
 def read_network(path, build_network):

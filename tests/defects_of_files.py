@@ -704,6 +704,15 @@ def _():
     pass
 
 
+@output_defect(
+    "a case to cross-validate that every run was trained on",
+    "--run-dir",
+    (*PREDICT, "--cross-validate", "--cases", CASE.name, OTHER.name),
+)
+def _():
+    pass
+
+
 @output_defect("no case that the network has not seen", "--cases", PREDICT)
 def _():
     seen = json.loads(RECORD.read_text())["extraction"]["split"]["train"]

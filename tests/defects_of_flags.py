@@ -11,6 +11,7 @@ BY_SCRIPT = {
     "train.py": config.TrainConfig,
     "predict.py": config.PredictConfig,
 }
+FOLD = ("--num-folds", "2", "--fold", "0")
 HOSTS = ("--coordinator", "node1:61000", "--num-hosts", "2")
 # What the checks of settings refuse; of text, what ITK would end at.
 WRONG = {
@@ -20,6 +21,7 @@ WRONG = {
     settings.NOT_NEGATIVE[0]: ["-1"],
     settings.INDICES[0]: ["3", "-1"],
     settings.SEED[0]: ["4294967296"],
+    config.SEVERAL[0]: ["1"],
     config.CLASS_WEIGHTS[0]: ["1", "2", "3"],
     settings.PATH[0]: ["line\nbreak"],
     settings.PATHS[0]: ["run", "line\nbreak"],
@@ -67,6 +69,12 @@ DEFECTS = [
     together(PREDICT, "--weights", "run/best.keras", names="--weights"),
     together(SCORE, "--flips", names="--flips"),
     together(SCORE, "--scheduler", "local", names="--scheduler"),
+    together(EXTRACT, "--num-folds", "2", names="--fold"),
+    together(EXTRACT, "--fold", "0", names="--num-folds"),
+    together(EXTRACT, "--num-folds", "2", "--fold", "2", names="--fold"),
+    together((*EXTRACT, "--validation-fraction", "0.5"), *FOLD, names="--validation-fraction"),
+    together(PREDICT[:1], "--cross-validate", "--weights", "a.keras", names="--weights"),
+    together(SCORE, "--cross-validate", names="--cross-validate"),
     together(EXTRACT, "--check", "--scheduler", "local", names="--scheduler"),
     together(EXTRACT, "--scheduler", "tcp://127.0.0.1:1", names="--workers"),
     together(PREDICT, "--workers", "2", names="--workers"),

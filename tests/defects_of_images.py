@@ -432,6 +432,13 @@ def _():
     shutil.rmtree(CASE)
 
 
+@folder_defect(
+    "two patients, and three folds", "--num-folds", (*EXTRACT, "--num-folds", "3", "--fold", "0")
+)
+def _():
+    pass
+
+
 @folder_defect("one case, a share of which is to validate on", "--validation-fraction")
 def _():
     shutil.rmtree(OTHER)

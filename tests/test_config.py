@@ -134,6 +134,8 @@ WRONG = [
     (ExtractConfig, "validation_fraction", float("nan"), "at least 0 and below 1"),
     (ExtractConfig, "dtype", "int8", "one of float32, float16"),
     (ExtractConfig, "workers", 0, "a whole number of at least 1"),
+    (ExtractConfig, "num_folds", 1, "a whole number of at least 2"),
+    (ExtractConfig, "fold", -1, "a whole number of at least 0"),
     (ExtractConfig, "seed", -1, "a whole number of at least 0"),
     (TrainConfig, "learning_rate", 0.0, "a number above 0"),
     (TrainConfig, "learning_rate", float("inf"), "a number above 0"),
@@ -253,6 +255,8 @@ def test_nothing_asked_for_is_ignored_on_resume(ignored):
     [
         (["--score-only", "--flips"], "--score-only predicts nothing; it does not go with --flips"),
         (["--score-only", "--weights", "a"], "does not go with --weights"),
+        (["--score-only", "--cross-validate"], "does not go with --cross-validate"),
+        (["--weights", "a", "--cross-validate"], "--cross-validate goes by the cases that runs"),
         (["--weights", "a.keras", "--run-dir", "b"], "--weights takes the place of --run-dir"),
         (["--min-lesion-voxels", "-1"], "expected a whole number of at least 0"),
     ],
@@ -261,6 +265,26 @@ def test_prediction_takes_no_flag_that_would_be_ignored(flags, message, capsys):
     with pytest.raises(SystemExit):
         parse(PredictConfig, flags)
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--num-folds", "4"], "--num-folds needs --fold"),
+        (["--fold", "0"], "--fold is one of several; say of how many with --num-folds"),
+        (["--num-folds", "4", "--fold", "4"], "--fold is 4; expected a whole number of .*below"),
+        (
+            ["--num-folds", "4", "--fold", "0", "--validation-fraction", "0.25"],
+            "--validation-fraction does not go with --num-folds",
+        ),
+    ],
+)
+def test_a_fold_is_one_of_so_many(flags, message, capsys):
+    with pytest.raises(SystemExit):
+        parse(ExtractConfig, flags)
+    assert re.search(message, capsys.readouterr().err)
+    config = parse(ExtractConfig, ["--num-folds", "4", "--fold", "3"])
+    assert (config.num_folds, config.fold) == (4, 3)
 
 
 def test_several_runs_may_be_named():

@@ -129,6 +129,33 @@ def test_file_says_how_it_was_made(cohort, extracted):
     assert shares == pytest.approx(counts / counts.sum(), rel=1e-12)
 
 
+def test_a_file_of_a_fold_says_of_which(cohort, extracted, tmp_path, capsys):
+    held_out = []
+    for fold in range(3):
+        path = tmp_path / f"{fold}.h5"
+        extract(cohort, path, num_folds=3, fold=fold)
+        settings = read_settings(path)
+        assert (settings["num_folds"], settings["fold"]) == (3, fold)
+        held_out += settings["split"]["validation"]
+    assert sorted(held_out) == CASE_IDS
+    told = capsys.readouterr().out
+    assert "num folds" in told and "validation fraction" not in told
+    assert not read_settings(extracted[0]).keys() & {"num_folds", "fold"}
+
+
+def test_a_file_of_another_fold_is_not_taken_for_complete(cohort, tmp_path, capsys):
+    path = tmp_path / "patches.h5"
+    extract(cohort, path, num_folds=4, fold=0)
+    same = [*arguments(cohort, path, num_folds=4, fold=0), "--resume"]
+    assert exit_code(lambda: extract_patches.main(same)) == 0
+    assert "is complete" in capsys.readouterr().out
+    # Without folds, these cases are split as in the first of four.
+    for changed in ({"num_folds": 4, "fold": 1}, {}):
+        command = [*arguments(cohort, path, **changed), "--resume"]
+        assert exit_code(lambda c=command: extract_patches.main(c)) == 1
+        assert f"{path} exists. Add --overwrite" in capsys.readouterr().err
+
+
 def test_every_patch_belongs_to_a_case_of_its_split(extracted):
     split = read_settings(extracted[0])["split"]
     with h5py.File(extracted[0], "r") as file:

@@ -202,10 +202,12 @@ def test_resume_of_a_complete_file_leaves_it_alone(cohort, tmp_path, capsys):
     assert f"{output} exists. Add --overwrite" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("flag", ["--seed=1", "--dtype=float16", "--validation-fraction=0.5"])
+@pytest.mark.parametrize(
+    "flag", ["--seed=1", "--dtype=float16", "--validation-fraction=0.5", "--num-folds=4 --fold=1"]
+)
 def test_other_settings_are_refused_and_the_unfinished_file_is_kept(cohort, begun, flag, capsys):
     before = [path.read_bytes() for path in sorted(begun.parent.iterdir())]
-    assert extract(cohort, begun, "--resume", flag) == 1
+    assert extract(cohort, begun, "--resume", *flag.split()) == 1
     error = capsys.readouterr().err
     assert f"{begun.parent}/.partial-patches.h5 was begun with " in error
     assert "or start anew, without --resume." in error

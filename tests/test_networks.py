@@ -11,10 +11,10 @@ import pytest
 
 from brats.errors import InputError
 from brats.patch_file import AGREEMENT
-from engine.networks import find_networks, read_network
+from engine.networks import assign_cases, find_networks, read_network
 from engine.runs import write_record
 from model import build_resunet
-from tests.synthetic import write_constant_network
+from tests.synthetic import case_ids, make_cases, write_constant_network
 
 
 @pytest.fixture
@@ -105,3 +105,34 @@ def test_a_record_that_does_not_tell_the_training_cases_is_refused(tmp_path, spl
     write_record(tmp_path, {"settings": {}, "extraction": AGREEMENT | {"split": split}})
     with pytest.raises(InputError, match=r"config\.json does not say which cases"):
         find_networks([tmp_path])
+
+
+# What the runs a, b and c were trained on, among the cases high00 to high04.
+PATHS = ["a", "b", "c"]
+TRAINED_ON = [{"high00", "high01"}, {"high00", "high02"}, {"high00", "high01", "high02"}]
+
+
+def assign(ids=(), cross_validate=True, num_cases=5):
+    groups = assign_cases(make_cases(num_cases), ids, PATHS, TRAINED_ON, cross_validate)
+    return {paths: case_ids(cases) for paths, cases in groups.items()}
+
+
+def test_a_case_is_cross_validated_by_all_networks_that_were_not_trained_on_it():
+    assert assign() == {
+        ("b",): ["high01"],
+        ("a",): ["high02"],
+        ("a", "b", "c"): ["high03", "high04"],
+    }
+    assert assign(["high04", "high02"]) == {("a",): ["high02"], ("a", "b", "c"): ["high04"]}
+
+
+def test_without_cross_validation_all_networks_take_the_cases_that_none_was_trained_on():
+    assert assign(cross_validate=False) == {("a", "b", "c"): ["high03", "high04"]}
+    assert assign(["high00"], cross_validate=False) == {("a", "b", "c"): ["high00"]}
+
+
+def test_a_case_that_every_run_was_trained_on_is_not_cross_validated():
+    with pytest.raises(InputError, match="Every run was trained on high00; .* Leave it out"):
+        assign(["high00", "high01"])
+    with pytest.raises(InputError, match="The network was trained on all 1 cases"):
+        assign(num_cases=1)

@@ -139,6 +139,19 @@ def test_a_patient_trained_on_in_one_file_and_validated_on_in_another_is_refused
     assert len(read_set_settings(others)["cases"]) == 3
 
 
+def test_files_of_other_folds_are_one_set_only_if_no_case_is_in_both(write):
+    first = of_cases(["l", "m"], ["k"], num_folds=3, fold=0)
+    other_fold = of_cases(["k", "m"], ["l"], num_folds=3, fold=1)
+    message = "cases in common, 3 in all: k is in train of the one and in validation of the other"
+    with pytest.raises(InputError, match=message):
+        read_set_settings(write(first, other_fold))
+    elsewhere = of_cases(["y"], ["x"], num_folds=2, fold=1)
+    settings = read_set_settings(write(first, elsewhere))
+    assert settings["split"] == {"train": ["l", "m", "y"], "validation": ["k", "x"]}
+    assert [(each["num_folds"], each["fold"]) for each in settings["files"]] == [(3, 0), (2, 1)]
+    assert "fold" not in settings
+
+
 def test_other_patches_are_described(write):
     a, b, c = write(of_cases(["a"]), of_cases(["b"], seed=5), of_cases(["c"]))
     one, two, turned, other = map(read_set_settings, ([a], [a, b], [b, a], [a, c]))
