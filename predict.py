@@ -44,7 +44,7 @@ from engine.networks import (
     networks_by_case,
     read_network,
 )
-from engine.recipes import Recipe, segment_here
+from engine.procedure import Procedure, segment_here
 from model import build_resunet
 
 # Settings that labels depend on: a folder holds the segmentations of one choice of these.
@@ -112,9 +112,9 @@ def start_segmenting(config, cluster, groups, networks, models):
     segmenting = (config.batch_size, config.full_slices, config.flips, config.probabilities)
     mending = (config.fill_holes, config.min_lesion_voxels, config.min_enhancing_voxels)
     pairs = tuple(networks.items())
-    recipe = Recipe(build_resunet, pairs, segmenting, mending, Path(output), slices, method)
-    work = [(recipe.by(paths), cases) for paths, cases in groups.items()]
-    method_of = {case.id: recipe.method for recipe, cases in work for case in cases}
+    procedure = Procedure(build_resunet, pairs, segmenting, mending, Path(output), slices, method)
+    work = [(procedure.by(paths), cases) for paths, cases in groups.items()]
+    method_of = {case.id: procedure.method for procedure, cases in work for case in cases}
     record = {"networks": list(map(str, networks)), "method": method, "settings": to_dict(config)}
     if config.cross_validate:
         record["method"] = method = method | {"cross_validate": True}
@@ -125,7 +125,7 @@ def start_segmenting(config, cluster, groups, networks, models):
     write_record(output, record | describe_software())
     judged = (score_segmentation(output, case, slices) for case in unjudged)
     left = {case.id for case in missing}
-    work = [(recipe, [case for case in cases if case.id in left]) for recipe, cases in work]
+    work = [(procedure, [case for case in cases if case.id in left]) for procedure, cases in work]
     segmented = segment_on_cluster(cluster, work) if cluster else segment_here(work, models)
     return chain(judged, segmented), len(missing + unjudged)
 

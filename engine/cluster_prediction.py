@@ -32,7 +32,7 @@ def segment_case(task):
     """Segments a case in a worker, and writes what belongs to it, but for the tables.
 
     Args:
-        task: Pair of a `Recipe` and a `Case`, with absolute paths.
+        task: Pair of a `Procedure` and a `Case`, with absolute paths.
 
     Returns:
         A `Written`, whose rows have yet to go into the tables.
@@ -41,18 +41,18 @@ def segment_case(task):
         InputError: If the case cannot be read, or a network is another one here.
         OSError: If a file cannot be written.
     """
-    recipe, case = task
+    procedure, case = task
     with _one_at_a_time:  # Threads of one worker share a network.
-        segment = _segmenter(recipe.build_network, recipe.networks, recipe.segmenting)
+        segment = _segmenter(procedure.build_network, procedure.networks, procedure.segmenting)
     raw = read_case(case)
     channels = normalize_case(raw.volumes, crop_window(raw.volumes, PATCH_SIZE))
     classes, probabilities = segment(channels)
-    return recipe.write(case, raw, classes, probabilities, with_tables=False)
+    return procedure.write(case, raw, classes, probabilities, with_tables=False)
 
 
 @functools.lru_cache(1)
 def _segmenter(build_network, networks, segmenting):
-    """Builds the segmenter once for all cases in a row; that of another recipe is given up."""
+    """Builds the segmenter once for all cases in a row; that of another procedure is given up."""
     paths = [path for path, _ in networks]
     if digest_networks(paths) != dict(networks):
         raise InputError(f"The networks {', '.join(map(str, paths))} have changed since the start.")
@@ -64,7 +64,7 @@ def segment_on_cluster(cluster, work):
 
     Args:
         cluster: A `Cluster`.
-        work: List of pairs of a `Recipe` and a list of `Case`s, at least one, all of one folder of
+        work: List of pairs of a `Procedure` and a list of `Case`s, at least one, all of one folder of
             predictions; relative paths are relative to the current folder.
 
     Yields:
@@ -75,10 +75,12 @@ def segment_on_cluster(cluster, work):
         OSError: As `Cluster.in_order`.
     """
     here = Path.cwd()
-    work = [(recipe.below(here), [case.below(here) for case in cases]) for recipe, cases in work]
-    tasks = {case.id: (recipe, case) for recipe, cases in work for case in cases}
+    work = [
+        (procedure.below(here), [case.below(here) for case in cases]) for procedure, cases in work
+    ]
+    tasks = {case.id: (procedure, case) for procedure, cases in work for case in cases}
     output = work[0][0].output
-    files = list(dict.fromkeys(path for recipe, _ in work for path, _ in recipe.networks))
+    files = list(dict.fromkeys(path for procedure, _ in work for path, _ in procedure.networks))
     for _, case in list(tasks.values())[:1]:
         files += case.images.values()
     remove_scores(output, tasks)

@@ -18,7 +18,7 @@ from brats.cases import find_cases
 from brats.errors import exit_code
 from brats.patch_file import AGREEMENT
 from brats.volumes import read_volume
-from engine import recipes
+from engine import procedure
 from engine.runs import read_record, write_record
 from tests.synthetic import write_constant_network
 
@@ -204,9 +204,9 @@ def test_networks_that_have_not_seen_a_case_are_averaged(
 ):
     folders, (first, second, third, fourth) = plain_runs
     built = []
-    build = recipes.build_segmenter
+    build = procedure.build_segmenter
     monkeypatch.setattr(
-        recipes, "build_segmenter", lambda *each: built.append(len(each[0])) or build(*each)
+        procedure, "build_segmenter", lambda *each: built.append(len(each[0])) or build(*each)
     )
     output, flags = tmp_path / "out", ["--run-dir", *folders, "--cross-validate"]
     assert run(cohort, output, *flags, "--cases", second) == 0

@@ -13,7 +13,7 @@ from engine.segmenting import build_segmenter, segment_cases
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Procedure:
     """How a case is segmented.
 
     Attributes:
@@ -35,13 +35,13 @@ class Recipe:
     method: dict
 
     def by(self, paths):
-        """Returns the recipe for some of its networks alone, given by their paths."""
+        """Returns the procedure for some of its networks alone, given by their paths."""
         networks = tuple(pair for pair in self.networks if pair[0] in paths)
         method = self.method | {"networks": [digest for _, digest in networks]}
         return replace(self, networks=networks, method=method)
 
     def below(self, folder):
-        """Returns the recipe with its relative paths taken as relative to a folder."""
+        """Returns the procedure with its relative paths taken as relative to a folder."""
         networks = tuple((folder / path, digest) for path, digest in self.networks)
         return replace(self, networks=networks, output=folder / self.output)
 
@@ -68,10 +68,10 @@ class Recipe:
 
 
 def segment_here(work, networks):
-    """Segments and writes cases in this process, recipe by recipe.
+    """Segments and writes cases in this process, procedure by procedure.
 
     Args:
-        work: List of pairs of a `Recipe` and a list of `Case`s.
+        work: List of pairs of a `Procedure` and a list of `Case`s.
         networks: Dict of the `ResUNet`s by path.
 
     Yields:
@@ -80,9 +80,9 @@ def segment_here(work, networks):
     Raises:
         OSError: If a file cannot be written; all cases before are written.
     """
-    for recipe, cases in work:
+    for procedure, cases in work:
         if cases:
-            chosen = [networks[path] for path, _ in recipe.networks]
+            chosen = [networks[path] for path, _ in procedure.networks]
             yield from segment_cases(
-                build_segmenter(chosen, *recipe.segmenting), cases, recipe.write
+                build_segmenter(chosen, *procedure.segmenting), cases, procedure.write
             )
