@@ -64,8 +64,8 @@ def segment_on_cluster(cluster, work):
 
     Args:
         cluster: A `Cluster`.
-        work: List of pairs of a `Procedure` and a list of `Case`s, at least one, all of one folder of
-            predictions; relative paths are relative to the current folder.
+        work: List of pairs of a `Procedure` and a list of `Case`s, at least one, all of one
+            folder of predictions; relative paths are relative to the current folder.
 
     Yields:
         A `Written` of each case, in order, or a `Failed`.

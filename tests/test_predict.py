@@ -18,7 +18,7 @@ from brats.cases import find_cases
 from brats.errors import exit_code
 from brats.metrics import write_scores
 from brats.volumes import read_volume, write_volume
-from engine import recipes
+from engine import procedure
 from model import build_resunet
 from tests.synthetic import write_constant_network
 
@@ -277,7 +277,7 @@ def test_what_is_missing_of_a_segmented_case_is_made_without_the_network(
         picture = tmp_path / "figures" / f"{ids[1]}-modalities.png"
         picture.write_text("of the volume before")
         os.utime(picture, (0, 0))
-    monkeypatch.setattr(recipes, "build_segmenter", lambda *settings: never)
+    monkeypatch.setattr(procedure, "build_segmenter", lambda *settings: never)
     assert run(cohort, tmp_path, *arguments) == 0
     assert contents(tmp_path) == expected
 
@@ -334,7 +334,7 @@ def test_holes_are_filled_if_asked(cohort, network, tmp_path, monkeypatch):
 
         return segment
 
-    monkeypatch.setattr(recipes, "build_segmenter", build_holed)
+    monkeypatch.setattr(procedure, "build_segmenter", build_holed)
     case = find_cases(cohort, need_segmentation=False)[0]
     arguments = ["--weights", str(network), "--cases", case.id]
     for folder, flags, expected in (("plain", [], 0), ("filled", ["--fill-holes"], 2)):
