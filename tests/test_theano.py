@@ -18,6 +18,7 @@ from brats.patches import PATCH_SIZE
 from brats.settings import parse
 from brats.volumes import crop_window, read_case, read_volume
 from config import TrainConfig
+from engine.devices import build_predictor
 from engine.distribution import ONE_DEVICE
 from engine.network_files import pads_before, read_network_settings, read_original_settings
 from engine.networks import read_network
@@ -127,6 +128,10 @@ def write_theano_file(path, base_filters, depth, rng):
     return written
 
 
+def say(network, images):
+    return np.asarray(build_predictor(lambda: network)(images))
+
+
 def random_images(rng, *shape):
     return rng.normal(size=shape).astype(np.float32)
 
@@ -161,7 +166,7 @@ def test_a_pixel_goes_where_keras_2_on_theano_sends_it():
 def test_the_network_says_what_keras_2_on_theano_said(theano_file, reference):
     network = read_network(theano_file, build_resunet)
     probabilities, expected = (
-        network.predict_on_batch(reference["images"]),
+        say(network, reference["images"]),
         reference["probabilities"],
     )
     np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-5)
@@ -180,7 +185,7 @@ def test_networks_of_other_sizes_say_what_numpy_says(base_filters, depth, rng, t
     network = read_network(tmp_path / "theano.hdf5", build_resunet)
     images = random_images(rng, 2, 16, 24, 4)
     expected = run_in_numpy(weights, images, depth)
-    np.testing.assert_allclose(network.predict_on_batch(images), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(say(network, images), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -204,14 +209,14 @@ def test_kernels_turned_otherwise_are_far_off(axes, theano_file, reference):
     for name, (kernel, *bias) in read_theano_file(theano_file).items():
         if kernel.ndim == 4:
             network.get_layer(name).set_weights([np.flip(kernel, axes), *bias])
-    probabilities = network.predict_on_batch(reference["images"])
+    probabilities = say(network, reference["images"])
     assert np.abs(probabilities - reference["probabilities"]).max() > 0.01
 
 
 def test_the_padding_of_tensorflow_is_far_off(theano_file, reference):
     network = build_resunet(**SETTINGS)
     network.set_weights(read_network(theano_file, build_resunet).get_weights())
-    probabilities = network.predict_on_batch(reference["images"])
+    probabilities = say(network, reference["images"])
     assert np.abs(probabilities - reference["probabilities"]).max() > 0.01
 
 
@@ -239,7 +244,7 @@ def test_a_saved_network_keeps_its_padding_and_its_kernels(theano_file, referenc
     read_network(theano_file, build_resunet).save(tmp_path / "ours.keras")
     assert read_network_settings(tmp_path / "ours.keras")["pad_before"] is True
     network = read_network(tmp_path / "ours.keras", build_resunet)
-    probabilities = network.predict_on_batch(reference["images"])
+    probabilities = say(network, reference["images"])
     np.testing.assert_allclose(probabilities, reference["probabilities"], rtol=0, atol=1e-5)
 
 
@@ -277,7 +282,7 @@ def test_training_starts_from_the_network_of_the_file(name, theano_file, referen
     path = theano_file if name == theano_file.name else tmp_path / name
     settings = parse(TrainConfig, [*FLAGS, "--weights", str(path)], "")
     network = train.build_compiled(settings, steps=1)
-    probabilities = network.predict_on_batch(reference["images"])
+    probabilities = say(network, reference["images"])
     np.testing.assert_allclose(probabilities, reference["probabilities"], rtol=0, atol=1e-5)
 
 
