@@ -59,7 +59,7 @@ test-tensorflow: .venv/development
 
 # What runs on Keras, in an environment without TensorFlow.
 OTHERS := .venv-jax-torch
-KERAS_TESTS := $(addprefix tests/test_,model.py losses.py weights.py schedules.py background.py \
+KERAS_TESTS := $(addprefix tests/test_,model.py losses.py weights.py theano.py schedules.py background.py \
 	devices.py distribution.py state.py training.py inference.py segmenting.py networks.py \
 	backends.py killed_training.py)
 

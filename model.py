@@ -13,7 +13,9 @@ from keras import layers, ops
 NOISE_DEVIATION = 0.01  # Of the Gaussian noise added to the input in training.
 
 
-def build_resunet(input_shape=(128, 128, 4), num_classes=4, base_filters=64, depth=3):
+def build_resunet(
+    input_shape=(128, 128, 4), num_classes=4, base_filters=64, depth=3, pad_before=False
+):
     """Builds the residual U-Net with pre-activation units.
 
     Args:
@@ -22,6 +24,8 @@ def build_resunet(input_shape=(128, 128, 4), num_classes=4, base_filters=64, dep
         num_classes: Number of output channels, the background included.
         base_filters: Filters of the first level; each level below has twice as many.
         depth: Number of times that the resolution is halved.
+        pad_before: Whether the 2x2 convolutions see a row of zeros above and a column to the left
+            of a slice, as under Theano, instead of below and to the right.
 
     Returns:
         A `ResUNet`: float images `(N, H, W, num_modalities)` to float32 probabilities
@@ -33,21 +37,21 @@ def build_resunet(input_shape=(128, 128, 4), num_classes=4, base_filters=64, dep
     check_size(*input_shape[:2], depth)
     inputs = keras.Input(input_shape, name="images")
     x = layers.GaussianNoise(NOISE_DEVIATION, name="noise")(inputs)
-    x = _convolution(x, base_filters, 2, "stem")
+    x = _convolution_2x2(x, base_filters, "stem", pad_before)
 
     skips = []
     for level in range(1, depth + 1):
         filters = base_filters * 2 ** (level - 1)
         x = encoder_unit(x, filters, f"encoder{level}")
         skips.append(x)
-        x = _convolution(x, 2 * filters, 2, f"down{level}", strides=2)
+        x = _convolution_2x2(x, 2 * filters, f"down{level}", pad_before, strides=2)
 
     x = encoder_unit(x, base_filters * 2**depth, "bottom")
 
     for level in range(depth, 0, -1):
         filters = base_filters * 2 ** (level - 1)
         x = layers.UpSampling2D(2, interpolation="nearest", name=f"up{level}_nearest")(x)
-        x = _convolution(x, filters, 2, f"up{level}")
+        x = _convolution_2x2(x, filters, f"up{level}", pad_before)
         x = layers.Concatenate(name=f"join{level}")([skips[level - 1], x])
         x = decoder_unit(x, filters, f"decoder{level}")
 
@@ -60,6 +64,8 @@ def build_resunet(input_shape=(128, 128, 4), num_classes=4, base_filters=64, dep
         "base_filters": base_filters,
         "depth": depth,
     }
+    if pad_before:  # Other files stay as they were before there was this setting.
+        settings["pad_before"] = True
     return ResUNet(inputs, outputs, settings)
 
 
@@ -157,7 +163,19 @@ def _activate(x, norm_name, prelu_name):
     return layers.PReLU(shared_axes=(1, 2), name=prelu_name)(x)
 
 
-def _convolution(x, filters, size, name, strides=1, use_bias=True):
+def _convolution_2x2(x, filters, name, pad_before, strides=1):
+    """Convolves pixels with their right and lower neighbors, or with their left and upper ones.
+
+    At stride 2 nothing is padded, as sides are even, but with `pad_before`: windows then begin one
+    pixel before every second one.
+    """
+    if not pad_before:
+        return _convolution(x, filters, 2, name, strides)
+    x = layers.ZeroPadding2D(((1, 0), (1, 0)), name=f"{name}_pad")(x)  # (N, H + 1, W + 1, C)
+    return _convolution(x, filters, 2, name, strides, padding="valid")
+
+
+def _convolution(x, filters, size, name, strides=1, padding="same", use_bias=True):
     return layers.Conv2D(
-        filters, size, strides=strides, padding="same", use_bias=use_bias, name=name
+        filters, size, strides=strides, padding=padding, use_bias=use_bias, name=name
     )(x)

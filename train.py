@@ -72,6 +72,7 @@ def train(config, extraction, readers, steps, model, devices):
         "settings": to_dict(config),
         "extraction": extraction,
         "num_parameters": model.count_params(),
+        "pad_before": model.settings.get("pad_before", False),
         "num_hosts": devices.num_hosts,
         "num_devices": devices.num_devices,
         **describe_software(),
@@ -107,10 +108,10 @@ def build_compiled(config, steps, devices=ONE_DEVICE):
             f"--depth {config.depth} halves patches of {PATCH_SIZE} pixels too often; expected "
             f"at most {PATCH_SIZE.bit_length() - 1}."
         )
+    shape = (None, None, len(MODALITIES))
+    pad_before = runs.choose_padding(config.run_dir, config.weights, config.resume, devices)
     with devices.scope():
-        model = build_resunet(
-            (None, None, len(MODALITIES)), len(CLASSES), config.base_filters, config.depth
-        )
+        model = build_resunet(shape, len(CLASSES), config.base_filters, config.depth, pad_before)
         if config.weights:
             load_weights(model, config.weights)
         schedule = build_schedule(config.schedule, config.learning_rate, config.epochs, steps)
@@ -133,11 +134,9 @@ def run_epoch(config, model, readers, steps, progress, writer, devices):
 
     end_if_interrupted = functools.partial(writer.end_if_interrupted, progress)
     end_if_interrupted()
-    size, name = config.batch_size, f"epoch {len(progress.history) + 1}"
+    size, seed, name = config.batch_size, config.seed, f"epoch {len(progress.history) + 1}"
     with tqdm(total=steps, initial=progress.step, desc=name, leave=False, disable=None) as bar:
-        row = train_epoch(
-            model, readers["train"], size, steps, config.seed, progress, note, devices
-        )
+        row = train_epoch(model, readers["train"], size, steps, seed, progress, note, devices)
     return row | validate(model, readers["validation"], size, end_if_interrupted, devices)
 
 
@@ -151,6 +150,7 @@ def print_header(record, readers, steps, progress):
             validation=f"{len(readers['validation'])} patches",
             starts_after=progress,
             parameters=f"{record['num_parameters']:,}",
+            pad_before=record["pad_before"],
             device=record["device"],
             spread_over=f"devices: {record['num_devices']}, hosts: {record['num_hosts']}",
             versions=record["versions"],

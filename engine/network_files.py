@@ -15,29 +15,13 @@ from brats.hdf5 import open_hdf5
 NETWORK = "brats>ResUNet"  # The name that `model.ResUNet` is saved under.
 NAMES = ("module", "class_name", "registered_name")
 SETTINGS = ("input_shape", "num_classes", "base_filters", "depth")
+PAD_BEFORE = "pad_before"  # A setting as well, in the files of networks that have it.
+# Where Keras computes the same from the same weights: Keras 2 wrote the first, Keras 3 all.
+BACKENDS = ("tensorflow", "jax", "torch")
+THEANO = "theano"
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"  # In a `.keras` file.
 MOST_CONFIG_BYTES = 2**20  # Our own has less than 1 kB.
 ZIP_MAGIC = b"PK"
-
-
-def check_network_file(path):
-    """Checks that a file is of a kind that weights are read from, and whole.
-
-    Args:
-        path: Path of a `.keras`, `.weights.h5` or original `.h5`/`.hdf5` file.
-
-    Raises:
-        FileNotFoundError: If the file does not exist.
-        InputError: If it is of another kind, damaged, or was written under Theano.
-    """
-    _check_exists(path)
-    if is_original(path):
-        read_original_settings(path)
-    elif str(path).endswith(".weights.h5"):
-        with open_hdf5(path):
-            pass
-    else:
-        _check_archive(path)
 
 
 def read_network_settings(path):
@@ -75,7 +59,27 @@ def read_network_settings(path):
         )
     settings = config.get("config")
     _check_settings(path, settings, num_bytes)
-    return {name: settings[name] for name in SETTINGS}
+    return {name: settings[name] for name in (*SETTINGS, PAD_BEFORE) if name in settings}
+
+
+def pads_before(path):
+    """Reads on which side the 2x2 convolutions of the network in a file of weights pad.
+
+    Args:
+        path: Path of a `.keras`, `.weights.h5` or original `.h5`/`.hdf5` file.
+
+    Returns:
+        `pad_before` of `model.build_resunet`; None for a `.weights.h5` file, which does not tell.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        InputError: If it is of another kind, damaged, or of another network.
+    """
+    if not str(path).endswith(".weights.h5"):
+        return read_network_settings(path).get(PAD_BEFORE, False)
+    _check_exists(path)
+    with open_hdf5(path):
+        return None
 
 
 def is_original(path):
@@ -91,14 +95,18 @@ def read_original_settings(path):
         path: Path of a Keras 2 HDF5 file, whole model or weights only.
 
     Returns:
-        Dict with `input_shape`, `num_classes`, `base_filters` and `depth`.
+        Dict with `input_shape`, `num_classes`, `base_filters` and `depth`, and a true `pad_before`
+        if the file was written under Theano.
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        InputError: If the file is not of that kind, or was written under Theano.
+        InputError: If the file is not of that kind, or was written under a backend of which it is
+            not known how it pads.
 
     Reference:
         Keras 2, `keras/engine/saving.py`: layers in the order of the attribute `layer_names`.
+        `keras/backend/theano_backend.py`: "same" is Theano's "half", a zero on each side of a 2x2
+        convolution's input, of whose output the last row and column beyond the size are cut off.
     """
     _check_exists(path)
     with open_hdf5(path) as file:
@@ -111,11 +119,11 @@ def read_original_settings(path):
                 f"{path} is not a Keras 2 weight file. Give a .keras file of train.py, or an "
                 ".hdf5 file of the original."
             ) from error
-    # Departure: Keras 3 ignores this attribute and would read such a file without a word.
-    if backend == "theano":
+    if backend not in (*BACKENDS, THEANO):
         raise InputError(
-            f"{path} was written under Theano, whose convolutions flip their kernels and pad on "
-            "the other side: read here, it would give nonsense. Save it again under TensorFlow."
+            f"{path} was written under {shortened(backend)}, of which it is not known how its "
+            f"even-sized convolutions pad; expected {', '.join(BACKENDS)} or {THEANO}. Save it "
+            "again under one of them."
         )
     # A network of depth d has 4 + 7 d convolutions: stem, head and two in the bottom unit, and
     # per level two in the encoder, three in the decoder, one down and one up.
@@ -128,7 +136,7 @@ def read_original_settings(path):
     shape = (None, None, kernels[0][2])
     settings = dict(zip(SETTINGS, (shape, kernels[-1][3], kernels[0][3], depth), strict=True))
     _check_settings(path, settings, Path(path).stat().st_size)
-    return settings
+    return settings | ({PAD_BEFORE: True} if backend == THEANO else {})
 
 
 def _check_settings(path, settings, num_bytes):
@@ -143,6 +151,7 @@ def _check_settings(path, settings, num_bytes):
         not all(type(count) is int and count > 0 for count in counts)
         or not (isinstance(shape, list | tuple) and len(shape) == 3)
         or not all(side is None or type(side) is int and side > 0 for side in shape)
+        or type(settings.get(PAD_BEFORE, False)) is not bool
     ):
         raise InputError(
             f"{path} is not a network of train.py: its settings are {shortened(settings)}; "

@@ -8,26 +8,44 @@ import contextlib
 import re
 import warnings
 
+import numpy as np
+from keras import layers
+
 from brats.errors import ZIP_ERRORS, InputError, shortened
-from engine.network_files import check_network_file
+from engine.network_files import PAD_BEFORE, is_original, pads_before
 
 
 def load_weights(model, path):
     """Copies weights from a file into a network of the same shape.
 
     An original `.hdf5` file, whole model or weights only, is read by position, as its layer
-    names mean nothing here.
+    names mean nothing here. Of one that was written under Theano all kernels are turned by 180
+    degrees:
+
+        convolution(x, kernel) = correlation(x, kernel[::-1, ::-1])
+
+    Theano computes the former, all that Keras 3 runs on the latter. Channels are last in the file
+    under either, and biases, slopes and statistics are the same.
 
     Args:
-        model: A built Keras model.
+        model: A `ResUNet`.
         path: Path of a `.keras`, `.weights.h5` or original `.h5`/`.hdf5` file.
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        InputError: If the file is of another kind, was written under Theano, or its weights do
-            not have the shapes of the network.
+        InputError: If the file is of another kind, its weights do not have the shapes of the
+            network, or its network pads on the other side.
+
+    Reference:
+        Keras 2, `keras/engine/saving.py`, `_need_convert_kernel`, which Keras 3 has no more.
     """
-    check_network_file(path)
+    pad_before = pads_before(path)
+    if pad_before not in (None, model.settings.get(PAD_BEFORE, False)):
+        side = "above and left" if pad_before else "below and right"
+        raise InputError(
+            f"The 2x2 convolutions of {path} pad {side} of a slice, those of the network do not. "
+            "Build it with the settings of the file."
+        )
     try:
         with _refusing_to_skip():
             model.load_weights(path)
@@ -36,6 +54,9 @@ def load_weights(model, path):
             f"The weights in {path} do not fit a network of {model.count_params():,} parameters "
             f"({_first_line(error)}). Check --base-filters and --depth."
         ) from error
+    # Departure: Keras 3 ignores the backend that a file names, and would leave it at that.
+    if is_original(path) and pad_before:
+        _turn_kernels(model)
 
 
 @contextlib.contextmanager
@@ -51,6 +72,14 @@ def _refusing_to_skip():
             yield
         except UserWarning as warning:
             raise ValueError("its weights are those of other layers") from warning
+
+
+def _turn_kernels(model):
+    """Turns the kernels of all convolutions by 180 degrees."""
+    for layer in model.layers:
+        if isinstance(layer, layers.Conv2D):
+            kernel, *bias = layer.get_weights()
+            layer.set_weights([np.flip(kernel, axis=(0, 1)), *bias])
 
 
 def _first_line(error):

@@ -578,9 +578,9 @@ def _():
     h5py.File("weights.hdf5", "w").close()
 
 
-@weights_defect("an original weight file written under Theano", "weights.hdf5")
+@weights_defect("an original weight file written under CNTK", "weights.hdf5")
 def _():
-    write_original("theano", num_kernels=11)
+    write_original("cntk", num_kernels=11)
 
 
 @weights_defect("an original weight file of another network", "weights.hdf5")

@@ -10,10 +10,12 @@ from engine.background import BackgroundPReLU, background_network, read_backgrou
 from model import build_resunet
 
 
-def random_network(rng, depth, num_modalities=2):
+def random_network(rng, depth, num_modalities=2, pad_before=False):
     """Builds a network with random weights, none of them 0 or 1, slopes on both sides of both."""
     keras.utils.set_random_seed(0)
-    network = build_resunet((None, None, num_modalities), base_filters=3, depth=depth)
+    network = build_resunet(
+        (None, None, num_modalities), base_filters=3, depth=depth, pad_before=pad_before
+    )
     for layer in network.layers:
         weights = layer.get_weights()
         if isinstance(layer, layers.PReLU):
@@ -38,13 +40,17 @@ def predict(network, slices):
     return ops.convert_to_numpy(network.predict_on_batch(slices))
 
 
+on_either_side = pytest.mark.parametrize("pad_before", [False, True])
+
+
+@on_either_side
 @pytest.mark.parametrize("depth", [1, 2, 3])
-def test_on_whole_slices_it_says_the_same_far_from_their_edge(depth, rng):
+def test_on_whole_slices_it_says_the_same_far_from_their_edge(depth, pad_before, rng):
     # The networks pad with zeros and with background; 9 pixels of the lowest level carry it in.
     reach = 9 * 2**depth
     size = (2 * reach + 32, 2 * reach + 16)
     brain = slice(reach, reach + 29), slice(reach, reach + 13)
-    network = random_network(rng, depth)
+    network = random_network(rng, depth, pad_before=pad_before)
     slices = draw_slices(size, brain, rng)
     expected = predict(network, slices)[:, *brain]
     boxed = predict(background_network(network), slices)[:, *brain]
@@ -52,8 +58,9 @@ def test_on_whole_slices_it_says_the_same_far_from_their_edge(depth, rng):
     np.testing.assert_allclose(boxed, expected, rtol=0, atol=1e-4)
 
 
+@on_either_side
 @pytest.mark.parametrize("depth", [1, 2, 3])
-def test_on_a_box_it_says_what_it_says_on_the_slice(depth, rng):
+def test_on_a_box_it_says_what_it_says_on_the_slice(depth, pad_before, rng):
     # The box starts and ends at multiples of 8, at least 5 pixels of the lowest level away from
     # the brain; what the brain adds beyond them is cut off.
     margin = 5 * 2**depth
@@ -61,7 +68,7 @@ def test_on_a_box_it_says_what_it_says_on_the_slice(depth, rng):
     box = tuple(
         slice((side.start - margin) // 8 * 8, -(-(side.stop + margin) // 8) * 8) for side in brain
     )
-    network = background_network(random_network(rng, depth))
+    network = background_network(random_network(rng, depth, pad_before=pad_before))
     slices = draw_slices((184, 216), brain, rng)
     on_slice = predict(network, slices)[:, *brain]
     on_box = predict(network, slices[:, *box])
@@ -81,8 +88,9 @@ def test_a_plain_crop_would_not_do(rng):
     assert np.abs(cropped - expected).max() > 10 * np.abs(boxed - expected).max()
 
 
-def test_a_box_of_background_is_background_up_to_its_border(rng):
-    network = random_network(rng, depth=2)
+@on_either_side
+def test_a_box_of_background_is_background_up_to_its_border(pad_before, rng):
+    network = random_network(rng, depth=2, pad_before=pad_before)
     probabilities = predict(
         background_network(network), draw_slices((8, 16), (slice(0, 0),) * 2, rng)
     )
