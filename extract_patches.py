@@ -20,6 +20,7 @@ from brats.extraction import (
     append_cases,
     check_free_space,
     check_output,
+    choose_stored,
     describe_class_shares,
     describe_step,
     file_settings,
@@ -37,9 +38,6 @@ from brats.splits import split_cases, split_fold
 from brats.unfinished import describe_attempt, forget_attempt, is_unfinished, resuming
 from config import ExtractConfig
 
-# Settings that the patches depend on: the file holds them.
-STORED = ("dtype", "patches_per_case", "seed", "data_root", "num_folds", "fold")
-
 
 def main(argv=None):
     """Runs the extraction with the given command line arguments."""
@@ -54,8 +52,7 @@ def main(argv=None):
         train, validation = split_fold(cases, config.num_folds, config.fold, config.seed)
     else:
         train, validation = split_cases(cases, config.validation_fraction, config.seed)
-    choices = {name: value for name in STORED if (value := getattr(config, name)) is not None}
-    settings = choices | file_settings(cases, train, validation)
+    settings = choose_stored(to_dict(config)) | file_settings(cases, train, validation)
     if config.resume and not is_unfinished(output) and is_extracted(output, settings):
         forget_attempt(output)
         print(f"{output} is complete: there is nothing to go on with.")
@@ -109,6 +106,7 @@ def extract(config, cluster, cases, validation, settings, inspections):
         most_patches = len(cases) * config.patches_per_case
         with laying_out(unfinished.path, config.dtype, most_patches) as (file, disk):
             drawing = {"num_patches": config.patches_per_case, "seed": config.seed}
+            drawing |= {name: getattr(config, name) for name in ("centers", "normalization")}
             first, workers = len(unfinished.steps), config.workers or os.cpu_count()
             prepared = prepare_cases(
                 cluster, attempt, cases, first, drawing, config.dtype, workers, check, tqdm.write

@@ -14,7 +14,12 @@ NOISE_DEVIATION = 0.01  # Of the Gaussian noise added to the input in training.
 
 
 def build_resunet(
-    input_shape=(128, 128, 4), num_classes=4, base_filters=64, depth=3, pad_before=False
+    input_shape=(128, 128, 4),
+    num_classes=4,
+    base_filters=64,
+    depth=3,
+    pad_before=False,
+    normalization="slice",
 ):
     """Builds the residual U-Net with pre-activation units.
 
@@ -26,6 +31,8 @@ def build_resunet(
         depth: Number of times that the resolution is halved.
         pad_before: Whether the 2x2 convolutions see a row of zeros above and a column to the left
             of a slice, as under Theano, instead of below and to the right.
+        normalization: How the images are normalized before they come here; only kept, for who
+            reads the network from its file.
 
     Returns:
         A `ResUNet`: float images `(N, H, W, num_modalities)` to float32 probabilities
@@ -64,8 +71,11 @@ def build_resunet(
         "base_filters": base_filters,
         "depth": depth,
     }
-    if pad_before:  # Other files stay as they were before there was this setting.
+    # Other files stay as they were before there were these settings.
+    if pad_before:
         settings["pad_before"] = True
+    if normalization != "slice":
+        settings["normalization"] = normalization
     return ResUNet(inputs, outputs, settings)
 
 

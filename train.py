@@ -15,11 +15,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from brats.errors import InputError, deferring_interruption, end_with_code
+from brats.errors import deferring_interruption, end_with_code
 from brats.metrics import REGIONS
+from brats.patch_file import normalization_of
 from brats.patch_reader import open_readers
 from brats.patch_set import read_set_settings
-from brats.patches import PATCH_SIZE
 from brats.provenance import header
 from brats.schemes import CLASSES, MODALITIES
 from brats.settings import parse, to_dict
@@ -35,6 +35,7 @@ from engine.devices import (
 from engine.distribution import ONE_DEVICE, check_batch_size, choose_devices
 from engine.hosts import find_group, joining
 from engine.logs import check_tensorboard
+from engine.networks import check_depth
 from engine.schedules import build_optimizer, build_schedule
 from engine.state import Progress, spread
 from engine.training import describe_epoch, train_epoch, validate
@@ -61,7 +62,7 @@ def main(argv=None):
         devices = choose_devices(config.devices)
         check_batch_size(config.batch_size, devices)
         devices.check_same(runs.settings_in_common(*run))
-        model = build_compiled(config, steps, devices)
+        model = build_compiled(config, steps, devices, normalization_of(extraction))
         with runs.owning_run(*run) if devices.is_first else contextlib.redirect_stdout(None):
             train(config, extraction, readers, steps, model, devices)
 
@@ -101,17 +102,14 @@ def train(config, extraction, readers, steps, model, devices):
     print(f"Finished {len(progress.history)} epochs; the best network is {best}")
 
 
-def build_compiled(config, steps, devices=ONE_DEVICE):
+def build_compiled(config, steps, devices=ONE_DEVICE, normalization="slice"):
     """Builds the network with its weights, loss, metrics and optimizer."""
-    if PATCH_SIZE % 2**config.depth:
-        raise InputError(
-            f"--depth {config.depth} halves patches of {PATCH_SIZE} pixels too often; expected "
-            f"at most {PATCH_SIZE.bit_length() - 1}."
-        )
+    check_depth(config.depth)
     shape = (None, None, len(MODALITIES))
     pad_before = runs.choose_padding(config.run_dir, config.weights, config.resume, devices)
+    sizes = shape, len(CLASSES), config.base_filters, config.depth
     with devices.scope():
-        model = build_resunet(shape, len(CLASSES), config.base_filters, config.depth, pad_before)
+        model = build_resunet(*sizes, pad_before, normalization)
         if config.weights:
             load_weights(model, config.weights)
         schedule = build_schedule(config.schedule, config.learning_rate, config.epochs, steps)

@@ -11,15 +11,29 @@ import numpy as np
 
 from brats.errors import Failed, InputError
 from brats.files import make_writable_folder
+from brats.normalization import NORMALIZATIONS
 from brats.parts import Part, parts_path
 from brats.patch_file import append_case, append_patches, keep_case, read_settings
-from brats.patches import sample_case
+from brats.patches import CENTERS, sample_case
 from brats.provenance import software_versions, source_commit
 from brats.schemes import CLASSES
 from brats.unfinished import StaleError, partial_path
 
+# Settings that the patches depend on: the file holds them. The second ones only where they are
+# asked for, so that other files stay as they were before there were these.
+STORED = ("dtype", "patches_per_case", "seed", "data_root")
+STORED_IF_SET = {"num_folds": None, "fold": None, "centers": CENTERS[0]}
 # Shares that the original reports for BraTS 2017, in percent, in the order of CLASSES.
 PUBLISHED_SHARES = (98.0, 0.18, 1.1, 0.38)
+
+
+def choose_stored(settings):
+    """Returns what the patch file says of the settings of the extraction, a dict."""
+    stored = {name: settings[name] for name in STORED}
+    stored |= {
+        name: settings[name] for name, default in STORED_IF_SET.items() if settings[name] != default
+    }
+    return stored | {"normalization": NORMALIZATIONS[settings["normalization"]]}
 
 
 def file_settings(cases, train, validation):
@@ -85,7 +99,7 @@ def is_extracted(output, settings):
         return False
     settings = json.loads(json.dumps(settings))  # As the file gives them back.
     # A file of a fold is another one, though the cases may happen to be split alike.
-    names = settings.keys() | {"num_folds", "fold"}
+    names = settings.keys() | STORED_IF_SET
     return all(existing.get(name) == settings.get(name) for name in names)
 
 

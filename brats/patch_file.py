@@ -235,6 +235,12 @@ def read_settings(path):
     return settings
 
 
+def normalization_of(settings):
+    """Returns the name of the normalization that the attributes of a patch file tell of."""
+    names = {description: name for name, description in NORMALIZATIONS.items()}
+    return names[settings["normalization"]]
+
+
 def check_agreement(settings, source):
     """Checks that patches were made the way that this version makes them.
 

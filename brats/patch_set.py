@@ -11,10 +11,11 @@ import numpy as np
 
 from brats.errors import InputError, shortened
 from brats.patch_file import AGREEMENT, SPLITS, read_settings
+from brats.patches import CENTERS
 from brats.schemes import CLASSES, SCHEMES
 
 # Beside AGREEMENT. With other numbers of patches, the cases of one file would count for more.
-SAME = ("dtype", "patches_per_case")
+SAME = ("dtype", "patches_per_case", "normalization")
 REMEDY = "Make them again with extract_patches.py and the same flags, or train on one of them."
 
 
@@ -27,7 +28,8 @@ def read_set_settings(paths):
     Returns:
         Dict of the attributes of a single file, as they are; or those of `AGREEMENT` and
 
-        - `dtype`, `patches_per_case`: what all files have.
+        - `dtype`, `patches_per_case`, `centers` if they are not the published ones: what all files
+          have.
         - `label_schemes`, `trained_as_background`, `warnings`: of all files.
         - `cases`, `split`: the ids of all files, in the order of the files.
         - `class_shares`: their mean, weighted by the numbers of cases.
@@ -46,6 +48,8 @@ def read_set_settings(paths):
         _check_whole(path, settings)
     for name in SAME:
         _check_equal(name, paths, [settings[name] for settings in files])
+    centers = [settings.get("centers", CENTERS[0]) for settings in files]
+    _check_equal("centers", paths, centers)
     for name in ("label_schemes", "trained_as_background"):
         for key in dict.fromkeys(key for settings in files for key in settings[name]):
             having = [
@@ -159,7 +163,7 @@ def _union(files):
     shares = np.average([settings["class_shares"] for settings in files], 0, num_cases)
     return {
         **AGREEMENT,
-        **{name: files[0][name] for name in SAME},
+        **{name: files[0][name] for name in (*SAME, "centers") if name in files[0]},
         **merged,
         "cases": [name for settings in files for name in settings["cases"]],
         "split": {

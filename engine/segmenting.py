@@ -3,6 +3,8 @@
 In: cases on disk and networks. Out: what a writer makes of every case's classes.
 """
 
+from dataclasses import dataclass
+
 from brats.errors import Failed, InputError
 from brats.normalization import normalize_case
 from brats.patches import PATCH_SIZE
@@ -17,21 +19,40 @@ from engine.inference import (
     with_mirroring,
     write_behind,
 )
+from engine.networks import normalization_of
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """Segments cases, seen the way that its networks were trained to.
+
+    Attributes:
+        segment: Function from channels, float32 `(Z, Y, X, M)`, to `(classes, probabilities)`:
+            uint8 `(Z, Y, X)`, and float32 `(Z, Y, X, C)` or None.
+        normalization: One of `brats.normalization.NORMALIZATIONS`.
+    """
+
+    segment: object
+    normalization: str = "slice"
+
+    def prepare(self, raw):
+        """Returns the channels of a `RawCase`."""
+        window = crop_window(raw.volumes, PATCH_SIZE)
+        return normalize_case(raw.volumes, window, self.normalization)
 
 
 def build_segmenter(networks, batch_size, full_slices=False, flips=False, probabilities=False):
-    """Builds the function that segments a normalized case.
+    """Builds what segments a case.
 
     Args:
-        networks: List of `ResUNet`s; their probabilities are averaged.
+        networks: List of `ResUNet`s of one normalization; their probabilities are averaged.
         batch_size: Slices to predict at once, int.
         full_slices: Whether whole slices are predicted instead of boxes around the brain.
         flips: Whether every prediction is averaged with that of the mirror image.
         probabilities: Whether probabilities are returned.
 
     Returns:
-        Function from channels, float32 `(Z, Y, X, M)`, to `(classes, probabilities)`: uint8
-        `(Z, Y, X)`, and float32 `(Z, Y, X, C)` or None.
+        A `Segmenter`.
     """
     multiple = max(2 ** network.settings["depth"] for network in networks)
     whole = average([build_predictor(lambda n=n: n) for n in networks])
@@ -48,16 +69,16 @@ def build_segmenter(networks, batch_size, full_slices=False, flips=False, probab
         predicted = predict_probabilities(*arguments)
         return predicted.argmax(axis=-1).astype("uint8"), predicted
 
-    return segment
+    return Segmenter(segment, normalization_of(networks[0]))
 
 
-def segment_cases(segment, cases, write, read=read_case):
+def segment_cases(segmenter, cases, write, read=read_case):
     """Reads, segments and writes cases; the next is read and the last written meanwhile.
 
     Args:
-        segment: Function of `build_segmenter`.
+        segmenter: A `Segmenter`.
         cases: List of `Case`s.
-        write: Function of a `Case`, its `RawCase` and what `segment` returns.
+        write: Function of a `Case`, its `RawCase` and what `Segmenter.segment` returns.
         read: Function from a `Case` to its `RawCase`.
 
     Returns:
@@ -72,11 +93,11 @@ def segment_cases(segment, cases, write, read=read_case):
             raw = read(case)
         except InputError as error:
             return case, Failed(case.id, str(error)), None
-        return case, raw, normalize_case(raw.volumes, crop_window(raw.volumes, PATCH_SIZE))
+        return case, raw, segmenter.prepare(raw)
 
     def segmented():
         for case, raw, channels in read_ahead(map(prepare, cases), 1):
-            yield case, raw, None if isinstance(raw, Failed) else segment(channels)
+            yield case, raw, None if isinstance(raw, Failed) else segmenter.segment(channels)
 
     def write_or_pass(result):
         case, raw, predicted = result
