@@ -20,7 +20,7 @@ def rng():
 
 @pytest.fixture(scope="session")
 def fixtures():
-    """The folder of reference values, computed with the original implementation."""
+    """The folder of reference values, not computed by this code: of the original, of Keras 2."""
     return Path(__file__).parent / "fixtures"
 
 

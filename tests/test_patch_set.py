@@ -79,6 +79,7 @@ def test_a_set_has_the_cases_of_all_files_in_their_order_and_what_each_says(writ
     [
         ({"dtype": "float16"}, "b.h5 has dtype float16, and .*a.h5 has float32; expected the same"),
         ({"patches_per_case": 100}, "b.h5 has patches_per_case 100, and .*a.h5 has 438"),
+        ({"centers": "balanced"}, "b.h5 has centers balanced, and .*a.h5 has published"),
         (
             {"label_schemes": {"2017": [0, 1, 2, 3]}},
             r"b.h5 has label_schemes of 2017 \[0, 1, 2, 3\], and .*a.h5 has \[0, 1, 2, 4\]",
