@@ -93,7 +93,8 @@ class Cluster:
     def in_order(self, function, items, check=lambda: None, tell=lambda text: None):
         """Yields `function(item)` for every item, in order, as workers return it.
 
-        A case that fails is tried three times.
+        A case that fails is tried three times. One that was with a worker that died is put off
+        until no other runs, and tried alone until it is done, or has cost three workers.
 
         Args:
             function: Function of one item, in a module that workers can import.
@@ -102,7 +103,8 @@ class Cluster:
             tell: Function of a sentence for who waits.
 
         Yields:
-            What the function returns, or a `Failed` for a case that failed three times.
+            What the function returns, or a `Failed` for a case that failed, or that three workers
+            died with, the last two while it ran alone.
 
         Raises:
             InputError: If a worker turns out to be unfit.
@@ -114,9 +116,8 @@ class Cluster:
             while True:
                 # What has come meanwhile first: no worker is to wait for the next case.
                 calls.take(case_id not in calls.done)
-                while not calls.hold() and waiting and calls.num_ahead() < self.window():
-                    if calls.num_running() > self.count_threads():
-                        break
+                calls.send_suspect()
+                while waiting and calls.have_room(self.window(), self.count_threads()):
                     calls.send(waiting.popleft())
                 if case_id in calls.done:
                     break
@@ -147,27 +148,30 @@ class _Calls:
         self._function, self._items = function, items
         self._running, self._answers = {}, queue.SimpleQueue()
         self._num_failed, self._num_deaths = collections.Counter(), collections.Counter()
-        # Cases that were with workers which died, and may kill the next: each is tried alone.
+        # Cases that were with workers which died, and may kill the next.
         self._suspects, self._alone = collections.deque(), None
 
     def gone_error(self):
         """Returns the error of a scheduler that does not answer any more."""
         return OSError(f"The scheduler {self._address} has gone. Start it again.")
 
-    def num_running(self):
-        """Returns the number of calls that no answer has come to."""
-        return len(self._running)
+    def have_room(self, window, num_threads):
+        """Returns whether a case may be sent beside the others.
 
-    def num_ahead(self):
-        """Returns the number of calls whose result has not been taken out."""
-        return len(self._running) + len(self._suspects) + len(self.done)
+        Args:
+            window: Most cases whose result has not been taken out, int.
+            num_threads: Threads of all workers, int.
+        """
+        if self._suspects or self._alone is not None:
+            return False
+        num_running = len(self._running)
+        return num_running + len(self.done) < window and num_running <= num_threads
 
-    def hold(self):
-        """Returns whether suspects are left, of which it sends the next once all else is over."""
+    def send_suspect(self):
+        """Sends the next case that may kill its worker, if there is one, once no other runs."""
         if self._suspects and not self._running:
             self._alone = self._suspects.popleft()
             self.send(self._alone)
-        return self._alone is not None or bool(self._suspects)
 
     def send(self, case_id):
         """Sends a case to any worker.
@@ -197,38 +201,41 @@ class _Calls:
 
     def _note(self, case_id, future):
         worker, kind, value = read_answer(future)
-        was_alone = case_id == self._alone
-        if was_alone:
-            self._alone = None
-        # The scheduler may be there, and have lost what a dying worker had.
-        if kind == "lost" and self._client.status != "running":
-            raise self.gone_error()
+        was_alone, self._alone = case_id == self._alone, None
         if kind == "unfit":
             raise _unfit_error(worker, value)
         if kind == "result":
             self.done[case_id] = value
-            return
-        if kind == "killer":
-            self._note_death(case_id, value, was_alone)
-            return
-        self._num_failed[case_id] += 1
-        if self._num_failed[case_id] < TRIES:
-            self.send(case_id)
-        elif kind == "system":
-            raise OSError(f"{value} (worker {worker}, case {case_id})")
+        elif kind == "deaths":
+            # The scheduler may be there, and have lost what a dying worker had.
+            if self._client.status != "running":
+                raise self.gone_error()
+            self._note_deaths(case_id, value, was_alone)
         else:
-            self.done[case_id] = Failed(case_id, f"{case_id}: {value}")
+            self._note_failure(case_id, worker, kind, value)
 
-    def _note_death(self, case_id, num_workers, was_alone):
+    def _note_deaths(self, case_id, num_workers, was_alone):
         self._num_deaths[case_id] += num_workers
         num_deaths = self._num_deaths[case_id]
         if was_alone and num_deaths >= TRIES:
-            reason = f"{num_deaths} workers died of it. It may take too much memory."
-            self.done[case_id] = Failed(case_id, f"{case_id}: {reason}")
-        elif num_deaths < TRIES - 1:
-            self.send(case_id)
+            reason = f"{num_deaths} workers died with it, the last while no other case ran."
+            advice = "It may take too much memory."
+            self.done[case_id] = Failed(case_id, f"{case_id}: {reason} {advice}")
+        elif was_alone:
+            self._suspects.appendleft(case_id)
         else:
             self._suspects.append(case_id)
+
+    def _note_failure(self, case_id, worker, kind, value):
+        self._num_failed[case_id] += 1
+        if self._num_failed[case_id] >= TRIES:
+            if kind == "system":
+                raise OSError(f"{value} (worker {worker}, case {case_id})")
+            self.done[case_id] = Failed(case_id, f"{case_id}: {value}")
+        elif self._num_deaths[case_id]:
+            self._suspects.appendleft(case_id)
+        else:
+            self.send(case_id)
 
 
 def _unfit_error(worker, problem):

@@ -55,28 +55,33 @@ def attempt(function, item, needs):
 
 
 def read_answer(future):
-    """Returns `(worker, kind, value)`, as `attempt` does, of a call that is over or lost."""
+    """Returns `(worker, kind, value)` of a call that is over or lost.
+
+    They are as of `attempt`, or kind is "deaths" and value the number of workers that died with it,
+    or with its result.
+    """
     from concurrent.futures import CancelledError
 
+    from distributed import KilledWorker
     from distributed import TimeoutError as DaskTimeoutError
 
     if future.status == "error":
         return _describe_exception(future.exception())
     with contextlib.suppress(CancelledError, DaskTimeoutError):
         if future.status == "finished":
-            return future.result(RESULT_S)
-    return "", "lost", "it was lost on its way to or from a worker."
+            try:
+                return future.result(RESULT_S)
+            except KilledWorker as error:  # It was computed again, as its worker had died.
+                return _describe_exception(error)
+    return "", "deaths", 1
 
 
 def _describe_exception(error):
-    """Returns `(worker, kind, value)`, as `attempt` does, of what it did not catch.
-
-    Of workers that have died, kind is "killer" and value the number of them.
-    """
+    """Returns `(worker, kind, value)`, as `read_answer` does, of what `attempt` did not catch."""
     from distributed import KilledWorker
 
     if isinstance(error, KilledWorker):
-        return "", "killer", error.allowed_failures + 1
+        return "", "deaths", error.allowed_failures + 1
     if isinstance(error, ImportError) and str(error.name).partition(".")[0] == "brats":
         return "that joined", "unfit", f"cannot import this repository ({error})."
     text = f"{type(error).__name__}: {error}. The worker's log tells where."
