@@ -71,11 +71,16 @@ def main(argv=None):
         connecting(config.scheduler, config.workers) as cluster,
         owning(config.output, FIGURES, PROBABILITIES),
     ):
-        fill_folder(config, cluster, found, groups, networks, models)
+        failures = fill_folder(config, cluster, found, groups, networks, models)
+    if failures:
+        num_cases = len({case.id for case in all_cases(groups)} | failures.keys())
+        raise InputError(
+            f"{len(failures)} of {num_cases} cases failed, see above: {', '.join(failures)}."
+        )
 
 
 def fill_folder(config, cluster, found, groups, networks, models):
-    """Segments and scores cases, or scores them, and describes the whole folder."""
+    """Segments and scores cases, or scores them, and describes the folder; returns failures."""
     cases = all_cases(groups)
     if config.score_only:
         num_left = len(cases)
@@ -89,19 +94,13 @@ def fill_folder(config, cluster, found, groups, networks, models):
     for case_id in failures:
         remove_evaluation(config.output, case_id)
     draw_scores(config.output)
-    summary = read_table(Path(config.output) / "summary.csv")
-    if summary:
+    if summary := read_table(Path(config.output) / "summary.csv"):
         print(describe_summary(summary))
     report, unreadable = write_report(config.output, found, failures)
     for case_id, reason in unreadable.items():
         print(f"Error: {case_id} is not in the report: {reason}", file=sys.stderr)
-    failures |= unreadable
     print(f"Segmentations, scores and pictures are in {config.output}; look at {report}")
-    if failures:
-        num_cases = len({case.id for case in cases} | failures.keys())
-        raise InputError(
-            f"{len(failures)} of {num_cases} cases failed, see above: {', '.join(failures)}."
-        )
+    return failures | unreadable
 
 
 def start_segmenting(config, cluster, groups, networks, models):
@@ -141,7 +140,8 @@ def print_header(config, cluster, found, groups, models):
     else:
         settings |= {"cluster": cluster.describe()} if cluster else {}
         settings["parameters"] = " + ".join(f"{each.count_params():,}" for each in models.values())
-        settings |= {"networks": describe_groups(groups)} if config.cross_validate else {}
+        if config.cross_validate:
+            settings["networks"] = describe_groups(groups, () if config.cases else found)
     title = "Scoring segmentations" if config.score_only else "Segmenting cases"
     print(header(title, **settings, **describe_software()), flush=True)
 

@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from brats.errors import deferring_interruption, end_with_code
 from brats.metrics import REGIONS
-from brats.patch_file import normalization_of
+from brats.normalization import DEFAULT
+from brats.patch_file import normalization_name
 from brats.patch_reader import open_readers
 from brats.patch_set import read_set_settings
 from brats.provenance import header
@@ -35,11 +36,10 @@ from engine.devices import (
 from engine.distribution import ONE_DEVICE, check_batch_size, choose_devices
 from engine.hosts import find_group, joining
 from engine.logs import check_tensorboard
-from engine.networks import check_depth
 from engine.schedules import build_optimizer, build_schedule
 from engine.state import Progress, spread
-from engine.training import describe_epoch, train_epoch, validate
-from engine.weights import load_weights
+from engine.training import check_depth, describe_epoch, train_epoch, validate
+from engine.weights import choose_padding, load_weights
 from engine.writing import RunWriter
 from losses import ClassImbalanceLoss, SoftDice
 from model import build_resunet
@@ -62,7 +62,7 @@ def main(argv=None):
         devices = choose_devices(config.devices)
         check_batch_size(config.batch_size, devices)
         devices.check_same(runs.settings_in_common(*run))
-        model = build_compiled(config, steps, devices, normalization_of(extraction))
+        model = build_compiled(config, steps, devices, normalization_name(extraction))
         with runs.owning_run(*run) if devices.is_first else contextlib.redirect_stdout(None):
             train(config, extraction, readers, steps, model, devices)
 
@@ -102,11 +102,11 @@ def train(config, extraction, readers, steps, model, devices):
     print(f"Finished {len(progress.history)} epochs; the best network is {best}")
 
 
-def build_compiled(config, steps, devices=ONE_DEVICE, normalization="slice"):
+def build_compiled(config, steps, devices=ONE_DEVICE, normalization=DEFAULT):
     """Builds the network with its weights, loss, metrics and optimizer."""
     check_depth(config.depth)
     shape = (None, None, len(MODALITIES))
-    pad_before = runs.choose_padding(config.run_dir, config.weights, config.resume, devices)
+    pad_before = choose_padding(config.run_dir, config.weights, config.resume, devices)
     sizes = shape, len(CLASSES), config.base_filters, config.depth
     with devices.scope():
         model = build_resunet(*sizes, pad_before, normalization)

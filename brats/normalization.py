@@ -7,6 +7,7 @@ the brain. Extraction and prediction share it.
 import numpy as np
 
 BACKGROUND = -9.0  # Normalized value of every pixel outside the brain.
+DEFAULT = "slice"  # The published one.
 PERCENTILES = (1, 99)  # Between these, intensities are kept; beyond, clipped.
 # By the name of the setting: what the patch file says of it.
 NORMALIZATIONS = {
@@ -88,7 +89,7 @@ def normalize_by_brain(volume, window=(slice(None),) * 3, out=None):
     return normalized
 
 
-def normalize_case(volumes, window, normalization="slice"):
+def normalize_case(volumes, window, normalization=DEFAULT):
     """Normalizes all modalities of a case over whole slices.
 
     Args:
@@ -103,21 +104,21 @@ def normalize_case(volumes, window, normalization="slice"):
     # Departure: at prediction the original takes the statistics of the whole slice, whose larger
     # background shifts the percentiles.
     channels = np.empty((*volumes[0].shape, len(volumes)), dtype=np.float32)
+    normalize_one = {
+        "slice": lambda volume, out: normalize(volume, *window[1:], out=out),
+        "volume": lambda volume, out: normalize_by_brain(volume, out=out),
+    }[normalization]
     for index, volume in enumerate(volumes):
-        if normalization == "volume":
-            normalize_by_brain(volume, out=channels[..., index])
-        else:
-            normalize(volume, *window[1:], out=channels[..., index])
+        normalize_one(volume, channels[..., index])
     return channels
 
 
-def normalize_window(volumes, window, normalization="slice"):
+def normalize_window(volumes, window, normalization=DEFAULT):
     """Returns a window of the normalized case, as of `normalize_case`: `(Z, Y, X, M)`."""
+    if normalization == "volume":
+        return np.stack([normalize_by_brain(volume, window) for volume in volumes], axis=-1)
     everything = (slice(None),) * 3
-    if normalization == "slice":
-        return normalize_case([volume[window] for volume in volumes], everything)
-    channels = [normalize_by_brain(volume, window) for volume in volumes]
-    return np.stack(channels, axis=-1)
+    return normalize_case([volume[window] for volume in volumes], everything, normalization)
 
 
 def brain_mask(channels):

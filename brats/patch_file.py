@@ -16,7 +16,7 @@ from brats.errors import InputError, shortened
 from brats.files import parse_json
 from brats.hdf5 import open_hdf5
 from brats.layout_file import LayoutFile
-from brats.normalization import BACKGROUND, NORMALIZATIONS
+from brats.normalization import BACKGROUND, DEFAULT, NORMALIZATIONS
 from brats.patches import PATCH_SIZE, cut_patch
 from brats.schemes import CLASSES, MODALITIES
 from brats.unfinished import StaleError
@@ -38,7 +38,7 @@ AGREEMENT = {
         "window": [[part.start, part.stop] for part in PUBLISHED_WINDOW],
         "other_shapes": "bounding box of the brain",
     },
-    "normalization": NORMALIZATIONS["slice"],
+    "normalization": NORMALIZATIONS[DEFAULT],
 }
 
 
@@ -235,8 +235,8 @@ def read_settings(path):
     return settings
 
 
-def normalization_of(settings):
-    """Returns the name of the normalization that the attributes of a patch file tell of."""
+def normalization_name(settings):
+    """Returns which of `NORMALIZATIONS` the attributes of a patch file describe."""
     names = {description: name for name, description in NORMALIZATIONS.items()}
     return names[settings["normalization"]]
 

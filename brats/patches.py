@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from brats.image_checks import sampled_warnings
-from brats.normalization import BACKGROUND, normalize_window
+from brats.normalization import BACKGROUND, DEFAULT, normalize_window
 from brats.schemes import CLASSES, MODALITIES
 from brats.volumes import crop_window, read_case
 
@@ -39,7 +39,7 @@ class CasePatches:
     warnings: list
 
 
-def sample_case(case, num_patches, rng, centers="published", normalization="slice"):
+def sample_case(case, num_patches, rng, centers=CENTERS[0], normalization=DEFAULT):
     """Reads and normalizes a case and draws the centers of its patches.
 
     Args:
@@ -120,7 +120,7 @@ def sample_centers(centers, num_patches, rng):
     return rng.permutation(centers, axis=0)[:num_patches]
 
 
-def draw_centers(flair, classes, num_patches, rng, centers="published"):
+def draw_centers(flair, classes, num_patches, rng, centers=CENTERS[0]):
     """Draws the centers of patches.
 
     Args:
@@ -153,7 +153,7 @@ def sample_balanced_centers(flair, classes, num_patches, rng):
 
     Returns:
         int32 array `(K, 3)` of (z, y, x) in the window, in random order; K is less than
-        `num_patches` only where the brain is as small.
+        `num_patches` where brain and tumor have too few voxels.
     """
     tumor = [classes == index for index in range(1, len(CLASSES))]
     tumor = [np.argwhere(mask) for mask in tumor if mask.any()]

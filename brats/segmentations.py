@@ -31,6 +31,10 @@ def write_record(output, record):
         output: Path of the folder.
         record: Dict that JSON can hold, with what `check_output` compares as "method". If it says
             which networks segment which case, what an earlier record says of others is kept.
+
+    Raises:
+        InputError: If an earlier record is damaged.
+        OSError: If the file cannot be written.
     """
     if BY_CASE in record:
         earlier = read_record(output).get(BY_CASE)

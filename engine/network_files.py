@@ -11,13 +11,13 @@ from pathlib import Path
 from brats.errors import HDF5_ERRORS, ZIP_ERRORS, InputError, shortened
 from brats.files import parse_json
 from brats.hdf5 import open_hdf5
-from brats.normalization import NORMALIZATIONS
+from brats.normalization import DEFAULT, NORMALIZATIONS
 
 NETWORK = "brats>ResUNet"  # The name that `model.ResUNet` is saved under.
 NAMES = ("module", "class_name", "registered_name")
 SETTINGS = ("input_shape", "num_classes", "base_filters", "depth")
 PAD_BEFORE = "pad_before"  # A setting as well, in the files of networks that have it.
-NORMALIZATION = "normalization"  # Likewise, where it is not "slice".
+NORMALIZATION = "normalization"  # Likewise, where it is not the default.
 # Where Keras computes the same from the same weights: Keras 2 wrote the first, Keras 3 all.
 BACKENDS = ("tensorflow", "jax", "torch")
 THEANO = "theano"
@@ -72,7 +72,7 @@ def pads_before(path):
         path: Path of a `.keras`, `.weights.h5` or original `.h5`/`.hdf5` file.
 
     Returns:
-        `pad_before` of `model.build_resunet`; None for a `.weights.h5` file, which does not tell.
+        `pad_before` of `model.build_resunet`.
 
     Raises:
         FileNotFoundError: If the file does not exist.
@@ -81,8 +81,9 @@ def pads_before(path):
     if not str(path).endswith(".weights.h5"):
         return read_network_settings(path).get(PAD_BEFORE, False)
     _check_exists(path)
-    with open_hdf5(path):
-        return None
+    with open_hdf5(path) as file:  # Keras names a group for every layer, also without weights.
+        layers = file.get("layers", ())
+        return any(name.startswith("zero_padding2d") for name in layers)
 
 
 def is_original(path):
@@ -155,7 +156,7 @@ def _check_settings(path, settings, num_bytes):
         or not (isinstance(shape, list | tuple) and len(shape) == 3)
         or not all(side is None or type(side) is int and side > 0 for side in shape)
         or type(settings.get(PAD_BEFORE, False)) is not bool
-        or settings.get(NORMALIZATION, "slice") not in list(NORMALIZATIONS)
+        or settings.get(NORMALIZATION, DEFAULT) not in list(NORMALIZATIONS)
     ):
         raise InputError(
             f"{path} is not a network of train.py: its settings are {shortened(settings)}; "

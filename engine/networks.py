@@ -9,8 +9,8 @@ from pathlib import Path
 
 from brats.cases import select_cases
 from brats.errors import InputError
+from brats.normalization import DEFAULT
 from brats.patch_file import check_agreement
-from brats.patches import PATCH_SIZE
 from brats.schemes import CLASSES, MODALITIES
 from engine.network_files import NORMALIZATION, read_network_settings
 from engine.runs import RECORD, best_network_path, read_record
@@ -110,11 +110,17 @@ def networks_by_case(groups):
     return {case.id: list(map(str, paths)) for paths, cases in groups.items() for case in cases}
 
 
-def describe_groups(groups):
-    """Returns how many cases are segmented by which networks, as a line."""
-    return ", ".join(
-        f"{len(cases)} by {' + '.join(map(str, paths))}" for paths, cases in groups.items()
-    )
+def describe_groups(groups, found):
+    """Returns how many cases are segmented by which networks, and how many by none, as a line.
+
+    Args:
+        groups: As of `assign_cases`.
+        found: List of the `Case`s that were to be assigned.
+    """
+    parts = [f"{len(cases)} by {' + '.join(map(str, paths))}" for paths, cases in groups.items()]
+    if num_seen := max(len(found) - len(all_cases(groups)), 0):
+        parts.append(f"{num_seen} left out, which every run was trained on")
+    return ", ".join(parts)
 
 
 def read_networks(paths, build_network):
@@ -144,20 +150,7 @@ def read_networks(paths, build_network):
 
 def normalization_of(network):
     """Returns how a network's images are normalized, one of `NORMALIZATIONS`."""
-    return network.settings.get(NORMALIZATION, "slice")
-
-
-def check_depth(depth):
-    """Checks that patches can be halved so often.
-
-    Raises:
-        InputError: If they cannot; names the flag.
-    """
-    if PATCH_SIZE % 2**depth:
-        raise InputError(
-            f"--depth {depth} halves patches of {PATCH_SIZE} pixels too often; expected at most "
-            f"{PATCH_SIZE.bit_length() - 1}."
-        )
+    return network.settings.get(NORMALIZATION, DEFAULT)
 
 
 def read_network(path, build_network):

@@ -13,7 +13,6 @@ from brats.errors import InputError, shortened
 from brats.files import make_writable_folder, parse_json, replacing, write_json, write_table
 from brats.locks import owning
 from brats.patch_set import describe_other_patches
-from engine.network_files import PAD_BEFORE, pads_before
 from engine.state import STATE, clear_state, read_state
 
 RECORD = "config.json"
@@ -156,27 +155,6 @@ def read_record(run_dir):
             "damaged. Train again."
         )
     return record
-
-
-def choose_padding(run_dir, weights, resume, devices):
-    """Chooses on which side the network of a run pads: as it did, or as the weights it starts from.
-
-    Args:
-        run_dir: Run folder, with a record if the run goes on.
-        weights: Path of a file of weights, or None.
-        resume: Whether the run goes on.
-        devices: What to train on, from `engine.distribution.choose_devices`.
-
-    Returns:
-        `pad_before` of `model.build_resunet`, that of host 0.
-    """
-    pad_before = False
-    if devices.is_first and resume:
-        # Runs from before there was this setting have none.
-        pad_before = read_record(run_dir).get(PAD_BEFORE) is True
-    elif devices.is_first and weights:
-        pad_before = bool(pads_before(weights))
-    return json.loads(devices.first_text(json.dumps(pad_before)))
 
 
 def write_epoch(run_dir, model, history):

@@ -6,7 +6,7 @@ In: cases on disk and networks. Out: what a writer makes of every case's classes
 from dataclasses import dataclass
 
 from brats.errors import Failed, InputError
-from brats.normalization import normalize_case
+from brats.normalization import DEFAULT, normalize_case
 from brats.patches import PATCH_SIZE
 from brats.volumes import crop_window, read_case
 from engine.background import background_network
@@ -33,7 +33,7 @@ class Segmenter:
     """
 
     segment: object
-    normalization: str = "slice"
+    normalization: str = DEFAULT
 
     def prepare(self, raw):
         """Returns the channels of a `RawCase`."""

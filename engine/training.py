@@ -12,8 +12,22 @@ from keras.ops import convert_to_numpy
 
 from brats.errors import InputError
 from brats.metrics import REGIONS
+from brats.patches import PATCH_SIZE
 from engine.dataset import batch_sizes, read_ahead, training_batches, validation_batches
 from engine.distribution import ONE_DEVICE
+
+
+def check_depth(depth):
+    """Checks that patches can be halved so often.
+
+    Raises:
+        InputError: If they cannot; names the flag.
+    """
+    if PATCH_SIZE % 2**depth:
+        raise InputError(
+            f"--depth {depth} halves patches of {PATCH_SIZE} pixels too often; expected at most "
+            f"{PATCH_SIZE.bit_length() - 1}."
+        )
 
 
 def train_epoch(

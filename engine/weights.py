@@ -5,6 +5,7 @@ why they do not fit.
 """
 
 import contextlib
+import json
 import re
 import warnings
 
@@ -12,7 +13,15 @@ import numpy as np
 from keras import layers
 
 from brats.errors import ZIP_ERRORS, InputError, shortened
-from engine.network_files import PAD_BEFORE, is_original, pads_before
+from brats.normalization import DEFAULT
+from engine.network_files import (
+    NORMALIZATION,
+    PAD_BEFORE,
+    is_original,
+    pads_before,
+    read_network_settings,
+)
+from engine.runs import read_record
 
 
 def load_weights(model, path):
@@ -34,18 +43,20 @@ def load_weights(model, path):
     Raises:
         FileNotFoundError: If the file does not exist.
         InputError: If the file is of another kind, its weights do not have the shapes of the
-            network, or its network pads on the other side.
+            network, or its network pads on the other side, or was shown images that were
+            normalized in another way; a `.weights.h5` file does not tell the latter.
 
     Reference:
         Keras 2, `keras/engine/saving.py`, `_need_convert_kernel`, which Keras 3 has no more.
     """
     pad_before = pads_before(path)
-    if pad_before not in (None, model.settings.get(PAD_BEFORE, False)):
+    if pad_before != model.settings.get(PAD_BEFORE, False):
         side = "above and left" if pad_before else "below and right"
         raise InputError(
             f"The 2x2 convolutions of {path} pad {side} of a slice, those of the network do not. "
             "Build it with the settings of the file."
         )
+    _check_normalization(model, path)
     try:
         with _refusing_to_skip():
             model.load_weights(path)
@@ -57,6 +68,44 @@ def load_weights(model, path):
     # Departure: Keras 3 ignores the backend that a file names, and would leave it at that.
     if is_original(path) and pad_before:
         _turn_kernels(model)
+
+
+def choose_padding(run_dir, weights, resume, devices):
+    """Chooses on which side the network of a run pads: as it did, or as the weights it starts from.
+
+    Args:
+        run_dir: Run folder, with a record if the run goes on.
+        weights: Path of a file of weights, or None.
+        resume: Whether the run goes on.
+        devices: What to train on, from `engine.distribution.choose_devices`.
+
+    Returns:
+        `pad_before` of `model.build_resunet`, that of host 0.
+    """
+    pad_before = False
+    if devices.is_first and resume:
+        # Runs from before there was this setting have none.
+        pad_before = read_record(run_dir).get(PAD_BEFORE) is True
+    elif devices.is_first and weights:
+        pad_before = pads_before(weights)
+    return json.loads(devices.first_text(json.dumps(pad_before)))
+
+
+def _check_normalization(model, path):
+    """Checks that a network is shown what the one in a file was.
+
+    Raises:
+        InputError: If it is not; gives both normalizations.
+    """
+    if str(path).endswith(".weights.h5"):
+        return
+    theirs = read_network_settings(path).get(NORMALIZATION, DEFAULT)
+    ours = model.settings.get(NORMALIZATION, DEFAULT)
+    if theirs != ours:
+        raise InputError(
+            f"The network of {path} was trained on images normalized by {theirs}; the patches are "
+            f"normalized by {ours}. Extract them with --normalization {theirs}, or give another."
+        )
 
 
 @contextlib.contextmanager

@@ -10,10 +10,12 @@ from brats.cases import find_cases
 from brats.errors import InputError
 from brats.normalization import BACKGROUND, NORMALIZATIONS, normalize_by_brain
 from brats.patch_file import read_settings
-from brats.volumes import read_case
+from brats.patches import PATCH_SIZE
+from brats.volumes import crop_window, read_case
 from engine.network_files import read_network_settings
 from engine.networks import normalization_of, read_networks
 from engine.segmenting import build_segmenter
+from engine.weights import load_weights
 from model import build_resunet
 from tests.synthetic import write_constant_network
 
@@ -35,23 +37,26 @@ def test_the_file_says_what_was_chosen(patches):
     assert settings["normalization"] == NORMALIZATIONS["volume"]
 
 
-def test_patches_are_those_around_their_centers_and_background_beyond_the_volume(patches, cohort):
+def test_patches_are_those_around_their_centers_and_background_beyond_the_window(patches, cohort):
     cases = find_cases(cohort, need_segmentation=True)
     num_beyond = 0
     with h5py.File(patches) as file:
-        split = file["train"]
-        columns = (split[name] for name in ("images", "labels", "case", "center"))
-        for images, labels, index, center in zip(*columns, strict=True):
+        columns = (file["train"][name] for name in ("images", "labels", "case", "center"))
+        for images, labels, index, (z, y, x) in zip(*columns, strict=True):
             raw = read_case(cases[index])
-            whole = np.stack([normalize_by_brain(volume) for volume in raw.volumes], axis=-1)
-            z, *around = center
-            padding = [(64, 64), (64, 64)]
-            inside = tuple(slice(at, at + 128) for at in around)  # Of a slice padded by 64.
-            expected = np.pad(whole[z], [*padding, (0, 0)], constant_values=BACKGROUND)[inside]
-            brain = (images != BACKGROUND).any(axis=-1)
-            np.testing.assert_allclose(images[brain], expected[brain], rtol=0, atol=1e-6)
-            assert (raw.classes[z][tuple(around)]) == labels[64, 64]
-            num_beyond += not brain.all()
+            rows, columns = crop_window(raw.volumes, PATCH_SIZE)[1:]
+            channels = [normalize_by_brain(volume)[z, rows, columns] for volume in raw.volumes]
+            # The patch, in the window's slice padded by half a patch.
+            inside = np.s_[y - rows.start :, x - columns.start :]
+            expected = np.pad(
+                np.stack(channels, axis=-1),
+                ((64, 64), (64, 64), (0, 0)),
+                constant_values=BACKGROUND,
+            )[inside][:128, :128]
+            np.testing.assert_allclose(images, expected, rtol=0, atol=1e-6)
+            classes = np.pad(raw.classes[z, rows, columns], 64)[inside][:128, :128]
+            assert np.array_equal(labels, classes)
+            num_beyond += y - 64 < rows.start or x + 64 > columns.stop
     assert num_beyond > 5
 
 
@@ -75,6 +80,17 @@ def test_the_network_keeps_its_normalization_and_is_shown_cases_by_it(patches, c
     channels = build_segmenter([network], 2).prepare(raw)
     for index, volume in enumerate(raw.volumes):
         assert np.array_equal(channels[..., index], normalize_by_brain(volume))
+
+
+def test_training_does_not_start_from_a_network_that_saw_other_images(tmp_path):
+    network = build_resunet((None, None, 4), base_filters=2, depth=1, normalization="volume")
+    network.save(tmp_path / "volume.keras")
+    load_weights(network, tmp_path / "volume.keras")
+    other = build_resunet((None, None, 4), base_filters=2, depth=1)
+    with pytest.raises(
+        InputError, match=r"volume\.keras was .* by volume; the patches are .* slice"
+    ):
+        load_weights(other, tmp_path / "volume.keras")
 
 
 def test_networks_that_see_cases_differently_are_not_averaged(tmp_path):

@@ -28,12 +28,12 @@ EXTRACTION = "--patches-per-case 4 --workers 1"
 TRAINING = "--base-filters 2 --depth 1 --epochs 1 --batch-size 2 --steps-per-epoch 2"
 
 
-def commands(data_root, runs):
+def commands(data_root, runs, *variables):
     """Returns what `make cross-validation` would run for two folds, each as a list of words."""
     result = subprocess.run(
         ["make", "--dry-run", "--old-file", ".venv/runtime", "cross-validation", "NUM_FOLDS=2"]
         + [f"DATA_ROOT={data_root}", f"RUNS={runs}"]
-        + [f"EXTRACTION={EXTRACTION}", f"TRAINING={TRAINING}", "BIN=bin"],
+        + [f"EXTRACTION={EXTRACTION}", f"TRAINING={TRAINING}", "BIN=bin", *variables],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -83,7 +83,7 @@ def runs(cohort, tmp_path_factory):
     assert words == [
         *(*fold, finished[0], patches[0]),
         *(*fold, finished[1], patches[1]),
-        "predict.py",
+        *("-f", "predict.py"),
     ]
     for command in commands(cohort, runs)[:2]:
         follow(command)
@@ -94,10 +94,25 @@ def runs(cohort, tmp_path_factory):
         follow(command)
     rest = commands(cohort, runs)
     assert [command[1] for command in rest] == words[4:]
+    Path(patches[0]).touch()  # As if it was killed before it was removed.
     for command in rest:
         follow(command)
-    assert [command[1] for command in commands(cohort, runs)] == ["predict.py"]
+    assert [command[1] for command in commands(cohort, runs)] == words[-2:]
     return runs
+
+
+def test_a_fold_starts_from_given_weights_but_is_resumed_without(cohort, tmp_path):
+    if not shutil.which("make"):
+        pytest.skip("needs make")
+    (tmp_path / "fold1").mkdir()
+    (tmp_path / "fold1" / "config.json").touch()
+    first, second = (
+        command[-2:]
+        for command in commands(cohort, tmp_path, "TRAINING=", "WEIGHTS=a.keras")
+        if command[1] == "train.py"
+    )
+    assert first == ["--weights", "a.keras"]
+    assert second == [str(tmp_path / "fold1"), "--resume"]
 
 
 def splits_of(runs):

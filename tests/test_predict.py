@@ -365,6 +365,19 @@ def test_a_file_that_the_system_cannot_read_stops_no_other_case(
         assert not list((arguments[0] / "figures").glob(f"{case.id}-*"))
 
 
+def test_what_a_killed_worker_left_is_removed_though_a_case_failed(
+    cohort, network, tmp_path, monkeypatch, capsys
+):
+    def follow(results, num_cases):
+        (tmp_path / "figures" / ".writing-node-7-a.png").write_text("")
+        return {result.case_id: "torn" for result in results}
+
+    monkeypatch.setattr(predict, "follow", follow)
+    assert run(cohort, tmp_path, "--weights", str(network)) == 1
+    assert "4 of 4 cases failed, see above: Brats17" in capsys.readouterr().err
+    assert not list(tmp_path.rglob(".writing-*"))
+
+
 def test_no_scores_leave_no_box_plots(cohort, others, capsys):
     assert run(cohort, others, "--score-only") == 0
     for path in others.glob("*.nii.gz"):

@@ -13,7 +13,7 @@ import predict
 import train
 from brats.cases import find_cases
 from brats.errors import InputError
-from brats.normalization import brain_mask, normalize_case
+from brats.normalization import BACKGROUND, brain_mask, normalize_case
 from brats.patches import PATCH_SIZE
 from brats.settings import parse
 from brats.volumes import crop_window, read_case, read_volume
@@ -22,8 +22,9 @@ from engine.devices import build_predictor
 from engine.distribution import ONE_DEVICE
 from engine.network_files import pads_before, read_network_settings, read_original_settings
 from engine.networks import read_network
-from engine.runs import choose_padding, read_record, write_record
-from engine.weights import load_weights
+from engine.runs import read_record, write_record
+from engine.segmenting import build_segmenter
+from engine.weights import choose_padding, load_weights
 from model import build_resunet
 from tests.synthetic import write_noise
 
@@ -254,6 +255,29 @@ def test_weights_do_not_go_into_a_network_that_pads_on_the_other_side(theano_fil
     build_resunet(**SETTINGS).save(tmp_path / "plain.keras")
     with pytest.raises(InputError, match=r"plain\.keras pad below and right"):
         load_weights(build_resunet(**SETTINGS, pad_before=True), tmp_path / "plain.keras")
+
+
+@pytest.mark.parametrize("pad_before", [False, True])
+def test_weights_alone_tell_on_which_side_their_network_pads(pad_before, tmp_path):
+    path = tmp_path / "ours.weights.h5"
+    build_resunet(**SETTINGS, pad_before=pad_before).save_weights(path)
+    assert pads_before(path) is pad_before
+    load_weights(build_resunet(**SETTINGS, pad_before=pad_before), path)
+    with pytest.raises(InputError, match=r"ours\.weights\.h5 pad"):
+        load_weights(build_resunet(**SETTINGS, pad_before=not pad_before), path)
+
+
+def test_boxes_say_what_whole_slices_do(theano_file, rng):
+    channels = np.full((4, 112, 120, 4), BACKGROUND, np.float32)
+    channels[:, 40:70, 50:76] = rng.normal(size=(4, 30, 26, 4))
+    whole, boxes = (
+        build_segmenter([read_network(theano_file, build_resunet)], 2, full, probabilities=True)
+        for full in (True, False)
+    )
+    (_, expected), (_, found) = (each.segment(channels) for each in (whole, boxes))
+    # The weights are random, which see farther than a box reaches.
+    np.testing.assert_allclose(found, expected, rtol=0, atol=0.05)
+    assert np.ptp(expected[:, 40:70, 50:76]) > 0.5
 
 
 @pytest.mark.parametrize("backend", [b"cntk", "mxnet", ""])
