@@ -369,8 +369,9 @@ def test_what_a_killed_worker_left_is_removed_though_a_case_failed(
     cohort, network, tmp_path, monkeypatch, capsys
 ):
     def follow(results, num_cases):
+        failures = {result.case_id: "torn" for result in results}
         (tmp_path / "figures" / ".writing-node-7-a.png").write_text("")
-        return {result.case_id: "torn" for result in results}
+        return failures
 
     monkeypatch.setattr(predict, "follow", follow)
     assert run(cohort, tmp_path, "--weights", str(network)) == 1
