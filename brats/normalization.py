@@ -57,8 +57,7 @@ def normalize(volume, rows=slice(None), columns=slice(None), out=None):
 def normalize_by_brain(volume, window=(slice(None),) * 3, out=None):
     """Standardizes one modality by the statistics of its whole brain.
 
-    So slices stay comparable: an enhancing rim is brighter than the brightest vessels of a slice
-    without any.
+    So slices stay comparable: one intensity becomes one number in all of them.
 
     Formula, for a volume `x` with the non-zero voxels `v`:
 

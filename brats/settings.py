@@ -43,15 +43,9 @@ def setting(default, help_text, check=ANY):
 class Settings:
     """Checks every field of a settings dataclass on construction.
 
-    Attributes:
-        RECIPES: Dict from a value of the field `recipe` to the settings, a dict, that it puts in
-            place of the defaults; a flag beside it still counts.
-
     Raises:
         ValueError: If a value has the wrong type or is out of range; names the flag.
     """
-
-    RECIPES: typing.ClassVar[dict] = {}
 
     def __post_init__(self):
         for item in fields(self):
@@ -83,15 +77,10 @@ def parse(config_class, argv=None, description=None):
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    recipes = config_class.RECIPES
     for item in fields(config_class):
-        is_in_recipes = any(item.name in recipe for recipe in recipes.values())
-        parser.add_argument(flag(item.name), **_argument(item, is_in_recipes))
+        parser.add_argument(flag(item.name), **_argument(item))
     values = vars(parser.parse_args(argv))
     try:
-        if recipe := recipes.get(values.get("recipe")):
-            parser.set_defaults(**recipe)
-            values = vars(parser.parse_args(argv))
         return from_dict(config_class, values)
     except ValueError as error:
         parser.error(str(error))
@@ -130,11 +119,10 @@ def flags(names):
     return ", ".join(sorted(map(flag, names))) or "none"
 
 
-def _argument(item, is_in_recipes):
-    """Returns the keyword arguments of `add_argument` for a field; what a recipe sets has a no."""
+def _argument(item):
+    """Returns the keyword arguments of `add_argument` for a field."""
     if item.type is bool:
-        action = argparse.BooleanOptionalAction if is_in_recipes else "store_true"
-        return {"action": action, "default": item.default, "help": item.metadata["help"]}
+        return {"action": "store_true", "help": item.metadata["help"]}
     notes = [] if item.metadata["check"] is ANY else [item.metadata["check"][0]]
     if item.default not in (None, ()):
         shown = item.default if isinstance(item.default, tuple) else (item.default,)
