@@ -33,7 +33,8 @@ demo: .venv/runtime
 
 NUM_FOLDS ?= 4
 RUNS ?= runs/cross-validation
-# A file of weights that every fold starts from, and further flags of the three commands.
+# Named settings, a file of weights that every fold starts from, and further flags of the commands.
+RECIPE ?= published
 WEIGHTS ?=
 EXTRACTION ?=
 TRAINING ?=
@@ -43,15 +44,16 @@ FOLDS := $(addprefix $(RUNS)/fold,$(shell seq 0 $$(($(NUM_FOLDS) - 1))))
 cross-validation: $(FOLDS:=-of-$(NUM_FOLDS).finished)
 	rm -f $(FOLDS:=.h5)
 	$(BIN)/python predict.py --run-dir $(FOLDS) --cross-validate \
-		--data-root $(DATA_ROOT) --output $(RUNS)/predictions $(PREDICTION)
+		--data-root $(DATA_ROOT) --output $(RUNS)/predictions --recipe $(RECIPE) $(PREDICTION)
 
 # The patches of a fold are there only while it is trained on: they are large.
 .NOTPARALLEL:
 $(RUNS)/fold%-of-$(NUM_FOLDS).finished: | .venv/runtime
 	$(BIN)/python extract_patches.py --data-root $(DATA_ROOT) --output $(RUNS)/fold$*.h5 \
-		--num-folds $(NUM_FOLDS) --fold $* --resume $(EXTRACTION)
+		--num-folds $(NUM_FOLDS) --fold $* --resume --recipe $(RECIPE) $(EXTRACTION)
 	$(BIN)/python train.py --patches $(RUNS)/fold$*.h5 --run-dir $(RUNS)/fold$* \
-		$(if $(wildcard $(RUNS)/fold$*/config.json),--resume,$(WEIGHTS:%=--weights %)) $(TRAINING)
+		$(if $(wildcard $(RUNS)/fold$*/config.json),--resume,$(WEIGHTS:%=--weights %)) \
+		--recipe $(RECIPE) $(TRAINING)
 	touch $@
 	rm $(RUNS)/fold$*.h5
 

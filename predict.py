@@ -60,9 +60,7 @@ def main(argv=None):
         read_record(config.output)  # Damaged, it is told now.
         paths, groups = [], {(): select_scorable(config.output, found, config.cases)}
     else:
-        paths, trained_on = (
-            ([config.weights], [set()]) if config.weights else find_networks(config.run_dir)
-        )
+        paths, trained_on = find_networks(config.run_dir, config.weights)
         groups = assign_cases(found, config.cases, paths, trained_on, config.cross_validate)
     check_slices(all_cases(groups), config.slices)
     models = read_networks(paths, build_resunet)

@@ -43,9 +43,15 @@ def setting(default, help_text, check=ANY):
 class Settings:
     """Checks every field of a settings dataclass on construction.
 
+    Attributes:
+        RECIPES: Dict from a value of the field `recipe` to the settings, a dict, that it puts in
+            place of the defaults on the command line; a flag beside it still counts.
+
     Raises:
         ValueError: If a value has the wrong type or is out of range; names the flag.
     """
+
+    RECIPES: typing.ClassVar[dict] = {}
 
     def __post_init__(self):
         for item in fields(self):
@@ -74,13 +80,20 @@ def parse(config_class, argv=None, description=None):
         SystemExit: With code 2 and a message that names the flag, if an argument is wrong; with
             code 0 after `--help`.
     """
+    recipes = config_class.RECIPES
     parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description,
+        epilog=_describe_recipes(recipes),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for item in fields(config_class):
-        parser.add_argument(flag(item.name), **_argument(item))
+        is_in_recipes = any(item.name in recipe for recipe in recipes.values())
+        parser.add_argument(flag(item.name), **_argument(item, is_in_recipes))
     values = vars(parser.parse_args(argv))
     try:
+        if recipe := recipes.get(values.get("recipe")):
+            parser.set_defaults(**recipe)
+            values = vars(parser.parse_args(argv))
         return from_dict(config_class, values)
     except ValueError as error:
         parser.error(str(error))
@@ -119,10 +132,25 @@ def flags(names):
     return ", ".join(sorted(map(flag, names))) or "none"
 
 
-def _argument(item):
-    """Returns the keyword arguments of `add_argument` for a field."""
+def _describe_recipes(recipes):
+    """Returns one line per recipe: the flags that it stands for, as they are typed."""
+    return "\n".join(
+        f"--recipe {name} stands for: {' '.join(_as_typed(*item) for item in recipe.items())}"
+        for name, recipe in recipes.items()
+    )
+
+
+def _as_typed(name, value):
+    """Returns a setting as it is typed: `--class-weights 1 2`, or `--flips`, which has no value."""
+    values = value if isinstance(value, tuple) else (value,)
+    return " ".join([flag(name), *(str(each) for each in values if each is not True)])
+
+
+def _argument(item, is_in_recipes):
+    """Returns the keyword arguments of `add_argument` for a field; what a recipe sets has a no."""
     if item.type is bool:
-        return {"action": "store_true", "help": item.metadata["help"]}
+        action = argparse.BooleanOptionalAction if is_in_recipes else "store_true"
+        return {"action": action, "default": item.default, "help": item.metadata["help"]}
     notes = [] if item.metadata["check"] is ANY else [item.metadata["check"][0]]
     if item.default not in (None, ()):
         shown = item.default if isinstance(item.default, tuple) else (item.default,)

@@ -17,11 +17,12 @@ from engine.runs import RECORD, best_network_path, read_record
 from engine.weights import load_weights
 
 
-def find_networks(run_dirs):
+def find_networks(run_dirs, weights=()):
     """Finds the best network of every run.
 
     Args:
         run_dirs: Paths of run folders.
+        weights: Paths of networks to use instead, of which no training is known.
 
     Returns:
         `(paths, trained_on)`: two lists, of the path of every network, and of the set of the ids
@@ -32,6 +33,8 @@ def find_networks(run_dirs):
         InputError: If a run's patches were made in another way than by this version, or its
             record does not say which cases it was trained on.
     """
+    if weights:
+        return list(weights), [set() for _ in weights]
     trained_on = []
     for run_dir in run_dirs:
         extraction = read_record(run_dir)["extraction"]
@@ -197,5 +200,5 @@ def digest_networks(paths):
             digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
     if len(set(digests.values())) < len(paths):
         names = ", ".join(map(str, paths))
-        raise InputError(f"--run-dir names a network twice: {names}. Give each once.")
+        raise InputError(f"A network is named twice: {names}. Give each once.")
     return digests

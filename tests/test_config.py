@@ -84,7 +84,9 @@ def test_help_explains_every_flag_with_its_default(config_class, capsys, monkeyp
     text = " ".join(capsys.readouterr().out.split())
     assert "What the script does." in text
     for item in fields(config_class):
-        value = "" if item.type is bool else rf" {item.name.upper()}( \[.*? \.\.\.\])?"
+        value = (
+            "(, --no-\\S+)?" if item.type is bool else rf" {item.name.upper()}( \[.*? \.\.\.\])?"
+        )
         explanation = re.escape(item.metadata["help"])
         if isinstance(item.default, str | int | float) and item.type is not bool:
             explanation += r" \([^()]*" + re.escape(f"default: {item.default})")
@@ -104,6 +106,45 @@ def test_help_names_what_can_be_chosen(config_class, choices, capsys, monkeypatc
         parse(config_class, ["--help"])
     text = capsys.readouterr().out
     assert [choice for choice in choices if choice not in text] == []
+
+
+@pytest.mark.parametrize("config_class", CONFIGS)
+def test_a_recipe_takes_the_place_of_the_defaults_and_of_nothing_else(config_class):
+    recipe = config_class.RECIPES["tuned"]
+    config = parse(config_class, ["--recipe", "tuned"])
+    assert to_dict(config) == to_dict(config_class()) | recipe | {"recipe": "tuned"}
+    # No setting of a recipe is what it is without it.
+    assert [name for name, value in recipe.items() if getattr(config_class(), name) == value] == []
+
+
+@pytest.mark.parametrize(
+    ("config_class", "arguments", "name", "value"),
+    [
+        (ExtractConfig, ["--centers", "published"], "centers", "published"),
+        (TrainConfig, ["--schedule", "constant"], "schedule", "constant"),
+        (PredictConfig, ["--no-flips"], "flips", False),
+        (PredictConfig, ["--min-enhancing-voxels", "0"], "min_enhancing_voxels", 0),
+    ],
+)
+@pytest.mark.parametrize("recipe_first", [True, False])
+def test_a_flag_counts_more_than_a_recipe(config_class, arguments, name, value, recipe_first):
+    parts = [["--recipe", "tuned"], arguments]
+    config = parse(config_class, sum(parts if recipe_first else parts[::-1], []))
+    changed = config_class.RECIPES["tuned"] | {"recipe": "tuned", name: value}
+    assert to_dict(config) == to_dict(config_class()) | changed
+
+
+def test_help_says_what_a_recipe_stands_for_as_it_is_typed(capsys):
+    with pytest.raises(SystemExit):
+        parse(PredictConfig, ["--help"])
+    last_line = capsys.readouterr().out.splitlines()[-1]
+    title, arguments = last_line.split(": ")
+    assert title == "--recipe tuned stands for"
+    assert parse(PredictConfig, ["--recipe", "tuned"]) == parse(
+        PredictConfig, ["--recipe", "tuned", *arguments.split()]
+    )
+    typed = to_dict(parse(PredictConfig, arguments.split()))
+    assert typed == to_dict(parse(PredictConfig, ["--recipe", "tuned"])) | {"recipe": "published"}
 
 
 def test_help_shows_defaults_as_they_are_typed(capsys, monkeypatch):

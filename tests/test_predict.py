@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import itertools
+import json
 import os
 import re
 import shutil
@@ -168,6 +169,20 @@ def test_probabilities_lie_where_the_case_lies_one_volume_per_class(cohort, netw
         assert volume.dtype == np.float32 and place.is_close_to(geometry)
         np.testing.assert_allclose(volume[flair != 0], expected, rtol=0, atol=1 / 8192 + 1e-6)
         assert volume[0, 0, 0] == 0
+
+
+def test_several_networks_of_no_run_are_averaged(cohort, network, tmp_path):
+    case = find_cases(cohort, need_segmentation=False)[0]
+    # The other one gives the classes 0.1, 0.3, 0.1, 0.5.
+    other = write_constant_network(tmp_path / "other.keras", (0.3, 0.3, 0.3, 0.1))
+    arguments = ["--weights", str(network), str(other), "--cases", case.id, "--probabilities"]
+    assert run(cohort, tmp_path / "out", *arguments) == 0
+    flair = read_volume(case.images["flair"])[0]
+    for name, expected in zip(TUMOR, (0.3, 0.2, 0.3), strict=True):
+        volume = read_volume(tmp_path / "out" / "probabilities" / f"{case.id}-{name}.nii.gz")[0]
+        np.testing.assert_allclose(volume[flair != 0], expected, rtol=0, atol=1 / 8192 + 1e-6)
+    record = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert record["networks"] == [str(network), str(other)]
 
 
 def test_what_is_mended_and_averaged_is_in_the_volume_and_in_the_record(cohort, network, tmp_path):
