@@ -62,9 +62,6 @@ class ExtractConfig(Settings):
     validation_fraction: float = setting(0.2, "share of the patients kept for validation", FRACTION)
     # Balanced: all over the brain, as many on each class of tumor as on the brain at large.
     centers: str = setting("published", "where patches lie", one_of("published", "balanced"))
-    normalization: str = setting(
-        "slice", "what intensities are standardized by", one_of("slice", "volume")
-    )
     num_folds: int | None = setting(
         None, "validate on one of so many equal parts of the patients instead", SEVERAL
     )

@@ -105,8 +105,8 @@ def extract(config, cluster, cases, validation, settings, inspections):
         print(describe_attempt(unfinished, len(cases), config.resume, attempt.count()))
         most_patches = len(cases) * config.patches_per_case
         with laying_out(unfinished.path, config.dtype, most_patches) as (file, disk):
-            drawing = {"num_patches": config.patches_per_case, "seed": config.seed}
-            drawing |= {name: getattr(config, name) for name in ("centers", "normalization")}
+            drawing = {"seed": config.seed, "centers": config.centers}
+            drawing["num_patches"] = config.patches_per_case
             first, workers = len(unfinished.steps), config.workers or os.cpu_count()
             prepared = prepare_cases(
                 cluster, attempt, cases, first, drawing, config.dtype, workers, check, tqdm.write

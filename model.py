@@ -14,12 +14,7 @@ NOISE_DEVIATION = 0.01  # Of the Gaussian noise added to the input in training.
 
 
 def build_resunet(
-    input_shape=(128, 128, 4),
-    num_classes=4,
-    base_filters=64,
-    depth=3,
-    pad_before=False,
-    normalization="slice",
+    input_shape=(128, 128, 4), num_classes=4, base_filters=64, depth=3, pad_before=False
 ):
     """Builds the residual U-Net with pre-activation units.
 
@@ -31,8 +26,6 @@ def build_resunet(
         depth: Number of times that the resolution is halved.
         pad_before: Whether the 2x2 convolutions see a row of zeros above and a column to the left
             of a slice, as under Theano, instead of below and to the right.
-        normalization: How the images are normalized before they come here; only kept, for who
-            reads the network from its file.
 
     Returns:
         A `ResUNet`: float images `(N, H, W, num_modalities)` to float32 probabilities
@@ -71,11 +64,8 @@ def build_resunet(
         "base_filters": base_filters,
         "depth": depth,
     }
-    # Other files stay as they were before there were these settings.
-    if pad_before:
+    if pad_before:  # Other files stay as they were before there was this setting.
         settings["pad_before"] = True
-    if normalization != "slice":
-        settings["normalization"] = normalization
     return ResUNet(inputs, outputs, settings)
 
 

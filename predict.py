@@ -42,7 +42,7 @@ from engine.networks import (
     digest_networks,
     find_networks,
     networks_by_case,
-    read_networks,
+    read_network,
 )
 from engine.procedure import Procedure, segment_here
 from model import build_resunet
@@ -63,7 +63,7 @@ def main(argv=None):
         paths, trained_on = find_networks(config.run_dir, config.weights)
         groups = assign_cases(found, config.cases, paths, trained_on, config.cross_validate)
     check_slices(all_cases(groups), config.slices)
-    models = read_networks(paths, build_resunet)
+    models = {path: read_network(path, build_resunet) for path in paths}
     networks = digest_networks(paths)
     with (
         connecting(config.scheduler, config.workers) as cluster,

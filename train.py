@@ -17,8 +17,6 @@ from tqdm import tqdm
 
 from brats.errors import deferring_interruption, end_with_code
 from brats.metrics import REGIONS
-from brats.normalization import DEFAULT
-from brats.patch_file import normalization_name
 from brats.patch_reader import open_readers
 from brats.patch_set import read_set_settings
 from brats.provenance import header
@@ -62,7 +60,7 @@ def main(argv=None):
         devices = choose_devices(config.devices)
         check_batch_size(config.batch_size, devices)
         devices.check_same(runs.settings_in_common(*run))
-        model = build_compiled(config, steps, devices, normalization_name(extraction))
+        model = build_compiled(config, steps, devices)
         with runs.owning_run(*run) if devices.is_first else contextlib.redirect_stdout(None):
             train(config, extraction, readers, steps, model, devices)
 
@@ -102,14 +100,13 @@ def train(config, extraction, readers, steps, model, devices):
     print(f"Finished {len(progress.history)} epochs; the best network is {best}")
 
 
-def build_compiled(config, steps, devices=ONE_DEVICE, normalization=DEFAULT):
+def build_compiled(config, steps, devices=ONE_DEVICE):
     """Builds the network with its weights, loss, metrics and optimizer."""
     check_depth(config.depth)
     shape = (None, None, len(MODALITIES))
     pad_before = choose_padding(config.run_dir, config.weights, config.resume, devices)
-    sizes = shape, len(CLASSES), config.base_filters, config.depth
     with devices.scope():
-        model = build_resunet(*sizes, pad_before, normalization)
+        model = build_resunet(shape, len(CLASSES), config.base_filters, config.depth, pad_before)
         if config.weights:
             load_weights(model, config.weights)
         schedule = build_schedule(config.schedule, config.learning_rate, config.epochs, steps)

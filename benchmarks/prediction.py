@@ -28,9 +28,11 @@ import numpy as np
 from benchmarks.measure import print_header
 from brats.cases import find_cases, select_cases
 from brats.evaluation import segmentation_path
+from brats.normalization import normalize_case
+from brats.patches import PATCH_SIZE
 from brats.schemes import labels_to_classes
 from brats.segmentations import write_segmentation
-from brats.volumes import read_case, read_modalities, read_volume
+from brats.volumes import crop_window, read_case, read_modalities, read_volume
 from engine.networks import read_network
 from engine.segmenting import build_segmenter
 from model import build_resunet
@@ -77,14 +79,14 @@ def run_form(form, output):
 def time_form(options, case):
     """Predicts a case again and again; returns seconds, processor seconds and peak memory."""
     model = read_network(options.network, build_resunet)
-    segmenter = build_segmenter([model], options.batch_size, options.only == "full slices")
+    segment = build_segmenter([model], options.batch_size, options.only == "full slices")
     # Without ground truth: scores have a benchmark of their own.
     case = dataclasses.replace(case, segmentation=None)
 
     def predict_once():
         raw = read_case(case)
-        predicted = segmenter.segment(segmenter.prepare(raw))
-        write_segmentation(options.output, case, raw, *predicted)
+        channels = normalize_case(raw.volumes, crop_window(raw.volumes, PATCH_SIZE))
+        write_segmentation(options.output, case, raw, *segment(channels))
 
     elapsed, processor = [], []
     for _ in range(options.runs + 1):

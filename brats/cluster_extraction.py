@@ -47,7 +47,7 @@ def prepare_cases(cluster, attempt, cases, first, settings, dtype, workers, chec
         attempt: The `Attempt` whose parts are taken up.
         cases: List of all `Case`s.
         first: Index of the first one to prepare, int.
-        settings: Dict of "num_patches", "seed" and further arguments of `prepare_case`.
+        settings: Dict of "num_patches", "seed" and "centers".
         dtype: Type of the stored images.
         workers: Cases prepared at once without a cluster, int.
         check: As for `Cluster.in_order`, as is `tell`.

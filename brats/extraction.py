@@ -11,7 +11,6 @@ import numpy as np
 
 from brats.errors import Failed, InputError
 from brats.files import make_writable_folder
-from brats.normalization import NORMALIZATIONS
 from brats.parts import Part, parts_path
 from brats.patch_file import append_case, append_patches, keep_case, read_settings
 from brats.patches import CENTERS, sample_case
@@ -30,10 +29,9 @@ PUBLISHED_SHARES = (98.0, 0.18, 1.1, 0.38)
 def choose_stored(settings):
     """Returns what the patch file says of the settings of the extraction, a dict."""
     stored = {name: settings[name] for name in STORED}
-    stored |= {
+    return stored | {
         name: settings[name] for name, default in STORED_IF_SET.items() if settings[name] != default
     }
-    return stored | {"normalization": NORMALIZATIONS[settings["normalization"]]}
 
 
 def file_settings(cases, train, validation):
@@ -186,7 +184,7 @@ def _is_index(value, length=3, limit=2**31):
     )
 
 
-def prepare_case(attempt, case, index, num_patches, seed, folder=None, **sampling):
+def prepare_case(attempt, case, index, num_patches, seed, centers, folder=None):
     """Draws the patches of a case, unless a part of the attempt holds them.
 
     Args:
@@ -195,8 +193,8 @@ def prepare_case(attempt, case, index, num_patches, seed, folder=None, **samplin
         index: Its index among all cases, int.
         num_patches: Patches to draw, int.
         seed: Seed of the patches' places, int.
+        centers: One of `brats.patches.CENTERS`.
         folder: What relative paths of the case are relative to; None for the current folder.
-        **sampling: Further arguments of `sample_case`.
 
     Returns:
         `(step, patches)`: what the journal notes of the case, and a `CasePatches` or a `Part`.
@@ -209,7 +207,7 @@ def prepare_case(attempt, case, index, num_patches, seed, folder=None, **samplin
         return part.step, part
     # A generator of its own, so that a case's patches depend on no other case's.
     rng = np.random.default_rng([seed, index])
-    patches = sample_case(case.below(folder) if folder else case, num_patches, rng, **sampling)
+    patches = sample_case(case.below(folder) if folder else case, num_patches, rng, centers)
     step = {
         "case": case.id,
         "files": states,

@@ -7,13 +7,8 @@ the brain. Extraction and prediction share it.
 import numpy as np
 
 BACKGROUND = -9.0  # Normalized value of every pixel outside the brain.
-DEFAULT = "slice"  # The published one.
 PERCENTILES = (1, 99)  # Between these, intensities are kept; beyond, clipped.
-# By the name of the setting: what the patch file says of it.
-NORMALIZATIONS = {
-    "slice": "slice z-score of the window's 1st to 99th percentile, background -9",
-    "volume": "volume z-score of the brain's 1st to 99th percentile, background -9",
-}
+NORMALIZATION = "slice z-score of the window's 1st to 99th percentile, background -9"
 SLICES_AT_ONCE = 8  # Keeps the arithmetic in the processor's cache.
 
 
@@ -54,48 +49,13 @@ def normalize(volume, rows=slice(None), columns=slice(None), out=None):
     return normalized
 
 
-def normalize_by_brain(volume, window=(slice(None),) * 3, out=None):
-    """Standardizes one modality by the statistics of its whole brain.
-
-    So slices stay comparable: one intensity becomes one number in all of them.
-
-    Formula, for a volume `x` with the non-zero voxels `v`:
-
-        low, high = 1st and 99th percentile of v;  v' = clip(v, low, high)
-        result    = (clip(x, low, high) - mean(v')) / std(v'), and -9 where x is 0
-
-    Args:
-        volume: Raw intensities, any real dtype, shape `(Z, Y, X)`; 0 outside the brain.
-        window: Which part to return, three slices.
-        out: Array to write to, float32 in the shape of the window, or None for a new one.
-
-    Returns:
-        float32 array in the shape of the window; the arithmetic is float64. A brain of one value
-        becomes 0, and a volume without brain -9 throughout.
-    """
-    inside = volume[window]
-    normalized = np.empty(inside.shape, dtype=np.float32) if out is None else out
-    brain = volume[volume != 0].astype(np.float64)
-    if not len(brain):
-        normalized[...] = BACKGROUND
-        return normalized
-    low, high = np.percentile(brain, PERCENTILES)
-    np.clip(brain, low, high, out=brain)
-    mean, deviation = brain.mean(), brain.std() or 1.0
-    for index, pixels in enumerate(inside):  # Slice by slice, for the processor's cache.
-        standardized = (np.clip(pixels, low, high) - mean) / deviation
-        normalized[index] = np.where(pixels == 0, BACKGROUND, standardized)
-    return normalized
-
-
-def normalize_case(volumes, window, normalization=DEFAULT):
+def normalize_case(volumes, window):
     """Normalizes all modalities of a case over whole slices.
 
     Args:
         volumes: One raw array `(Z, Y, X)` per modality.
-        window: Three slices as of `brats.volumes.crop_window`; by "slice", rows and columns give
-            the statistics.
-        normalization: One of `NORMALIZATIONS`.
+        window: Three slices as of `brats.volumes.crop_window`; rows and columns give the
+            statistics.
 
     Returns:
         float32 channels `(Z, Y, X, M)`.
@@ -103,21 +63,9 @@ def normalize_case(volumes, window, normalization=DEFAULT):
     # Departure: at prediction the original takes the statistics of the whole slice, whose larger
     # background shifts the percentiles.
     channels = np.empty((*volumes[0].shape, len(volumes)), dtype=np.float32)
-    normalize_one = {
-        "slice": lambda volume, out: normalize(volume, *window[1:], out=out),
-        "volume": lambda volume, out: normalize_by_brain(volume, out=out),
-    }[normalization]
     for index, volume in enumerate(volumes):
-        normalize_one(volume, channels[..., index])
+        normalize(volume, *window[1:], out=channels[..., index])
     return channels
-
-
-def normalize_window(volumes, window, normalization=DEFAULT):
-    """Returns a window of the normalized case, as of `normalize_case`: `(Z, Y, X, M)`."""
-    if normalization == "volume":
-        return np.stack([normalize_by_brain(volume, window) for volume in volumes], axis=-1)
-    everything = (slice(None),) * 3
-    return normalize_case([volume[window] for volume in volumes], everything, normalization)
 
 
 def brain_mask(channels):

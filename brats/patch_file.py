@@ -16,7 +16,7 @@ from brats.errors import InputError, shortened
 from brats.files import parse_json
 from brats.hdf5 import open_hdf5
 from brats.layout_file import LayoutFile
-from brats.normalization import BACKGROUND, DEFAULT, NORMALIZATIONS
+from brats.normalization import BACKGROUND, NORMALIZATION
 from brats.patches import PATCH_SIZE, cut_patch
 from brats.schemes import CLASSES, MODALITIES
 from brats.unfinished import StaleError
@@ -26,7 +26,6 @@ FORMAT = "brats-patches"
 VERSION = 1
 SPLITS = ("train", "validation")
 # What training and prediction take from extraction: the file carries it, and each stage compares.
-# The normalization is the one of several that is set unless another is asked for.
 AGREEMENT = {
     "format": FORMAT,
     "version": VERSION,
@@ -38,7 +37,7 @@ AGREEMENT = {
         "window": [[part.start, part.stop] for part in PUBLISHED_WINDOW],
         "other_shapes": "bounding box of the brain",
     },
-    "normalization": NORMALIZATIONS[DEFAULT],
+    "normalization": NORMALIZATION,
 }
 
 
@@ -235,12 +234,6 @@ def read_settings(path):
     return settings
 
 
-def normalization_name(settings):
-    """Returns which of `NORMALIZATIONS` the attributes of a patch file describe."""
-    names = {description: name for name, description in NORMALIZATIONS.items()}
-    return names[settings["normalization"]]
-
-
 def check_agreement(settings, source):
     """Checks that patches were made the way that this version makes them.
 
@@ -252,10 +245,9 @@ def check_agreement(settings, source):
         InputError: If a value of `AGREEMENT` differs or is missing; names both values.
     """
     for name, expected in AGREEMENT.items():
-        accepted = list(NORMALIZATIONS.values()) if name == "normalization" else [expected]
-        if settings.get(name) not in accepted:
+        if settings.get(name) != expected:
             found = f"{name} {shortened(settings[name])}" if name in settings else f"no {name}"
             raise InputError(
-                f"{source} has {found}; expected {' or '.join(map(str, accepted))}. "
+                f"{source} has {found}; expected {expected}. "
                 "Make the patches again with extract_patches.py, and train again."
             )

@@ -15,7 +15,7 @@ from brats.patches import CENTERS
 from brats.schemes import CLASSES, SCHEMES
 
 # Beside AGREEMENT. With other numbers of patches, the cases of one file would count for more.
-SAME = ("dtype", "patches_per_case", "normalization")
+SAME = ("dtype", "patches_per_case")
 REMEDY = "Make them again with extract_patches.py and the same flags, or train on one of them."
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from brats.image_checks import sampled_warnings
-from brats.normalization import BACKGROUND, DEFAULT, normalize_window
+from brats.normalization import BACKGROUND, normalize_case
 from brats.schemes import CLASSES, MODALITIES
 from brats.volumes import crop_window, read_case
 
@@ -39,7 +39,7 @@ class CasePatches:
     warnings: list
 
 
-def sample_case(case, num_patches, rng, centers=CENTERS[0], normalization=DEFAULT):
+def sample_case(case, num_patches, rng, centers=CENTERS[0]):
     """Reads and normalizes a case and draws the centers of its patches.
 
     Args:
@@ -47,7 +47,6 @@ def sample_case(case, num_patches, rng, centers=CENTERS[0], normalization=DEFAUL
         num_patches: Patches to draw, int.
         rng: `numpy.random.Generator`.
         centers: One of `CENTERS`.
-        normalization: One of `brats.normalization.NORMALIZATIONS`.
 
     Returns:
         A `CasePatches`, with fewer centers where fewer are admissible.
@@ -58,7 +57,8 @@ def sample_case(case, num_patches, rng, centers=CENTERS[0], normalization=DEFAUL
     raw = read_case(case)
     window = crop_window(raw.volumes, PATCH_SIZE)
     images = dict(zip(MODALITIES, raw.volumes, strict=True))
-    channels = normalize_window(raw.volumes, window, normalization)
+    everything = (slice(None),) * 3
+    channels = normalize_case([volume[window] for volume in raw.volumes], everything)
     # After normalization, as prediction does, so that the background added takes no part in it.
     channels, before = pad_to_patch(channels, BACKGROUND)
     classes = pad_to_patch(raw.classes[window], 0)[0]

@@ -12,9 +12,11 @@ import keras
 
 from brats.errors import Failed, InputError
 from brats.metrics import remove_scores, write_scores
+from brats.normalization import normalize_case
+from brats.patches import PATCH_SIZE
 from brats.provenance import software_versions
-from brats.volumes import read_case
-from engine.networks import digest_networks, read_networks
+from brats.volumes import crop_window, read_case
+from engine.networks import digest_networks, read_network
 from engine.segmenting import build_segmenter
 
 _one_at_a_time = threading.Lock()
@@ -41,9 +43,10 @@ def segment_case(task):
     """
     procedure, case = task
     with _one_at_a_time:  # Threads of one worker share a network.
-        segmenter = _segmenter(procedure.build_network, procedure.networks, procedure.segmenting)
+        segment = _segmenter(procedure.build_network, procedure.networks, procedure.segmenting)
     raw = read_case(case)
-    classes, probabilities = segmenter.segment(segmenter.prepare(raw))
+    channels = normalize_case(raw.volumes, crop_window(raw.volumes, PATCH_SIZE))
+    classes, probabilities = segment(channels)
     return procedure.write(case, raw, classes, probabilities, with_tables=False)
 
 
@@ -53,7 +56,7 @@ def _segmenter(build_network, networks, segmenting):
     paths = [path for path, _ in networks]
     if digest_networks(paths) != dict(networks):
         raise InputError(f"The networks {', '.join(map(str, paths))} have changed since the start.")
-    return build_segmenter(list(read_networks(paths, build_network).values()), *segmenting)
+    return build_segmenter([read_network(path, build_network) for path in paths], *segmenting)
 
 
 def segment_on_cluster(cluster, work):

@@ -11,13 +11,11 @@ from pathlib import Path
 from brats.errors import HDF5_ERRORS, ZIP_ERRORS, InputError, shortened
 from brats.files import parse_json
 from brats.hdf5 import open_hdf5
-from brats.normalization import DEFAULT, NORMALIZATIONS
 
 NETWORK = "brats>ResUNet"  # The name that `model.ResUNet` is saved under.
 NAMES = ("module", "class_name", "registered_name")
 SETTINGS = ("input_shape", "num_classes", "base_filters", "depth")
 PAD_BEFORE = "pad_before"  # A setting as well, in the files of networks that have it.
-NORMALIZATION = "normalization"  # Likewise, where it is not the default.
 # Where Keras computes the same from the same weights: Keras 2 wrote the first, Keras 3 all.
 BACKENDS = ("tensorflow", "jax", "torch")
 THEANO = "theano"
@@ -61,8 +59,7 @@ def read_network_settings(path):
         )
     settings = config.get("config")
     _check_settings(path, settings, num_bytes)
-    names = (*SETTINGS, PAD_BEFORE, NORMALIZATION)
-    return {name: settings[name] for name in names if name in settings}
+    return {name: settings[name] for name in (*SETTINGS, PAD_BEFORE) if name in settings}
 
 
 def pads_before(path):
@@ -156,7 +153,6 @@ def _check_settings(path, settings, num_bytes):
         or not (isinstance(shape, list | tuple) and len(shape) == 3)
         or not all(side is None or type(side) is int and side > 0 for side in shape)
         or type(settings.get(PAD_BEFORE, False)) is not bool
-        or settings.get(NORMALIZATION, DEFAULT) not in list(NORMALIZATIONS)
     ):
         raise InputError(
             f"{path} is not a network of train.py: its settings are {shortened(settings)}; "

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from brats.cases import select_cases
 from brats.errors import InputError
-from brats.normalization import DEFAULT
 from brats.patch_file import check_agreement
 from brats.schemes import CLASSES, MODALITIES
-from engine.network_files import NORMALIZATION, read_network_settings
+from engine.network_files import read_network_settings
 from engine.runs import RECORD, best_network_path, read_record
 from engine.weights import load_weights
 
@@ -124,36 +123,6 @@ def describe_groups(groups, found):
     if num_seen := max(len(found) - len(all_cases(groups)), 0):
         parts.append(f"{num_seen} left out, which every run was trained on")
     return ", ".join(parts)
-
-
-def read_networks(paths, build_network):
-    """Builds the networks in files, which have to see a case in the same way.
-
-    Args:
-        paths: List of paths, see `read_network`.
-        build_network: `model.build_resunet`.
-
-    Returns:
-        Dict of the networks by path.
-
-    Raises:
-        FileNotFoundError, InputError: As `read_network`; also if their images are normalized in
-            different ways, which names two of them.
-    """
-    networks = {path: read_network(path, build_network) for path in paths}
-    for path, network in networks.items():
-        if normalization_of(network) != normalization_of(networks[paths[0]]):
-            raise InputError(
-                f"{path} was trained on images normalized by {normalization_of(network)}, and "
-                f"{paths[0]} by {normalization_of(networks[paths[0]])}; expected the same of "
-                "networks that are averaged. Give them one by one."
-            )
-    return networks
-
-
-def normalization_of(network):
-    """Returns how a network's images are normalized, one of `NORMALIZATIONS`."""
-    return network.settings.get(NORMALIZATION, DEFAULT)
 
 
 def read_network(path, build_network):

@@ -3,10 +3,8 @@
 In: cases on disk and networks. Out: what a writer makes of every case's classes.
 """
 
-from dataclasses import dataclass
-
 from brats.errors import Failed, InputError
-from brats.normalization import DEFAULT, normalize_case
+from brats.normalization import normalize_case
 from brats.patches import PATCH_SIZE
 from brats.volumes import crop_window, read_case
 from engine.background import background_network
@@ -19,40 +17,21 @@ from engine.inference import (
     with_mirroring,
     write_behind,
 )
-from engine.networks import normalization_of
-
-
-@dataclass(frozen=True)
-class Segmenter:
-    """Segments cases, seen the way that its networks were trained to.
-
-    Attributes:
-        segment: Function from channels, float32 `(Z, Y, X, M)`, to `(classes, probabilities)`:
-            uint8 `(Z, Y, X)`, and float32 `(Z, Y, X, C)` or None.
-        normalization: One of `brats.normalization.NORMALIZATIONS`.
-    """
-
-    segment: object
-    normalization: str = DEFAULT
-
-    def prepare(self, raw):
-        """Returns the channels of a `RawCase`."""
-        window = crop_window(raw.volumes, PATCH_SIZE)
-        return normalize_case(raw.volumes, window, self.normalization)
 
 
 def build_segmenter(networks, batch_size, full_slices=False, flips=False, probabilities=False):
-    """Builds what segments a case.
+    """Builds the function that segments a normalized case.
 
     Args:
-        networks: List of `ResUNet`s of one normalization; their probabilities are averaged.
+        networks: List of `ResUNet`s; their probabilities are averaged.
         batch_size: Slices to predict at once, int.
         full_slices: Whether whole slices are predicted instead of boxes around the brain.
         flips: Whether every prediction is averaged with that of the mirror image.
         probabilities: Whether probabilities are returned.
 
     Returns:
-        A `Segmenter`.
+        Function from channels, float32 `(Z, Y, X, M)`, to `(classes, probabilities)`: uint8
+        `(Z, Y, X)`, and float32 `(Z, Y, X, C)` or None.
     """
     multiple = max(2 ** network.settings["depth"] for network in networks)
     whole = average([build_predictor(lambda n=n: n) for n in networks])
@@ -69,16 +48,16 @@ def build_segmenter(networks, batch_size, full_slices=False, flips=False, probab
         predicted = predict_probabilities(*arguments)
         return predicted.argmax(axis=-1).astype("uint8"), predicted
 
-    return Segmenter(segment, normalization_of(networks[0]))
+    return segment
 
 
-def segment_cases(segmenter, cases, write, read=read_case):
+def segment_cases(segment, cases, write, read=read_case):
     """Reads, segments and writes cases; the next is read and the last written meanwhile.
 
     Args:
-        segmenter: A `Segmenter`.
+        segment: Function of `build_segmenter`.
         cases: List of `Case`s.
-        write: Function of a `Case`, its `RawCase` and what `Segmenter.segment` returns.
+        write: Function of a `Case`, its `RawCase` and what `segment` returns.
         read: Function from a `Case` to its `RawCase`.
 
     Returns:
@@ -93,11 +72,11 @@ def segment_cases(segmenter, cases, write, read=read_case):
             raw = read(case)
         except InputError as error:
             return case, Failed(case.id, str(error)), None
-        return case, raw, segmenter.prepare(raw)
+        return case, raw, normalize_case(raw.volumes, crop_window(raw.volumes, PATCH_SIZE))
 
     def segmented():
         for case, raw, channels in read_ahead(map(prepare, cases), 1):
-            yield case, raw, None if isinstance(raw, Failed) else segmenter.segment(channels)
+            yield case, raw, None if isinstance(raw, Failed) else segment(channels)
 
     def write_or_pass(result):
         case, raw, predicted = result

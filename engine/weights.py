@@ -13,14 +13,7 @@ import numpy as np
 from keras import layers
 
 from brats.errors import ZIP_ERRORS, InputError, shortened
-from brats.normalization import DEFAULT
-from engine.network_files import (
-    NORMALIZATION,
-    PAD_BEFORE,
-    is_original,
-    pads_before,
-    read_network_settings,
-)
+from engine.network_files import PAD_BEFORE, is_original, pads_before
 from engine.runs import read_record
 
 
@@ -43,8 +36,7 @@ def load_weights(model, path):
     Raises:
         FileNotFoundError: If the file does not exist.
         InputError: If the file is of another kind, its weights do not have the shapes of the
-            network, or its network pads on the other side, or was shown images that were
-            normalized in another way; a `.weights.h5` file does not tell the latter.
+            network, or its network pads on the other side.
 
     Reference:
         Keras 2, `keras/engine/saving.py`, `_need_convert_kernel`, which Keras 3 has no more.
@@ -56,7 +48,6 @@ def load_weights(model, path):
             f"The 2x2 convolutions of {path} pad {side} of a slice, those of the network do not. "
             "Build it with the settings of the file."
         )
-    _check_normalization(model, path)
     try:
         with _refusing_to_skip():
             model.load_weights(path)
@@ -89,23 +80,6 @@ def choose_padding(run_dir, weights, resume, devices):
     elif devices.is_first and weights:
         pad_before = pads_before(weights)
     return json.loads(devices.first_text(json.dumps(pad_before)))
-
-
-def _check_normalization(model, path):
-    """Checks that a network is shown what the one in a file was.
-
-    Raises:
-        InputError: If it is not; gives both normalizations.
-    """
-    if str(path).endswith(".weights.h5"):
-        return
-    theirs = read_network_settings(path).get(NORMALIZATION, DEFAULT)
-    ours = model.settings.get(NORMALIZATION, DEFAULT)
-    if theirs != ours:
-        raise InputError(
-            f"The network of {path} was trained on images normalized by {theirs}; the patches are "
-            f"normalized by {ours}. Extract them with --normalization {theirs}, or give another."
-        )
 
 
 @contextlib.contextmanager

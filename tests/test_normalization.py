@@ -7,16 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from brats.cases import find_cases
-from brats.normalization import (
-    BACKGROUND,
-    NORMALIZATIONS,
-    SLICES_AT_ONCE,
-    brain_mask,
-    normalize,
-    normalize_by_brain,
-    normalize_case,
-    normalize_window,
-)
+from brats.normalization import BACKGROUND, SLICES_AT_ONCE, brain_mask, normalize, normalize_case
 from brats.schemes import MODALITIES
 from brats.volumes import PUBLISHED_WINDOW, read_case
 
@@ -180,40 +171,6 @@ def test_all_modalities_are_normalized_in_order_with_one_window(rng):
     assert (channels.shape, channels.dtype.name) == ((2, 24, 20, 4), "float32")
     for index, volume in enumerate(volumes):
         assert np.array_equal(channels[..., index], normalize(volume, *window[1:]))
-
-
-def test_a_volume_normalized_by_its_brain_by_hand():
-    # 101 voxels of brain in two slices: the 1st and 99th percentile are the second smallest and
-    # largest, 10 and 20. Clipped there are 50 of 10, one of 15 and 50 of 20.
-    brain = np.array([1] + [10] * 49 + [15] + [20] * 49 + [1000])
-    volume = np.zeros((2, 3, 60), np.int16)
-    volume[0, 0, :50] = brain[:50]
-    volume[1, 2, 5:56] = brain[50:]
-    # Mean 15, variance 100 * 25 / 101.
-    one = 5 / np.sqrt(2500 / 101)
-    expected = np.full(volume.shape, BACKGROUND)
-    expected[0, 0, :50] = -one
-    expected[1, 2, 5:56] = [0] + [one] * 50
-    normalized = normalize_by_brain(volume)
-    assert normalized.dtype == np.float32
-    np.testing.assert_allclose(normalized, expected, rtol=1e-6)
-    window = slice(1, 2), slice(1, 3), slice(4, 57)
-    np.testing.assert_array_equal(normalize_by_brain(volume, window), normalized[window])
-
-
-@pytest.mark.parametrize(("value", "expected"), [(0, BACKGROUND), (7, 0)])
-def test_a_volume_of_one_value_has_no_deviation(value, expected):
-    assert (normalize_by_brain(np.full((2, 4, 5), value)) == expected).all()
-
-
-@pytest.mark.parametrize("normalization", NORMALIZATIONS)
-def test_a_window_of_a_case_is_normalized_as_the_case_is(normalization, rng):
-    # Extraction does the one and prediction the other.
-    volumes = [brain_slices(4, rng) for _ in MODALITIES]
-    window = slice(1, 3), slice(2, 20), slice(5, 18)
-    inside = normalize_window(volumes, window, normalization)
-    whole = normalize_case(volumes, window, normalization)
-    np.testing.assert_allclose(inside, whole[window], rtol=0, atol=1e-6)
 
 
 def test_brain_is_where_any_channel_is_neither_zero_nor_background():

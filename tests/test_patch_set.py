@@ -5,7 +5,6 @@ import json
 import pytest
 
 from brats.errors import InputError
-from brats.normalization import NORMALIZATIONS
 from brats.patch_file import AGREEMENT, laying_out, write_settings
 from brats.patch_set import describe_other_patches, read_set_settings
 from brats.schemes import SCHEMES
@@ -80,10 +79,6 @@ def test_a_set_has_the_cases_of_all_files_in_their_order_and_what_each_says(writ
     [
         ({"dtype": "float16"}, "b.h5 has dtype float16, and .*a.h5 has float32; expected the same"),
         ({"patches_per_case": 100}, "b.h5 has patches_per_case 100, and .*a.h5 has 438"),
-        (
-            {"normalization": NORMALIZATIONS["volume"]},
-            "b.h5 has normalization volume z-score.*, and .*a.h5 has slice z-score",
-        ),
         ({"centers": "balanced"}, "b.h5 has centers balanced, and .*a.h5 has published"),
         (
             {"label_schemes": {"2017": [0, 1, 2, 3]}},
@@ -103,10 +98,9 @@ def test_what_does_not_agree_is_told_with_both_files_and_values(write, change, m
         read_set_settings(paths)
 
 
-def test_a_set_is_normalized_as_its_files_are(write):
-    by_volume = {"normalization": NORMALIZATIONS["volume"], "centers": "balanced"}
-    settings = read_set_settings(write(of_cases(["l"], **by_volume), of_cases(["m"], **by_volume)))
-    assert {name: settings[name] for name in by_volume} == by_volume
+def test_a_set_says_that_the_centers_of_its_files_are_balanced(write):
+    first, second = (of_cases([name], centers="balanced") for name in "lm")
+    assert read_set_settings(write(first, second))["centers"] == "balanced"
 
 
 def test_the_first_file_is_checked_as_the_others_are(write):

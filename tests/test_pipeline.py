@@ -26,7 +26,7 @@ from brats.schemes import SCHEMES
 from brats.settings import parse
 from config import TrainConfig
 from engine.runs import read_record
-from engine.segmenting import Segmenter, segment_cases
+from engine.segmenting import segment_cases
 from model import build_resunet
 
 SHAPE = (24, 160, 144)
@@ -602,8 +602,7 @@ def test_prediction_sees_the_intensities_that_training_saw(cohorts, patch_files)
         ids = json.loads(file.attrs["cases"])
         images, index, center = (file["train"][name][0] for name in ("images", "case", "center"))
     case = select_cases(find_cases(cohorts["2017"], need_segmentation=False), [ids[index]])
-    segmenter = Segmenter(lambda channels: (channels,))
-    (channels,) = segment_cases(segmenter, case, lambda *seen: seen[-1])
+    (channels,) = segment_cases(lambda channels: (channels,), case, lambda *seen: seen[-1])
     np.testing.assert_array_equal(cut_patch(channels, center), images)
 
 

@@ -20,7 +20,6 @@ from brats.errors import exit_code
 from brats.metrics import write_scores
 from brats.volumes import read_volume, write_volume
 from engine import procedure
-from engine.segmenting import Segmenter
 from model import build_resunet
 from tests.synthetic import write_constant_network
 
@@ -348,7 +347,7 @@ def test_holes_are_filled_if_asked(cohort, network, tmp_path, monkeypatch):
             classes[6, 71, 71] = 0
             return classes, None
 
-        return Segmenter(segment)
+        return segment
 
     monkeypatch.setattr(procedure, "build_segmenter", build_holed)
     case = find_cases(cohort, need_segmentation=False)[0]

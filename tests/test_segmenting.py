@@ -8,7 +8,7 @@ from brats.cases import find_cases
 from brats.errors import Failed, InputError
 from brats.normalization import BACKGROUND
 from brats.volumes import read_case
-from engine.segmenting import Segmenter, build_segmenter, segment_cases
+from engine.segmenting import build_segmenter, segment_cases
 from model import build_resunet
 
 SHAPE = (3, 96, 88)
@@ -38,7 +38,7 @@ both_forms = pytest.mark.parametrize(("full_slices", "atol"), [(True, 1e-5), (Fa
 @both_forms
 def test_several_networks_are_averaged_and_the_largest_mean_wins(full_slices, atol, channels):
     networks = [random_network(1), random_network(2, depth=2)]
-    segment = build_segmenter(networks, 2, full_slices, probabilities=True).segment
+    segment = build_segmenter(networks, 2, full_slices, probabilities=True)
     classes, probabilities = segment(channels)
     expected = (say(networks[0], channels) + say(networks[1], channels)) / 2
     np.testing.assert_allclose(probabilities[BRAIN], expected[BRAIN], rtol=0, atol=atol)
@@ -49,7 +49,7 @@ def test_several_networks_are_averaged_and_the_largest_mean_wins(full_slices, at
 @both_forms
 def test_flips_average_with_what_is_said_of_the_mirror_image(full_slices, atol, channels):
     network = random_network(1)
-    segment = build_segmenter([network], 2, full_slices, flips=True, probabilities=True).segment
+    segment = build_segmenter([network], 2, full_slices, flips=True, probabilities=True)
     _, probabilities = segment(channels)
     plain, mirrored = (say(network, channels[:, :, ::step])[:, :, ::step] for step in (1, -1))
     assert np.abs(plain - mirrored)[BRAIN].max() > 0.1
@@ -59,9 +59,9 @@ def test_flips_average_with_what_is_said_of_the_mirror_image(full_slices, atol, 
 
 def test_classes_are_the_same_without_probabilities(channels):
     networks = [random_network(1), random_network(2)]
-    classes, nothing = build_segmenter(networks, 2).segment(channels)
+    classes, nothing = build_segmenter(networks, 2)(channels)
     assert nothing is None
-    with_probabilities, _ = build_segmenter(networks, 2, probabilities=True).segment(channels)
+    with_probabilities, _ = build_segmenter(networks, 2, probabilities=True)(channels)
     np.testing.assert_array_equal(classes, with_probabilities)
     assert classes.dtype == with_probabilities.dtype == np.uint8
 
@@ -75,7 +75,7 @@ def test_a_case_that_cannot_be_read_fails_in_its_place(cohort):
         return read_case(case)
 
     results = segment_cases(
-        Segmenter(lambda channels: (channels.shape,)),
+        lambda channels: (channels.shape,),
         cases,
         write=lambda case, raw, shape: (case.id, shape),
         read=read_all_but_the_second,

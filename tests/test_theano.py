@@ -274,7 +274,7 @@ def test_boxes_say_what_whole_slices_do(theano_file, rng):
         build_segmenter([read_network(theano_file, build_resunet)], 2, full, probabilities=True)
         for full in (True, False)
     )
-    (_, expected), (_, found) = (each.segment(channels) for each in (whole, boxes))
+    (_, expected), (_, found) = (each(channels) for each in (whole, boxes))
     # The weights are random, which see farther than a box reaches.
     np.testing.assert_allclose(found, expected, rtol=0, atol=0.05)
     assert np.ptp(expected[:, 40:70, 50:76]) > 0.5
