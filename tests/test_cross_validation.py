@@ -107,12 +107,23 @@ def test_a_fold_starts_from_given_weights_but_is_resumed_without(cohort, tmp_pat
     (tmp_path / "fold1").mkdir()
     (tmp_path / "fold1" / "config.json").touch()
     first, second = (
-        command[-2:]
+        command[command.index("--run-dir") + 1 : command.index("--recipe")]
         for command in commands(cohort, tmp_path, "TRAINING=", "WEIGHTS=a.keras")
         if command[1] == "train.py"
     )
-    assert first == ["--weights", "a.keras"]
+    assert first == [str(tmp_path / "fold0"), "--weights", "a.keras"]
     assert second == [str(tmp_path / "fold1"), "--resume"]
+
+
+def test_all_commands_follow_one_recipe(cohort, tmp_path):
+    if not shutil.which("make"):
+        pytest.skip("needs make")
+    recipes = [
+        command[command.index("--recipe") + 1]
+        for command in commands(cohort, tmp_path, "RECIPE=tuned")
+        if command[0] == "bin/python"
+    ]
+    assert recipes == ["tuned"] * 5
 
 
 def splits_of(runs):

@@ -1,28 +1,47 @@
-"""Patches with balanced centers: where they lie, and what the file says of them."""
+"""The tuned recipe through the three commands: what lies in the files, and what they say of it."""
+
+import json
 
 import h5py
 import numpy as np
 import pytest
 
 import extract_patches
+import predict
+import train
 from brats.cases import find_cases
 from brats.normalization import BACKGROUND, normalize
 from brats.patch_file import read_settings
 from brats.patches import PATCH_SIZE
 from brats.volumes import crop_window, read_case
+from config import TUNED_EXTRACTION, TUNED_PREDICTION, TUNED_TRAINING
+
+TINY = ("--base-filters", "2", "--depth", "1", "--epochs", "1", "--steps-per-epoch", "2")
 
 
 @pytest.fixture(scope="module")
 def patches(cohort, tmp_path_factory):
-    """A patch file of 16 patches per case, balanced."""
-    path = tmp_path_factory.mktemp("choices") / "patches.h5"
+    """A patch file of 16 patches per case."""
+    path = tmp_path_factory.mktemp("recipe") / "patches.h5"
     paths = ["--data-root", str(cohort), "--output", str(path)]
-    extract_patches.main([*paths, "--patches-per-case", "16", "--centers", "balanced"])
+    extract_patches.main([*paths, "--recipe", "tuned", "--patches-per-case", "16"])
     return path
 
 
-def test_the_file_says_what_was_chosen(patches):
-    assert read_settings(patches)["centers"] == "balanced"
+def test_every_stage_says_what_it_did(patches, cohort, tmp_path):
+    assert read_settings(patches)["centers"] == TUNED_EXTRACTION["centers"] == "balanced"
+
+    run_dir, output = str(tmp_path / "run"), str(tmp_path / "out")
+    train.main(["--patches", str(patches), "--run-dir", run_dir, "--recipe", "tuned", *TINY])
+    record = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert record["settings"].items() >= {"recipe": "tuned", **TUNED_TRAINING}.items()
+    assert record["extraction"]["centers"] == "balanced"
+
+    paths = ["--run-dir", run_dir, "--data-root", str(cohort), "--output", output]
+    predict.main([*paths, "--recipe", "tuned"])
+    record = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert record["settings"]["recipe"] == "tuned"
+    assert record["method"].items() >= TUNED_PREDICTION.items()
 
 
 def test_patches_are_those_around_their_centers_and_background_beyond_the_window(patches, cohort):
