@@ -40,7 +40,7 @@ TUNED_TRAINING = {
     "schedule": "cosine",
     "loss": "present-classes",
 }
-TUNED_PREDICTION = {"flips": True, "min_lesion_voxels": 1000, "min_enhancing_voxels": 500}
+TUNED_PREDICTION = {"flips": True, "min_lesion_voxels": 4000, "min_enhancing_voxels": 500}
 RECIPE = (
     "published",
     "named settings that take the place of the defaults",
@@ -240,7 +240,9 @@ class PredictConfig(Settings):
                 "--cross-validate goes by the cases that runs were trained on; it does not go with "
                 "--weights."
             )
-        ignored = changed - {"data_root", "output", "cases", "slices", "score_only"}
+        recipe = self.RECIPES.get(self.recipe, {})
+        asked_for = {name for name in changed if getattr(self, name) != recipe.get(name)}
+        ignored = asked_for - {"data_root", "output", "cases", "slices", "score_only"}
         if self.score_only and ignored:
             raise ValueError(
                 f"--score-only predicts nothing; it does not go with {flags(ignored)}."

@@ -103,10 +103,9 @@ def extract(config, cluster, cases, validation, settings, inspections):
                 raise KeyboardInterrupt("Finished cases are kept: go on with --resume.")
 
         print(describe_attempt(unfinished, len(cases), config.resume, attempt.count()))
-        most_patches = len(cases) * config.patches_per_case
-        with laying_out(unfinished.path, config.dtype, most_patches) as (file, disk):
-            drawing = {"seed": config.seed, "centers": config.centers}
-            drawing["num_patches"] = config.patches_per_case
+        per_case = config.patches_per_case
+        with laying_out(unfinished.path, config.dtype, len(cases) * per_case) as (file, disk):
+            drawing = {"seed": config.seed, "centers": config.centers, "num_patches": per_case}
             first, workers = len(unfinished.steps), config.workers or os.cpu_count()
             prepared = prepare_cases(
                 cluster, attempt, cases, first, drawing, config.dtype, workers, check, tqdm.write

@@ -28,13 +28,11 @@ import numpy as np
 from benchmarks.measure import print_header
 from brats.cases import find_cases, select_cases
 from brats.evaluation import segmentation_path
-from brats.normalization import normalize_case
-from brats.patches import PATCH_SIZE
 from brats.schemes import labels_to_classes
 from brats.segmentations import write_segmentation
-from brats.volumes import crop_window, read_case, read_modalities, read_volume
+from brats.volumes import read_case, read_modalities, read_volume
 from engine.networks import read_network
-from engine.segmenting import build_segmenter
+from engine.segmenting import build_segmenter, channels_of
 from model import build_resunet
 
 FORMS = ("full slices", "boxes")
@@ -85,8 +83,7 @@ def time_form(options, case):
 
     def predict_once():
         raw = read_case(case)
-        channels = normalize_case(raw.volumes, crop_window(raw.volumes, PATCH_SIZE))
-        write_segmentation(options.output, case, raw, *segment(channels))
+        write_segmentation(options.output, case, raw, *segment(channels_of(raw)))
 
     elapsed, processor = [], []
     for _ in range(options.runs + 1):

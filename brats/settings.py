@@ -127,6 +127,11 @@ def flag(name):
     return "--" + name.replace("_", "-")
 
 
+def as_typed(name, value):
+    """Returns a setting as it is typed: `--depth 3`, or `--flips`, for True."""
+    return flag(name) if value is True else f"{flag(name)} {value}"
+
+
 def flags(names):
     """Returns the flags of fields, in one line."""
     return ", ".join(sorted(map(flag, names))) or "none"
@@ -135,15 +140,9 @@ def flags(names):
 def _describe_recipes(recipes):
     """Returns one line per recipe: the flags that it stands for, as they are typed."""
     return "\n".join(
-        f"--recipe {name} stands for: {' '.join(_as_typed(*item) for item in recipe.items())}"
+        f"--recipe {name} stands for: {' '.join(as_typed(*item) for item in recipe.items())}"
         for name, recipe in recipes.items()
     )
-
-
-def _as_typed(name, value):
-    """Returns a setting as it is typed: `--class-weights 1 2`, or `--flips`, which has no value."""
-    values = value if isinstance(value, tuple) else (value,)
-    return " ".join([flag(name), *(str(each) for each in values if each is not True)])
 
 
 def _argument(item, is_in_recipes):

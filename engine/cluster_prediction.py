@@ -12,12 +12,10 @@ import keras
 
 from brats.errors import Failed, InputError
 from brats.metrics import remove_scores, write_scores
-from brats.normalization import normalize_case
-from brats.patches import PATCH_SIZE
 from brats.provenance import software_versions
-from brats.volumes import crop_window, read_case
+from brats.volumes import read_case
 from engine.networks import digest_networks, read_network
-from engine.segmenting import build_segmenter
+from engine.segmenting import build_segmenter, channels_of
 
 _one_at_a_time = threading.Lock()
 
@@ -45,8 +43,7 @@ def segment_case(task):
     with _one_at_a_time:  # Threads of one worker share a network.
         segment = _segmenter(procedure.build_network, procedure.networks, procedure.segmenting)
     raw = read_case(case)
-    channels = normalize_case(raw.volumes, crop_window(raw.volumes, PATCH_SIZE))
-    classes, probabilities = segment(channels)
+    classes, probabilities = segment(channels_of(raw))
     return procedure.write(case, raw, classes, probabilities, with_tables=False)
 
 

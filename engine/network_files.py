@@ -59,7 +59,7 @@ def read_network_settings(path):
         )
     settings = config.get("config")
     _check_settings(path, settings, num_bytes)
-    return {name: settings[name] for name in (*SETTINGS, PAD_BEFORE) if name in settings}
+    return dict(settings)
 
 
 def pads_before(path):
@@ -153,6 +153,7 @@ def _check_settings(path, settings, num_bytes):
         or not (isinstance(shape, list | tuple) and len(shape) == 3)
         or not all(side is None or type(side) is int and side > 0 for side in shape)
         or type(settings.get(PAD_BEFORE, False)) is not bool
+        or settings.keys() - {*SETTINGS, PAD_BEFORE}
     ):
         raise InputError(
             f"{path} is not a network of train.py: its settings are {shortened(settings)}; "

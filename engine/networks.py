@@ -1,6 +1,6 @@
-"""Which networks to predict with: those of runs, or a file of weights; and on which cases.
+"""Which networks to predict with: those of runs, or of files of weights; and on which cases.
 
-In: run folders, or the path of a network. Out: paths, networks, and the cases for them.
+In: run folders, or paths of networks. Out: paths, networks, and the cases for them.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from engine.weights import load_weights
 
 
 def find_networks(run_dirs, weights=()):
-    """Finds the best network of every run.
+    """Returns the networks to predict with: the best of every run, or others that are given.
 
     Args:
         run_dirs: Paths of run folders.
@@ -169,5 +169,5 @@ def digest_networks(paths):
             digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
     if len(set(digests.values())) < len(paths):
         names = ", ".join(map(str, paths))
-        raise InputError(f"A network is named twice: {names}. Give each once.")
+        raise InputError(f"Two of these files hold the same network: {names}. Give each once.")
     return digests

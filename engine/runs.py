@@ -23,10 +23,10 @@ CURVES = "curves.png"
 LOG = "tensorboard"
 # Settings of one host among several.
 HOST_SETTINGS = ("coordinator", "num_hosts", "host_id")
-# Settings that a resumed run may change.
+# Settings that a resumed run may change. A recipe is a name for others, which it may not.
 CHANGEABLE = frozenset(
     {"patches", "run_dir", "epochs", "weights", "resume", "overwrite", "tensorboard", "state_every"}
-    | {"devices", *HOST_SETTINGS}
+    | {"recipe", "devices", *HOST_SETTINGS}
 )
 EVENT_FILE = "events.out.tfevents.{}.brats"  # The ending tells ours from those of other programs.
 

@@ -51,6 +51,11 @@ def build_segmenter(networks, batch_size, full_slices=False, flips=False, probab
     return segment
 
 
+def channels_of(raw):
+    """Returns what networks see of a `RawCase`, normalized: float32 `(Z, Y, X, M)`."""
+    return normalize_case(raw.volumes, crop_window(raw.volumes, PATCH_SIZE))
+
+
 def segment_cases(segment, cases, write, read=read_case):
     """Reads, segments and writes cases; the next is read and the last written meanwhile.
 
@@ -67,15 +72,15 @@ def segment_cases(segment, cases, write, read=read_case):
         OSError: What `write` raises; all cases before are written.
     """
 
-    def prepare(case):
+    def read_and_prepare(case):
         try:
             raw = read(case)
         except InputError as error:
             return case, Failed(case.id, str(error)), None
-        return case, raw, normalize_case(raw.volumes, crop_window(raw.volumes, PATCH_SIZE))
+        return case, raw, channels_of(raw)
 
     def segmented():
-        for case, raw, channels in read_ahead(map(prepare, cases), 1):
+        for case, raw, channels in read_ahead(map(read_and_prepare, cases), 1):
             yield case, raw, None if isinstance(raw, Failed) else segment(channels)
 
     def write_or_pass(result):

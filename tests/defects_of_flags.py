@@ -68,6 +68,7 @@ DEFECTS = [
     together(TRAIN, *HOSTS, "--host-id", "0", names="KERAS_BACKEND", group="Hosts"),
     together(PREDICT, "--weights", "run/best.keras", names="--weights"),
     together(SCORE, "--flips", names="--flips"),
+    together(SCORE, "--recipe", "tuned", names="--recipe"),
     together(SCORE, "--scheduler", "local", names="--scheduler"),
     together(EXTRACT, "--num-folds", "2", names="--fold"),
     together(EXTRACT, "--fold", "0", names="--num-folds"),

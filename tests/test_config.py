@@ -305,6 +305,11 @@ def test_nothing_asked_for_is_ignored_on_resume(ignored):
     [
         (["--score-only", "--flips"], "--score-only predicts nothing; it does not go with --flips"),
         (["--score-only", "--weights", "a"], "does not go with --weights"),
+        (["--score-only", "--recipe", "tuned"], "does not go with --recipe."),
+        (
+            ["--score-only", "--recipe", "tuned", "--min-lesion-voxels", "3"],
+            "does not go with --min-lesion-voxels, --recipe.",
+        ),
         (["--score-only", "--cross-validate"], "does not go with --cross-validate"),
         (["--weights", "a", "--cross-validate"], "--cross-validate goes by the cases that runs"),
         (["--weights", "a.keras", "--run-dir", "b"], "--weights takes the place of --run-dir"),

@@ -72,6 +72,7 @@ def test_a_network_in_which_a_function_lies_is_refused_and_the_function_not_run(
         ({"depth": 1.5}, "its settings are .* expected input_shape, num_classes"),
         ({"base_filters": 0}, "its settings are"),
         ({"input_shape": [None, 4]}, "its settings are"),
+        ({"normalization": "volume"}, "its settings are .*'normalization': 'volume'"),
         ({"num_classes": 10**9}, "for 4 modalities and 1000000000 classes"),
     ],
 )

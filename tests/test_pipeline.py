@@ -649,7 +649,7 @@ def test_two_runs_are_averaged_over_the_cases_that_neither_has_seen(
 def test_a_run_is_not_averaged_with_itself(run_dir, cohorts, tmp_path, capsys):
     arguments = ["--run-dir", str(run_dir), str(run_dir)]
     assert exit_code(lambda: run_predict(cohorts["2017"], tmp_path / "out", *arguments)) == 1
-    assert "A network is named twice" in only_line(capsys)
+    assert "Two of these files hold the same network" in only_line(capsys)
     assert not (tmp_path / "out").exists()
 
 

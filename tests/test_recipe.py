@@ -1,6 +1,7 @@
 """The tuned recipe through the three commands: what lies in the files, and what they say of it."""
 
 import json
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -13,6 +14,7 @@ from brats.cases import find_cases
 from brats.normalization import BACKGROUND, normalize
 from brats.patch_file import read_settings
 from brats.patches import PATCH_SIZE
+from brats.settings import as_typed
 from brats.volumes import crop_window, read_case
 from config import TUNED_EXTRACTION, TUNED_PREDICTION, TUNED_TRAINING
 
@@ -26,6 +28,16 @@ def patches(cohort, tmp_path_factory):
     paths = ["--data-root", str(cohort), "--output", str(path)]
     extract_patches.main([*paths, "--recipe", "tuned", "--patches-per-case", "16"])
     return path
+
+
+def test_the_page_of_the_method_lists_the_recipe():
+    page = (Path(__file__).parents[1] / "docs" / "method.md").read_text(encoding="utf-8")
+    table = page.split("## The tuned recipe")[1].split("## ")[0]
+    listed = [text for text in table.split("`") if text.startswith("--") and "recipe" not in text]
+    parts = (TUNED_EXTRACTION, TUNED_TRAINING, TUNED_PREDICTION)
+    typed = " ".join(as_typed(*item) for part in parts for item in part.items())
+    # Without --help, which the text before the table names.
+    assert " ".join(listed).removeprefix("--help ") == typed
 
 
 def test_every_stage_says_what_it_did(patches, cohort, tmp_path):

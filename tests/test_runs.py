@@ -291,6 +291,12 @@ def test_a_setting_that_the_record_lacks_is_told(recorded):
         check_may_start(recorded, RESUMED | {"depth": 3}, {"seed": 0})
 
 
+def test_a_recipe_is_no_setting_beside_those_it_stands_for(recorded):
+    # The record is of before there were recipes.
+    for recipe in ("published", "tuned"):
+        check_may_start(recorded, RESUMED | {"recipe": recipe}, {"seed": 0})
+
+
 def test_other_patches_are_told(recorded):
     with pytest.raises(InputError, match="the patch file is another"):
         check_may_start(recorded, RESUMED, {"seed": 1})
