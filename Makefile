@@ -1,10 +1,11 @@
 # make demo    a segmented volume and its picture, from nothing, in minutes
+# make segment the cases of DATA_ROOT segmented and drawn with the weights of pretrained/, in OUTPUT
 # make test    the test suite, on TensorFlow, and the network's part on JAX and PyTorch without it
 # make check   the tests, the format and the lint
 # make bench   every stage timed, on the cases of DATA_ROOT, the file PATCHES, the network NETWORK
 # make cross-validation
-#              NUM_FOLDS networks in RUNS, and every case of DATA_ROOT segmented and scored by the one
-#              that was not trained on it; started again, it goes on
+#              NUM_FOLDS networks by RECIPE in RUNS, and every case of DATA_ROOT segmented and scored by
+#              the one that was not trained on it; started again, it goes on
 
 PYTHON ?= python3
 DATA_ROOT ?= data/brats
@@ -21,7 +22,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 DEMO_TRAINING := --base-filters 8 --epochs 3 --batch-size 2 --optimizer adam \
 	--learning-rate 0.003 --schedule cosine --loss present-classes
 
-.PHONY: demo cross-validation test test-tensorflow test-jax test-torch check format bench clean
+.PHONY: demo segment cross-validation test test-tensorflow test-jax test-torch check format bench clean
 
 demo: .venv/runtime
 	rm -rf demo
@@ -31,10 +32,17 @@ demo: .venv/runtime
 	$(BIN)/python train.py --patches demo/patches.h5 --run-dir demo/run $(DEMO_TRAINING)
 	$(BIN)/python predict.py --data-root demo/cases --run-dir demo/run --output demo/predictions
 
+OUTPUT ?= predictions
+PRETRAINED := pretrained/resunet16-brats2021.keras
+
+segment: .venv/runtime
+	$(BIN)/python predict.py --weights $(PRETRAINED) --recipe tuned \
+		--data-root $(DATA_ROOT) --output $(OUTPUT)
+
 NUM_FOLDS ?= 4
-RUNS ?= runs/cross-validation
-# Named settings, a file of weights that every fold starts from, and further flags of the commands.
 RECIPE ?= published
+RUNS ?= runs/cross-validation-$(RECIPE)
+# A file of weights that every fold starts from, and further flags of the three commands.
 WEIGHTS ?=
 EXTRACTION ?=
 TRAINING ?=
@@ -68,8 +76,9 @@ KERAS_TESTS := $(addprefix tests/test_,model.py losses.py weights.py theano.py s
 	devices.py distribution.py state.py training.py inference.py segmenting.py networks.py \
 	backends.py killed_training.py)
 
+# Compiled without LLVM's optimizations, which take longer than what they make faster.
 test-jax: $(OTHERS)/development
-	KERAS_BACKEND=jax $(OTHERS)/bin/python -m pytest $(PARALLEL) $(KERAS_TESTS) tests/test_hosts.py
+	KERAS_BACKEND=jax XLA_FLAGS="$$XLA_FLAGS --xla_backend_optimization_level=0" $(OTHERS)/bin/python -m pytest $(PARALLEL) $(KERAS_TESTS) tests/test_hosts.py
 
 test-torch: $(OTHERS)/development
 	KERAS_BACKEND=torch $(OTHERS)/bin/python -m pytest $(PARALLEL) $(KERAS_TESTS)

@@ -135,7 +135,8 @@ def results():
     """What the program prints, by the number of devices; of one by Keras' own steps as "keras"."""
     if BACKEND not in ("tensorflow", "jax"):
         pytest.skip(f"{BACKEND} trains on one device")
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "KERAS_BACKEND": BACKEND}
+    devices = "--xla_force_host_platform_device_count=4"
+    flags = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {devices}", "KERAS_BACKEND": BACKEND}
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", PROGRAM, *numbers],

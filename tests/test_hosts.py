@@ -113,7 +113,9 @@ def start(patches, run_dir, *flags, host=None, num_hosts=2, port=None):
 
 def environment():
     """Returns the variables of a process with one device, whatever this one has."""
-    return {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    flags = " ".join(name for name in flags if "device_count" not in name)
+    return os.environ | {"XLA_FLAGS": flags}
 
 
 def free_port():
