@@ -510,9 +510,7 @@ def _():
     save_network(BEST, num_classes=2)
 
 
-@run_defect(
-    "the same network twice, to be averaged", "--run-dir", (*PREDICT, "--run-dir", "run", "copy")
-)
+@run_defect("the same network twice, to be averaged", BEST, (*PREDICT, "--run-dir", "run", "copy"))
 def _():
     shutil.copytree(RUN, "copy")
 
