@@ -78,7 +78,8 @@ KERAS_TESTS := $(addprefix tests/test_,model.py losses.py weights.py theano.py s
 
 # Compiled without LLVM's optimizations, which take longer than what they make faster.
 test-jax: $(OTHERS)/development
-	KERAS_BACKEND=jax XLA_FLAGS="$$XLA_FLAGS --xla_backend_optimization_level=0" $(OTHERS)/bin/python -m pytest $(PARALLEL) $(KERAS_TESTS) tests/test_hosts.py
+	KERAS_BACKEND=jax XLA_FLAGS="$$XLA_FLAGS --xla_backend_optimization_level=0" \
+		$(OTHERS)/bin/python -m pytest $(PARALLEL) $(KERAS_TESTS) tests/test_hosts.py
 
 test-torch: $(OTHERS)/development
 	KERAS_BACKEND=torch $(OTHERS)/bin/python -m pytest $(PARALLEL) $(KERAS_TESTS)

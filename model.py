@@ -58,14 +58,10 @@ def build_resunet(
     x = _activate(x, "head_norm", "head_prelu")
     x = _convolution(x, num_classes, 1, "head")
     outputs = layers.Activation("softmax", dtype="float32", name="probabilities")(x)
-    settings = {
-        "input_shape": tuple(input_shape),
-        "num_classes": num_classes,
-        "base_filters": base_filters,
-        "depth": depth,
-    }
-    if pad_before:  # Other files stay as they were before there was this setting.
-        settings["pad_before"] = True
+    settings = {"input_shape": tuple(input_shape), "num_classes": num_classes}
+    settings |= {"base_filters": base_filters, "depth": depth}
+    # Other files stay as they were before there was this setting.
+    settings |= {"pad_before": True} if pad_before else {}
     return ResUNet(inputs, outputs, settings)
 
 
