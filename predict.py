@@ -137,6 +137,7 @@ def print_header(config, cluster, found, groups, models):
         settings = {name: settings[name] for name in names}
     else:
         settings |= {"cluster": cluster.describe()} if cluster else {}
+        del settings["run_dir" if config.weights else "weights"]
         settings["parameters"] = " + ".join(f"{each.count_params():,}" for each in models.values())
         if config.cross_validate:
             settings["networks"] = describe_groups(groups, () if config.cases else found)

@@ -29,7 +29,10 @@ def source_commit():
 
 
 def header(title, **facts):
-    """Returns a title and one aligned line per fact; a dict becomes "name value" pairs."""
+    """Returns a title and one aligned line per fact.
+
+    A dict becomes "name value" pairs, a tuple its items; None and what is empty become "none".
+    """
     facts = {name.replace("_", " "): _text(value) for name, value in facts.items()}
     width = max(map(len, facts), default=0)
     return "\n".join([title, *(f"  {name:<{width}}  {text}" for name, text in facts.items())])
@@ -37,5 +40,7 @@ def header(title, **facts):
 
 def _text(value):
     if isinstance(value, dict):
-        return ", ".join(f"{name} {item}" for name, item in value.items())
-    return str(value)
+        value = ", ".join(f"{name} {item}" for name, item in value.items())
+    elif isinstance(value, tuple):
+        value = " ".join(map(str, value))
+    return "none" if value in (None, "") else str(value)

@@ -40,11 +40,14 @@ def test_commit_is_unknown_without_git(monkeypatch):
     assert source_commit() == "unknown"
 
 
-def test_header_aligns_facts_and_spells_dicts_out():
-    text = header("Title", seed=1, data_root="data", versions={"a": "1", "b": "2"})
+def test_header_aligns_facts_and_spells_dicts_and_tuples_out():
+    versions = {"a": "1", "b": "2"}
+    text = header("Title", seed=0, run_dir=("a", "b"), cases=(), workers=None, versions=versions)
     assert text.splitlines() == [
         "Title",
-        "  seed       1",
-        "  data root  data",
-        "  versions   a 1, b 2",
+        "  seed      0",
+        "  run dir   a b",
+        "  cases     none",
+        "  workers   none",
+        "  versions  a 1, b 2",
     ]
