@@ -220,7 +220,9 @@ def test_an_error_of_reading_comes_after_the_batches_before_it():
 
 
 def test_reading_ends_with_the_loop_that_reads():
+    others = set(threading.enumerate())
     ahead = read_ahead(iter(range(1000)))
     next(ahead)
+    assert set(threading.enumerate()) - others
     ahead.close()
-    assert not any("ThreadPool" in thread.name for thread in threading.enumerate())
+    assert not set(threading.enumerate()) - others

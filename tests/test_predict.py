@@ -218,9 +218,25 @@ def contents(folder):
 
 @pytest.fixture(scope="module")
 def two_cases(cohort, network):
-    """The command line for two cases."""
+    """Two ids, and the command line to segment them with their probabilities."""
     ids = [case.id for case in find_cases(cohort, need_segmentation=False)[:2]]
-    return ids, ["--weights", str(network), "--cases", *ids]
+    return ids, ["--weights", str(network), "--probabilities", "--cases", *ids]
+
+
+@pytest.fixture(scope="module")
+def segmented(cohort, two_cases, tmp_path_factory):
+    """The folder of the two cases segmented, and a copy of it: its record names its path."""
+    output = tmp_path_factory.mktemp("segmented") / "out"
+    assert run(cohort, output, *two_cases[1]) == 0
+    return output, shutil.copytree(output, output.with_name("copy"))
+
+
+@pytest.fixture
+def finished(segmented):
+    """The path of a folder that holds the two cases segmented, whatever a test did to it before."""
+    output, copy = segmented
+    shutil.rmtree(output)
+    return shutil.copytree(copy, output)
 
 
 def interrupt_at(monkeypatch, number):
@@ -240,30 +256,28 @@ def never(*arguments):
 
 
 def test_interrupted_before_any_of_its_files_it_goes_on_to_the_same_ones(
-    cohort, two_cases, tmp_path, monkeypatch
+    cohort, two_cases, finished, monkeypatch
 ):
-    output = tmp_path / "out"
-    assert run(cohort, output, *two_cases[1]) == 0
-    expected = contents(output)
-    # config.json; per case a volume, two tables and two pictures; scores.png and the report.
-    assert len(expected) == 1 + 2 * 3 + 2 + 2
+    expected = contents(finished)
+    # config.json; per case four volumes and two pictures; two tables; scores.png and the report.
+    assert len(expected) == 1 + 2 * 6 + 2 + 2
     # Before the first case's scores, summary and second picture; before the report.
-    for number in (3, 4, 6, 13):
-        shutil.rmtree(output)
+    for number in (6, 7, 9, 19):
+        shutil.rmtree(finished)
         with monkeypatch.context() as patch:
             interrupt_at(patch, number)
-            assert run(cohort, output, *two_cases[1]) == 130
-        left = contents(output)
+            assert run(cohort, finished, *two_cases[1]) == 130
+        left = contents(finished)
         whole = {name for name in left if left[name] == expected[name]}
         assert left.keys() - whole <= {"scores.csv", "summary.csv"}  # Of the first case alone.
         assert left.keys() < expected.keys()
-        assert run(cohort, output, *two_cases[1]) == 0
-        assert contents(output) == expected, number
+        assert run(cohort, finished, *two_cases[1]) == 0
+        assert contents(finished) == expected, number
 
 
 def test_what_is_done_is_told_and_left_alone(cohort, two_cases, tmp_path, monkeypatch, capsys):
     ids, arguments = two_cases
-    assert run(cohort, tmp_path, *arguments[:2], "--cases", ids[0]) == 0
+    assert run(cohort, tmp_path, *arguments[:3], "--cases", ids[0]) == 0
     before = (tmp_path / f"{ids[0]}.nii.gz").stat()
     assert run(cohort, tmp_path, *arguments) == 0
     assert "1 are done already; --overwrite would segment them again." in capsys.readouterr().out
@@ -277,44 +291,42 @@ def test_what_is_done_is_told_and_left_alone(cohort, two_cases, tmp_path, monkey
 
 @pytest.mark.parametrize("lost", ["a row", "the scores", "the pictures", "an old picture"])
 def test_what_is_missing_of_a_segmented_case_is_made_without_the_network(
-    cohort, two_cases, tmp_path, monkeypatch, lost
+    cohort, two_cases, finished, monkeypatch, lost
 ):
     ids, arguments = two_cases
-    assert run(cohort, tmp_path, *arguments) == 0
-    expected = contents(tmp_path)
+    expected = contents(finished)
     if lost == "a row":
-        write_scores(tmp_path, ids[1], [])
+        write_scores(finished, ids[1], [])
     elif lost == "the scores":
-        (tmp_path / "scores.csv").unlink()
+        (finished / "scores.csv").unlink()
     elif lost == "the pictures":
-        shutil.rmtree(tmp_path / "figures")
+        shutil.rmtree(finished / "figures")
     else:  # As after --overwrite that was ended before the pictures of the new volume.
-        picture = tmp_path / "figures" / f"{ids[1]}-modalities.png"
+        picture = finished / "figures" / f"{ids[1]}-modalities.png"
         picture.write_text("of the volume before")
         os.utime(picture, (0, 0))
     monkeypatch.setattr(procedure, "build_segmenter", lambda *settings: never)
-    assert run(cohort, tmp_path, *arguments) == 0
-    assert contents(tmp_path) == expected
+    assert run(cohort, finished, *arguments) == 0
+    assert contents(finished) == expected
 
 
 @pytest.mark.parametrize("damage", ["cut short", "gone", "without probabilities"])
-def test_a_segmentation_that_is_not_whole_is_made_again(cohort, two_cases, tmp_path, damage):
+def test_a_segmentation_that_is_not_whole_is_made_again(cohort, two_cases, finished, damage):
     ids, arguments = two_cases
-    assert run(cohort, tmp_path, *arguments, "--probabilities") == 0
-    expected = contents(tmp_path)
+    expected = contents(finished)
     name = f"probabilities/{ids[1]}-edema" if damage.startswith("without") else ids[1]
-    path = tmp_path / f"{name}.nii.gz"
+    path = finished / f"{name}.nii.gz"
     if damage == "cut short":
         path.write_bytes(path.read_bytes()[:-300])
     else:
         path.unlink()
-    assert run(cohort, tmp_path, *arguments, "--probabilities") == 0
-    assert contents(tmp_path) == expected
+    assert run(cohort, finished, *arguments) == 0
+    assert contents(finished) == expected
 
 
 def test_a_segmentation_of_another_tool_is_not_taken_for_ours(cohort, two_cases, tmp_path, capsys):
     ids, arguments = two_cases
-    assert run(cohort, tmp_path, *arguments[:2], "--cases", ids[0]) == 0
+    assert run(cohort, tmp_path, *arguments[:3], "--cases", ids[0]) == 0
     foreign = tmp_path / f"{ids[1]}.nii.gz"
     case = find_cases(cohort, need_segmentation=False)[1]
     shutil.copy(case.segmentation, foreign)
