@@ -65,10 +65,13 @@ $(RUNS)/fold%-of-$(NUM_FOLDS).finished: | .venv/runtime
 	touch $@
 	rm $(RUNS)/fold$*.h5
 
+# XLA compiles for the tests without LLVM's optimizations, which take longer than what they make faster.
+TESTING := XLA_FLAGS="$$XLA_FLAGS --xla_backend_optimization_level=0"
+
 test: test-tensorflow test-jax test-torch
 
 test-tensorflow: .venv/development
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(TESTING) $(BIN)/python -m pytest $(PARALLEL)
 
 # What runs on Keras, in an environment without TensorFlow.
 OTHERS := .venv-jax-torch
@@ -76,9 +79,8 @@ KERAS_TESTS := $(addprefix tests/test_,model.py losses.py weights.py theano.py s
 	devices.py distribution.py state.py training.py inference.py segmenting.py networks.py \
 	backends.py killed_training.py)
 
-# Compiled without LLVM's optimizations, which take longer than what they make faster.
 test-jax: $(OTHERS)/development
-	KERAS_BACKEND=jax XLA_FLAGS="$$XLA_FLAGS --xla_backend_optimization_level=0" \
+	KERAS_BACKEND=jax $(TESTING) \
 		$(OTHERS)/bin/python -m pytest $(PARALLEL) $(KERAS_TESTS) tests/test_hosts.py
 
 test-torch: $(OTHERS)/development

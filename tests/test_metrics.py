@@ -115,7 +115,8 @@ def test_scores_are_those_of_the_original(real_cases, fixtures):
 
 
 def test_real_cases_against_themselves_are_perfect_and_one_voxel_off_is_1_mm(real_cases):
-    for index, case in enumerate(find_cases(real_cases, need_segmentation=True)):
+    cases = find_cases(real_cases, need_segmentation=True)[-6:]  # Two without enhancing tumor.
+    for index, case in enumerate(cases):
         labels, geometry = read_volume(case.segmentation)
         reference = labels_to_classes(labels, case.scheme)
         for row in score_case(case.id, reference, reference, geometry.spacing_mm[::-1]):

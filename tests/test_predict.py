@@ -435,7 +435,8 @@ def test_foreign_files_are_told_before_any_score_is_written(
 @pytest.mark.parametrize("text", ["[3]", '{"networks": 3}', '{"method": "x"}'])
 def test_a_config_of_another_tool_is_none_of_ours(text, cohort, others):
     (others / "config.json").write_text(text)
-    assert run(cohort, others, "--score-only") == 0
+    case = find_cases(cohort, need_segmentation=True)[0]
+    assert run(cohort, others, "--score-only", "--cases", case.id) == 0
     assert (others / "config.json").read_text() == text
 
 
