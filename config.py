@@ -40,7 +40,12 @@ TUNED_TRAINING = {
     "schedule": "cosine",
     "loss": "present-classes",
 }
-TUNED_PREDICTION = {"flips": True, "min_lesion_voxels": 4000, "min_enhancing_voxels": 500}
+TUNED_PREDICTION = {
+    "checkpoint": "last",
+    "flips": True,
+    "min_lesion_voxels": 4000,
+    "min_enhancing_voxels": 500,
+}
 RECIPE = (
     "published",
     "named settings that take the place of the defaults",
@@ -193,6 +198,11 @@ class PredictConfig(Settings):
         "folders of the runs whose networks to use; several are averaged",
         PATHS,
     )
+    checkpoint: str = setting(
+        "best",
+        "network of each: that of the lowest validation loss, or of the last epoch",
+        one_of("best", "last"),
+    )
     weights: tuple[str, ...] = setting(
         (), "networks to use instead, averaged: .keras, or the original's .hdf5", PATHS
     )
@@ -235,13 +245,17 @@ class PredictConfig(Settings):
         changed = {item.name for item in fields(self) if getattr(self, item.name) != item.default}
         if self.weights and "run_dir" in changed:
             raise ValueError("--weights takes the place of --run-dir; give one of them.")
+        recipe = self.RECIPES.get(self.recipe, {})
+        asked_for = {name for name in changed if getattr(self, name) != recipe.get(name)}
+        if self.weights and "checkpoint" in asked_for:
+            raise ValueError(
+                "--checkpoint chooses among the networks of a run; it does not go with --weights."
+            )
         if self.weights and self.cross_validate:
             raise ValueError(
                 "--cross-validate goes by the cases that runs were trained on; it does not go with "
                 "--weights."
             )
-        recipe = self.RECIPES.get(self.recipe, {})
-        asked_for = {name for name in changed if getattr(self, name) != recipe.get(name)}
         ignored = asked_for - {"data_root", "output", "cases", "slices", "score_only"}
         if self.score_only and ignored:
             raise ValueError(

@@ -60,7 +60,7 @@ def main(argv=None):
         read_record(config.output)  # Damaged, it is told now.
         paths, groups = [], {(): select_scorable(config.output, found, config.cases)}
     else:
-        paths, trained_on = find_networks(config.run_dir, config.weights)
+        paths, trained_on = find_networks(config.run_dir, config.checkpoint, config.weights)
         groups = assign_cases(found, config.cases, paths, trained_on, config.cross_validate)
     check_slices(all_cases(groups), config.slices)
     models = {path: read_network(path, build_resunet) for path in paths}
@@ -137,7 +137,8 @@ def print_header(config, cluster, found, groups, models):
         settings = {name: settings[name] for name in names}
     else:
         settings |= {"cluster": cluster.describe()} if cluster else {}
-        del settings["run_dir" if config.weights else "weights"]
+        for name in ("run_dir", "checkpoint") if config.weights else ("weights",):
+            del settings[name]
         settings["parameters"] = " + ".join(f"{each.count_params():,}" for each in models.values())
         if config.cross_validate:
             settings["networks"] = describe_groups(groups, () if config.cases else found)

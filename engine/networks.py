@@ -12,15 +12,16 @@ from brats.errors import InputError
 from brats.patch_file import check_agreement
 from brats.schemes import CLASSES, MODALITIES
 from engine.network_files import read_network_settings
-from engine.runs import RECORD, best_network_path, read_record
+from engine.runs import RECORD, network_path, read_record
 from engine.weights import load_weights
 
 
-def find_networks(run_dirs, weights=()):
-    """Returns the networks to predict with: the best of every run, or others that are given.
+def find_networks(run_dirs, checkpoint, weights=()):
+    """Returns the networks to predict with: one of every run, or others that are given.
 
     Args:
         run_dirs: Paths of run folders.
+        checkpoint: Which network of each, "best" or "last".
         weights: Paths of networks to use instead, of which no training is known.
 
     Returns:
@@ -47,7 +48,7 @@ def find_networks(run_dirs, weights=()):
                 "again, or give the network with --weights."
             )
         trained_on.append(set(ids))
-    return [best_network_path(run_dir) for run_dir in run_dirs], trained_on
+    return [network_path(run_dir, checkpoint) for run_dir in run_dirs], trained_on
 
 
 def assign_cases(cases, ids, paths, trained_on, cross_validate=False):

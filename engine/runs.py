@@ -19,6 +19,7 @@ RECORD = "config.json"
 HISTORY = "history.csv"
 BEST = "best.keras"
 LAST = "last.keras"
+CHECKPOINTS = {"best": BEST, "last": LAST}
 CURVES = "curves.png"
 LOG = "tensorboard"
 # Settings of one host among several.
@@ -200,7 +201,7 @@ def resume(run_dir, model, device):
     if progress.history and not best.is_file():
         warnings.append(
             f"{best} is missing: the best network so far is lost, and written again only if a "
-            f"later epoch is better. Until then, predict with --weights and {LAST}."
+            f"later epoch is better. Until then, predict with --checkpoint last."
         )
     return progress, warnings
 
@@ -246,16 +247,21 @@ def _check_same(run_dir, settings, extraction):
         )
 
 
-def best_network_path(run_dir):
-    """Returns the path of the best network of a run.
+def network_path(run_dir, checkpoint):
+    """Returns the path of a network of a run.
+
+    Args:
+        run_dir: Run folder.
+        checkpoint: "best" for that of the lowest validation loss, "last" for that of the last
+            finished epoch.
 
     Raises:
         FileNotFoundError: If there is none.
     """
-    path = Path(run_dir) / BEST
+    path = Path(run_dir) / CHECKPOINTS[checkpoint]
     if not path.is_file():
         raise FileNotFoundError(
-            f"{run_dir} has no {BEST}: no epoch was finished. Train with train.py, or give a "
+            f"{run_dir} has no {path.name}: no epoch was finished. Train with train.py, or give a "
             "network with --weights."
         )
     return path

@@ -75,6 +75,7 @@ DEFECTS = [
     together(EXTRACT, "--num-folds", "2", "--fold", "2", names="--fold"),
     together((*EXTRACT, "--validation-fraction", "0.5"), *FOLD, names="--validation-fraction"),
     together(PREDICT[:1], "--cross-validate", "--weights", "a.keras", names="--weights"),
+    together(PREDICT[:1], "--checkpoint", "last", "--weights", "a.keras", names="--weights"),
     together(SCORE, "--cross-validate", names="--cross-validate"),
     together(EXTRACT, "--check", "--scheduler", "local", names="--scheduler"),
     together(EXTRACT, "--scheduler", "tcp://127.0.0.1:1", names="--workers"),

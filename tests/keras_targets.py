@@ -39,7 +39,7 @@ def run_record(folder):
     extraction = AGREEMENT | {"split": {"train": ["a", "b"], "validation": ["c"]}}
     write = json_writer(path, {"settings": settings, "extraction": extraction, "resumed": []})
     return write, (
-        lambda: find_networks([folder]),
+        lambda: find_networks([folder], "best"),
         lambda: check_may_start(folder, settings, extraction),
         lambda: backend_warnings(folder, "tensorflow on cpu:0"),
         lambda: add_to_record(folder, 1, 0, {"settings": settings}),

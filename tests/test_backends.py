@@ -15,7 +15,7 @@ import predict
 import train
 from brats.phantom import write_cohort
 from engine.networks import read_network
-from engine.runs import best_network_path, read_record
+from engine.runs import network_path, read_record
 from model import build_resunet
 from tests.network_fixtures import FOLDER, slices
 
@@ -83,7 +83,7 @@ def test_a_run_of_another_backend_is_read_goes_on_and_predicts_here(backend, tmp
         timeout=300,
     )
     expected = np.load(run_dir / "softmax.npy")
-    np.testing.assert_allclose(softmax(best_network_path(run_dir)), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(softmax(network_path(run_dir, "best")), expected, rtol=0, atol=1e-5)
     first = (run_dir / "history.csv").read_text().splitlines()
     train.main(["--run-dir", str(run_dir), *flags, "--epochs", "2", "--resume"])
     assert f"was trained with {backend}" in capsys.readouterr().err

@@ -105,7 +105,7 @@ def test_a_whole_file_gives_its_network(network_file):
 def test_a_record_that_does_not_tell_the_training_cases_is_refused(tmp_path, split):
     write_record(tmp_path, {"settings": {}, "extraction": AGREEMENT | {"split": split}})
     with pytest.raises(InputError, match=r"config\.json does not say which cases"):
-        find_networks([tmp_path])
+        find_networks([tmp_path], "best")
 
 
 # What the runs a, b and c were trained on, among the cases high00 to high04.

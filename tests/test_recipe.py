@@ -52,8 +52,8 @@ def test_every_stage_says_what_it_did(patches, cohort, tmp_path):
     paths = ["--run-dir", run_dir, "--data-root", str(cohort), "--output", output]
     predict.main([*paths, "--recipe", "tuned"])
     record = json.loads((tmp_path / "out" / "config.json").read_text())
-    assert record["settings"]["recipe"] == "tuned"
-    assert record["method"].items() >= TUNED_PREDICTION.items()
+    assert record["settings"].items() >= {"recipe": "tuned", **TUNED_PREDICTION}.items()
+    assert record["networks"] == [str(tmp_path / "run" / "last.keras")]
 
 
 def test_patches_are_those_around_their_centers_and_background_beyond_the_window(patches, cohort):

@@ -9,10 +9,10 @@ from brats.files import read_table
 from engine.runs import (
     add_to_record,
     backend_warnings,
-    best_network_path,
     check_may_start,
     clear,
     make_folders,
+    network_path,
     owning_run,
     read_record,
     resume,
@@ -136,8 +136,8 @@ def test_the_best_network_is_of_the_lowest_validation_loss_and_the_last_of_the_l
     for num_epochs, best in ((1, 1), (2, 2), (3, 2), (4, 2)):
         run_dir = tmp_path / str(num_epochs)
         write_losses(run_dir, [0.5, 0.4, 0.6, 0.45][:num_epochs])
-        assert marked_number(best_network_path(run_dir)) == best
-        assert marked_number(run_dir / "last.keras") == num_epochs
+        assert marked_number(network_path(run_dir, "best")) == best
+        assert marked_number(network_path(run_dir, "last")) == num_epochs
 
 
 def test_losses_read_back_as_text_are_compared_as_numbers(tmp_path):
@@ -154,7 +154,7 @@ def test_losses_read_back_as_text_are_compared_as_numbers(tmp_path):
 
 def test_without_validation_the_best_network_is_of_the_lowest_training_loss(tmp_path):
     write_losses(tmp_path, [0.5, 0.2, 0.3], name="loss")
-    assert marked_number(best_network_path(tmp_path)) == 2
+    assert marked_number(network_path(tmp_path, "best")) == 2
 
 
 def test_the_history_has_one_row_per_epoch(tmp_path):
@@ -257,7 +257,7 @@ def test_a_network_that_cannot_be_written_leaves_the_old_files(tmp_path):
 
 def test_a_run_without_a_finished_epoch_has_no_best_network(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no best\.keras: .*--weights"):
-        best_network_path(tmp_path)
+        network_path(tmp_path, "best")
 
 
 RESUMED = SETTINGS | {"resume": True}
