@@ -65,7 +65,7 @@ $(RUNS)/fold%-of-$(NUM_FOLDS).finished: | .venv/runtime
 	touch $@
 	rm $(RUNS)/fold$*.h5
 
-# XLA compiles for the tests without LLVM's optimizations, which take longer than what they make faster.
+# XLA compiles for the tests without LLVM's optimizations, which cost more time than they save.
 TESTING := XLA_FLAGS="$$XLA_FLAGS --xla_backend_optimization_level=0"
 
 test: test-tensorflow test-jax test-torch

@@ -23,6 +23,7 @@ from brats.settings import (
     flags,
     one_of,
     setting,
+    to_dict,
 )
 
 CLASS_WEIGHTS = (
@@ -200,7 +201,7 @@ class PredictConfig(Settings):
     )
     checkpoint: str = setting(
         "best",
-        "network of each: that of the lowest validation loss, or of the last epoch",
+        "network of each run: best, of the lowest validation loss, or last, of the last epoch",
         one_of("best", "last"),
     )
     weights: tuple[str, ...] = setting(
@@ -261,3 +262,10 @@ class PredictConfig(Settings):
             raise ValueError(
                 f"--score-only predicts nothing; it does not go with {flags(ignored)}."
             )
+
+    def in_use(self):
+        """Returns the settings as a dict, without how to choose networks that are not read."""
+        settings = to_dict(self)
+        for name in ("run_dir", "checkpoint") if self.weights else ("weights",):
+            del settings[name]
+        return settings

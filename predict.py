@@ -31,7 +31,7 @@ from brats.metrics import describe_summary
 from brats.provenance import header
 from brats.report import write_report
 from brats.segmentations import BY_CASE, PROBABILITIES, find_unfinished, read_record, write_record
-from brats.settings import parse, to_dict
+from brats.settings import parse
 from config import PredictConfig
 from engine.cluster_prediction import segment_on_cluster
 from engine.devices import describe_software
@@ -112,7 +112,7 @@ def start_segmenting(config, cluster, groups, networks, models):
     procedure = Procedure(build_resunet, pairs, segmenting, mending, Path(output), slices, method)
     work = [(procedure.by(paths), cases) for paths, cases in groups.items()]
     method_of = {case.id: procedure.method for procedure, cases in work for case in cases}
-    record = {"networks": list(map(str, networks)), "method": method, "settings": to_dict(config)}
+    record = {"networks": list(map(str, networks)), "method": method, "settings": config.in_use()}
     if config.cross_validate:
         record["method"] = method = method | {"cross_validate": True}
         record[BY_CASE] = networks_by_case(groups)
@@ -130,15 +130,13 @@ def start_segmenting(config, cluster, groups, networks, models):
 def print_header(config, cluster, found, groups, models):
     """Prints what is about to happen, and on what."""
     cases = all_cases(groups)
-    settings = to_dict(config) | {"cases": f"{len(cases)}, from {cases[0].id} to {cases[-1].id}"}
+    settings = config.in_use() | {"cases": f"{len(cases)}, from {cases[0].id} to {cases[-1].id}"}
     settings["ignored"] = describe_ignored(config.data_root, found)
     if config.score_only:
         names = ("data_root", "output", "cases", "slices", "ignored")
         settings = {name: settings[name] for name in names}
     else:
         settings |= {"cluster": cluster.describe()} if cluster else {}
-        for name in ("run_dir", "checkpoint") if config.weights else ("weights",):
-            del settings[name]
         settings["parameters"] = " + ".join(f"{each.count_params():,}" for each in models.values())
         if config.cross_validate:
             settings["networks"] = describe_groups(groups, () if config.cases else found)

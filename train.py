@@ -96,8 +96,8 @@ def train(config, extraction, readers, steps, model, devices):
             progress = Progress(history=[*progress.history, row])
             saving_s = writer.end_epoch(progress)
             print(describe_epoch(row, config.epochs, saving_s), flush=True)
-    best = Path(config.run_dir, runs.BEST)
-    print(f"Finished {len(progress.history)} epochs; the best network is {best}")
+    best, last = (Path(config.run_dir, name) for name in (runs.BEST, runs.LAST))
+    print(f"Finished {len(progress.history)} epochs; the best network is {best}, the last {last}")
 
 
 def build_compiled(config, steps, devices=ONE_DEVICE):

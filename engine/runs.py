@@ -201,7 +201,7 @@ def resume(run_dir, model, device):
     if progress.history and not best.is_file():
         warnings.append(
             f"{best} is missing: the best network so far is lost, and written again only if a "
-            f"later epoch is better. Until then, predict with --checkpoint last."
+            "later epoch is better. Until then, predict with --checkpoint last."
         )
     return progress, warnings
 
@@ -252,8 +252,8 @@ def network_path(run_dir, checkpoint):
 
     Args:
         run_dir: Run folder.
-        checkpoint: "best" for that of the lowest validation loss, "last" for that of the last
-            finished epoch.
+        checkpoint: "best" for that of the lowest validation loss (training loss without
+            validation cases), "last" for that of the last finished epoch.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -261,8 +261,8 @@ def network_path(run_dir, checkpoint):
     path = Path(run_dir) / CHECKPOINTS[checkpoint]
     if not path.is_file():
         raise FileNotFoundError(
-            f"{run_dir} has no {path.name}: no epoch was finished. Train with train.py, or give a "
-            "network with --weights."
+            f"{run_dir} has no {path.name}: no epoch was finished, or it was removed. Train with "
+            "train.py, choose another --checkpoint, or give a network with --weights."
         )
     return path
 

@@ -425,6 +425,13 @@ def _():
     BEST.unlink()
 
 
+@run_defect(
+    "a run without its last network", "last.keras", command=(*PREDICT, "--checkpoint", "last")
+)
+def _():
+    (RUN / "last.keras").unlink()
+
+
 @run_defect("a network that was cut short", BEST)
 def _():
     BEST.write_bytes(BEST.read_bytes()[:-1000])

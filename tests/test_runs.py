@@ -255,9 +255,10 @@ def test_a_network_that_cannot_be_written_leaves_the_old_files(tmp_path):
     assert after["last.keras"] == before["last.keras"]
 
 
-def test_a_run_without_a_finished_epoch_has_no_best_network(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no best\.keras: .*--weights"):
-        network_path(tmp_path, "best")
+@pytest.mark.parametrize("checkpoint", ["best", "last"])
+def test_a_run_without_a_finished_epoch_has_no_network(tmp_path, checkpoint):
+    with pytest.raises(FileNotFoundError, match=rf"no {checkpoint}\.keras: .*--weights"):
+        network_path(tmp_path, checkpoint)
 
 
 RESUMED = SETTINGS | {"resume": True}
