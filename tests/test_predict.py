@@ -170,7 +170,7 @@ def test_probabilities_lie_where_the_case_lies_one_volume_per_class(cohort, netw
         assert volume[0, 0, 0] == 0
 
 
-def test_several_networks_of_no_run_are_averaged(cohort, network, tmp_path):
+def test_several_networks_of_no_run_are_averaged(cohort, network, tmp_path, capsys):
     case = find_cases(cohort, need_segmentation=False)[0]
     # The other one gives the classes 0.1, 0.3, 0.1, 0.5.
     other = write_constant_network(tmp_path / "other.keras", (0.3, 0.3, 0.3, 0.1))
@@ -182,6 +182,8 @@ def test_several_networks_of_no_run_are_averaged(cohort, network, tmp_path):
         np.testing.assert_allclose(volume[flair != 0], expected, rtol=0, atol=1 / 8192 + 1e-6)
     record = json.loads((tmp_path / "out" / "config.json").read_text())
     assert record["networks"] == [str(network), str(other)]
+    assert record["settings"].keys() & {"weights", "run_dir", "checkpoint"} == {"weights"}
+    assert f"weights               {network} {other}\n" in capsys.readouterr().out
 
 
 def test_what_is_mended_and_averaged_is_in_the_volume_and_in_the_record(cohort, network, tmp_path):
