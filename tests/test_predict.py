@@ -280,15 +280,16 @@ def test_interrupted_before_any_of_its_files_it_goes_on_to_the_same_ones(
 def test_what_is_done_is_told_and_left_alone(cohort, two_cases, tmp_path, monkeypatch, capsys):
     ids, arguments = two_cases
     assert run(cohort, tmp_path, *arguments[:3], "--cases", ids[0]) == 0
-    before = (tmp_path / f"{ids[0]}.nii.gz").stat()
+    volume = tmp_path / f"{ids[0]}.nii.gz"
+    before = volume.stat().st_ino, volume.stat().st_mtime_ns
     assert run(cohort, tmp_path, *arguments) == 0
     assert "1 are done already; --overwrite would segment them again." in capsys.readouterr().out
-    assert (tmp_path / f"{ids[0]}.nii.gz").stat() == before
+    assert (volume.stat().st_ino, volume.stat().st_mtime_ns) == before
     assert {row["case"] for row in table(tmp_path / "scores.csv")} == set(ids)
     report = (tmp_path / "report.html").read_text()
     assert re.findall('<tr data-case="([^"]*)"', report) == ids
     assert run(cohort, tmp_path, *arguments, "--overwrite") == 0
-    assert (tmp_path / f"{ids[0]}.nii.gz").stat() != before
+    assert (volume.stat().st_ino, volume.stat().st_mtime_ns) != before
 
 
 @pytest.mark.parametrize("lost", ["a row", "the scores", "the pictures", "an old picture"])
