@@ -12,6 +12,8 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,9 @@ TRAIN = ("train.py", "--patches", "patches.h5", "--run-dir", "out", *NETWORK)
 RESUME = ("train.py", "--patches", "patches.h5", "--run-dir", "run", *NETWORK, "--resume")
 PREDICT = ("predict.py", "--run-dir", "run", "--data-root", "data", "--output", "out")
 SCORE = ("predict.py", "--score-only", "--data-root", "data", "--output", "out")
+# What the defects are of, in the order of the page.
+MODULES = ("images", "cases", "patches", "patch_sets", "runs", "weights", "outputs")
+MODULES += ("clusters", "flags")
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,16 @@ class Answer:
     code: int
     message: str
     changed: list
+
+
+def defect(defects, group, title, command, names):
+    """Adds the decorated function, which spoils something, to the defects of a module."""
+
+    def declare(spoil):
+        defects.append(Defect(group, title, command, str(names), spoil))
+        return spoil
+
+    return declare
 
 
 def image_path(case=CASE, modality="flair"):
@@ -131,13 +146,8 @@ def _contents():
 
 def all_defects():
     """Returns the `Defect`s of all modules, in the order of the tables."""
-    from tests import defects_of_clusters, defects_of_files, defects_of_flags, defects_of_images
-
-    return [
-        defect
-        for module in (defects_of_images, defects_of_files, defects_of_clusters, defects_of_flags)
-        for defect in module.DEFECTS
-    ]
+    modules = [import_module(f"tests.defects_of_{name}") for name in MODULES]
+    return list(chain(*(module.DEFECTS for module in modules)))
 
 
 def describe(answers):
