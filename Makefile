@@ -106,19 +106,19 @@ bench: .venv/development
 clean:
 	rm -rf .venv $(OTHERS) demo
 
-.venv/runtime: requirements.txt requirements-common.txt
+.venv/runtime: requirements.txt requirements/common.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
-.venv/development: .venv/runtime $(wildcard requirements-*.txt)
+.venv/development: .venv/runtime $(wildcard requirements/*.txt)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--requirement requirements-dev.txt
+		--requirement requirements/dev.txt
 	touch $@
 
-$(OTHERS)/development: $(wildcard requirements-*.txt)
+$(OTHERS)/development: $(wildcard requirements/*.txt)
 	$(PYTHON) -m venv $(OTHERS)
 	$(OTHERS)/bin/python -m pip install --quiet --disable-pip-version-check \
-		--requirement requirements-jax.txt --requirement requirements-torch.txt \
-		$(shell grep -E '^(hypothesis|pytest)' requirements-dev.txt)
+		--requirement requirements/jax.txt --requirement requirements/torch.txt \
+		$(shell grep -E '^(hypothesis|pytest)' requirements/dev.txt)
 	touch $@

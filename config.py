@@ -1,13 +1,13 @@
 """Every choice of the three scripts: one frozen dataclass each, whose fields become flags.
 
-In: command line arguments, or a dict read from JSON, by way of `brats.settings`. Out: a checked
+In: command line arguments, or a dict read from JSON, by way of `brats.flags`. Out: a checked
 settings object. The defaults are the published recipe; `--recipe tuned` sets other ones.
 """
 
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
-from brats.settings import (
+from brats.flags import (
     ADDRESS,
     COUNT,
     FRACTION,

@@ -12,11 +12,23 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from brats.cases import describe_ignored, find_cases
+from brats.cases.check import inspect_case, inspect_headers
+from brats.cases.find import describe_ignored, find_cases
+from brats.cases.findings import (
+    check_no_errors,
+    compare_cases,
+    table,
+    warning_lines,
+    warnings_by_case,
+)
+from brats.cases.split import split_cases, split_fold
 from brats.cluster import connecting
 from brats.cluster_extraction import check_none_failed, prepare_cases
-from brats.errors import Failed, deferring_interruption, end_with_code
-from brats.extraction import (
+from brats.errors import Failed
+from brats.flags import parse, to_dict
+from brats.parallel import in_order
+from brats.parts import collecting
+from brats.patches.extract import (
     append_cases,
     check_free_space,
     check_output,
@@ -27,14 +39,8 @@ from brats.extraction import (
     is_extracted,
     keep_cases,
 )
-from brats.findings import check_no_errors, compare_cases, table, warning_lines, warnings_by_case
-from brats.inspection import inspect_case, inspect_headers
-from brats.parallel import in_order
-from brats.parts import collecting
-from brats.patch_file import AGREEMENT, SPLITS, laying_out, stored_bytes, write_settings
-from brats.provenance import header
-from brats.settings import parse, to_dict
-from brats.splits import split_cases, split_fold
+from brats.patches.file import AGREEMENT, SPLITS, laying_out, stored_bytes, write_settings
+from brats.script import deferring_interruption, end_with_code, header
 from brats.unfinished import describe_attempt, forget_attempt, is_unfinished, resuming
 from config import ExtractConfig
 

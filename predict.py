@@ -14,10 +14,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from brats.cases import describe_ignored, find_cases
+from brats.cases.find import describe_ignored, find_cases
 from brats.cluster import connecting
-from brats.errors import Failed, InputError, end_with_code
-from brats.evaluation import (
+from brats.errors import Failed, InputError
+from brats.files import check_outside, read_table
+from brats.flags import parse
+from brats.predictions.evaluation import (
     FIGURES,
     check_slices,
     draw_scores,
@@ -25,17 +27,19 @@ from brats.evaluation import (
     score_segmentation,
     select_scorable,
 )
-from brats.files import check_outside, read_table
-from brats.locks import owning
-from brats.metrics import describe_summary
-from brats.provenance import header
-from brats.report import write_report
-from brats.segmentations import BY_CASE, PROBABILITIES, find_unfinished, read_record, write_record
-from brats.settings import parse
+from brats.predictions.record import (
+    BY_CASE,
+    PROBABILITIES,
+    find_unfinished,
+    read_record,
+    write_record,
+)
+from brats.report.page import write_report
+from brats.scores.tables import describe_summary
+from brats.script import end_with_code, header
 from config import PredictConfig
-from engine.cluster_prediction import segment_on_cluster
-from engine.devices import describe_software
-from engine.networks import (
+from engine.devices.backend import describe_software
+from engine.networks.choose import (
     all_cases,
     assign_cases,
     describe_groups,
@@ -44,7 +48,9 @@ from engine.networks import (
     networks_by_case,
     read_network,
 )
-from engine.procedure import Procedure, segment_here
+from engine.prediction.cluster_prediction import segment_on_cluster
+from engine.prediction.procedure import Procedure, segment_here
+from engine.runs.lock import owning
 from model import build_resunet
 
 # Settings that labels depend on: a folder holds the segmentations of one choice of these.

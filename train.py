@@ -15,30 +15,28 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from brats.errors import deferring_interruption, end_with_code
-from brats.metrics import REGIONS
-from brats.patch_reader import open_readers
-from brats.patch_set import read_set_settings
-from brats.provenance import header
-from brats.schemes import CLASSES, MODALITIES
-from brats.settings import parse, to_dict
+from brats.editions import CLASSES, MODALITIES, REGIONS
+from brats.flags import parse, to_dict
+from brats.patches.reader import open_readers
+from brats.patches.set import read_set_settings
+from brats.script import deferring_interruption, end_with_code, header
 from config import TrainConfig
-from engine import runs
-from engine.dataset import steps_per_epoch
-from engine.devices import (
+from engine.devices.backend import (
     check_can_train,
     describe_software,
     prepare_training,
     training_compilation,
 )
-from engine.distribution import ONE_DEVICE, check_batch_size, choose_devices
-from engine.hosts import find_group, joining
-from engine.logs import check_tensorboard
-from engine.schedules import build_optimizer, build_schedule
-from engine.state import Progress, spread
-from engine.training import check_depth, describe_epoch, train_epoch, validate
-from engine.weights import choose_padding, load_weights
-from engine.writing import RunWriter
+from engine.devices.hosts import find_group, joining
+from engine.devices.one import ONE_DEVICE, check_batch_size, choose_devices
+from engine.networks.weights import choose_padding, load_weights
+from engine.runs import folder as runs
+from engine.runs.logs import check_tensorboard
+from engine.runs.state import Progress, spread
+from engine.runs.writer import RunWriter
+from engine.training.batches import steps_per_epoch
+from engine.training.epochs import check_depth, describe_epoch, train_epoch, validate
+from engine.training.schedules import build_optimizer, build_schedule
 from losses import ClassImbalanceLoss, SoftDice
 from model import build_resunet
 

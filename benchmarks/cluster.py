@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import in_turn, print_header, print_rates
-from brats.cases import find_cases
+from brats.cases.find import find_cases
 from brats.cluster import connecting
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -22,7 +22,7 @@ import SimpleITK
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import copy_gb_per_s, print_header
-from brats.cases import find_cases
+from brats.cases.find import find_cases
 
 SCRIPT = Path(__file__).resolve().parent.parent / "extract_patches.py"
 PATCHES_PER_CASE = 438

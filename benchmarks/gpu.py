@@ -25,14 +25,14 @@ from keras import ops
 
 from benchmarks.measure import forward_gflop, print_header
 from benchmarks.training_step import build_compiled
-from brats.patch_file import append_case, laying_out, write_settings
-from brats.patch_reader import PatchReader
-from brats.patches import CasePatches
-from engine.devices import describe_device, training_compilation
-from engine.distribution import choose_devices
-from engine.inference import predict_volume
-from engine.state import Progress
-from engine.training import train_epoch
+from brats.patches.centers import CasePatches
+from brats.patches.file import append_case, laying_out, write_settings
+from brats.patches.reader import PatchReader
+from engine.devices.backend import describe_device, training_compilation
+from engine.devices.one import choose_devices
+from engine.prediction.slices import predict_volume
+from engine.runs.state import Progress
+from engine.training.epochs import train_epoch
 from model import build_resunet
 
 PRECISIONS = ("float32", "tf32", "bfloat16")

@@ -86,12 +86,12 @@ def train(options, address, num_hosts, host, num_devices):
     make_virtual_devices(num_devices)
     from benchmarks.gpu import write_random_patches
     from benchmarks.training_step import build_compiled
-    from brats.patch_reader import PatchReader
-    from engine.devices import prepare_training, training_compilation
-    from engine.distribution import choose_devices
-    from engine.hosts import Group, joining
-    from engine.state import Progress
-    from engine.training import train_epoch
+    from brats.patches.reader import PatchReader
+    from engine.devices.backend import prepare_training, training_compilation
+    from engine.devices.hosts import Group, joining
+    from engine.devices.one import choose_devices
+    from engine.runs.state import Progress
+    from engine.training.epochs import train_epoch
 
     with joining(Group(address, num_hosts, host)), tempfile.TemporaryDirectory() as folder:
         prepare_training(0, mixed_precision=False, deterministic=False)

@@ -11,7 +11,8 @@ import time
 
 import numpy as np
 
-from brats.provenance import header, software_versions, source_commit
+from brats.provenance import software_versions, source_commit
+from brats.script import header
 
 
 def print_header(title, options, *packages):

@@ -26,13 +26,13 @@ import keras
 import numpy as np
 
 from benchmarks.measure import print_header
-from brats.cases import find_cases, select_cases
-from brats.evaluation import segmentation_path
-from brats.schemes import labels_to_classes
-from brats.segmentations import write_segmentation
-from brats.volumes import read_case, read_modalities, read_volume
-from engine.networks import read_network
-from engine.segmenting import build_segmenter, channels_of
+from brats.cases.find import find_cases, select_cases
+from brats.editions import labels_to_classes
+from brats.predictions.evaluation import segmentation_path
+from brats.predictions.record import write_segmentation
+from brats.volumes.files import read_case, read_modalities, read_volume
+from engine.networks.choose import read_network
+from engine.prediction.segment import build_segmenter, channels_of
 from model import build_resunet
 
 FORMS = ("full slices", "boxes")
@@ -101,7 +101,9 @@ def print_table(results, case, folder):
     print(f"{'':<12}" + "".join(f"{name:>10}" for name in columns))
     brain = np.logical_or.reduce([image != 0 for image, _ in read_modalities(case)])
     classes = {
-        form: labels_to_classes(read_volume(segmentation_path(folder / form, case))[0], case.scheme)
+        form: labels_to_classes(
+            read_volume(segmentation_path(folder / form, case))[0], case.edition
+        )
         for form in results
     }
     for form, result in results.items():

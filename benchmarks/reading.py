@@ -24,9 +24,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import copy_gb_per_s, in_turn, print_header, print_rates
-from brats.patch_file import keep_case, laying_out, stored_bytes
-from brats.patch_reader import PatchReader
-from engine.dataset import num_batches, training_batches
+from brats.patches.file import keep_case, laying_out, stored_bytes
+from brats.patches.reader import PatchReader
+from engine.training.batches import num_batches, training_batches
 
 PATCHES_PER_CASE = 438
 

@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.extraction import PATCHES_PER_CASE, extract
 from benchmarks.measure import print_header
-from brats.cases import find_cases
-from brats.patch_file import stored_bytes
+from brats.cases.find import find_cases
+from brats.patches.file import stored_bytes
 
 COHORTS = {"BraTS 2017": 285, "BraTS 2021": 1_251, "100,000 cases": 100_000}
 TRAINED_ON = 0.8  # Of the cases; the others are validated on.

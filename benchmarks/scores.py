@@ -16,11 +16,12 @@ from scipy import ndimage
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import in_turn, print_header, print_rates
-from brats.cases import find_cases, select_cases
-from brats.distances import hausdorff_distances
-from brats.lesions import lesion_scores
-from brats.metrics import REGIONS, region_mask, score_case
-from brats.volumes import read_case
+from brats.cases.find import find_cases, select_cases
+from brats.editions import REGIONS, region_mask
+from brats.scores.distances import hausdorff_distances
+from brats.scores.lesions import lesion_scores
+from brats.scores.tables import score_case
+from brats.volumes.files import read_case
 
 
 def main():

@@ -19,11 +19,11 @@ import keras
 import numpy as np
 
 from benchmarks.measure import forward_gflop, in_turn, peak_gflops, print_header, print_rates
-from brats.metrics import REGIONS
-from brats.patch_reader import PatchReader
-from engine.devices import training_compilation
-from engine.state import Progress
-from engine.training import train_epoch
+from brats.editions import REGIONS
+from brats.patches.reader import PatchReader
+from engine.devices.backend import training_compilation
+from engine.runs.state import Progress
+from engine.training.epochs import train_epoch
 from losses import ClassImbalanceLoss, SoftDice
 from model import build_resunet
 

@@ -1,1 +1,4 @@
-"""What the scripts share about the data: cases, volumes, normalization, patches, scores."""
+"""The data: cases, volumes, patches, scores, pictures. Nothing here imports Keras.
+
+The folders follow the way of the data; `editions.py` holds the facts of the data sets.
+"""

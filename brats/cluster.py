@@ -64,7 +64,7 @@ def _import_distributed():
     except ImportError as error:
         raise InputError(
             f"--scheduler needs Dask, which cannot be imported: {error}. Install it with "
-            "pip install -r requirements-cluster.txt"
+            "pip install -r requirements/cluster.txt"
         ) from error
     # That a worker dies, or the connection is lost, is told here and without a traceback.
     for name in logging.root.manager.loggerDict:

@@ -6,9 +6,9 @@ In: cases and a cluster. Out: what the journal notes of each case, and its part.
 from pathlib import Path
 
 from brats.errors import Failed, InputError
-from brats.extraction import prepare_case
 from brats.parallel import in_order
 from brats.parts import Part
+from brats.patches.extract import prepare_case
 from brats.provenance import software_versions
 from brats.unfinished import GO_ON
 

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
+from brats.editions import MODALITIES
 from brats.errors import InputError
 from brats.files import parse_json
-from brats.patch_file import AGREEMENT, cut, stored_bytes
-from brats.patches import PATCH_SIZE
-from brats.schemes import MODALITIES
+from brats.patches.file import AGREEMENT, cut, stored_bytes
 from brats.unfinished import describe_machine, partial_path
+from brats.volumes.network_input import PATCH_SIZE
 
 BLOCK = 4096  # Bytes; so that the patches begin where a page of memory can.
 
@@ -68,7 +68,7 @@ class Attempt:
 
         Args:
             index: Index of the case, int.
-            states: What `brats.extraction.file_states` says of its files now.
+            states: What `brats.patches.extract.file_states` says of its files now.
 
         Returns:
             A `Part`, or None if there is none that can be taken up.

@@ -26,21 +26,3 @@ def source_commit():
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return result.stdout.strip()
-
-
-def header(title, **facts):
-    """Returns a title and one aligned line per fact.
-
-    A dict becomes "name value" pairs, a tuple its items; None and what is empty become "none".
-    """
-    facts = {name.replace("_", " "): _text(value) for name, value in facts.items()}
-    width = max(map(len, facts), default=0)
-    return "\n".join([title, *(f"  {name:<{width}}  {text}" for name, text in facts.items())])
-
-
-def _text(value):
-    if isinstance(value, dict):
-        value = ", ".join(f"{name} {item}" for name, item in value.items())
-    elif isinstance(value, tuple):
-        value = " ".join(map(str, value))
-    return "none" if value in (None, "") else str(value)

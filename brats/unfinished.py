@@ -13,7 +13,7 @@ from pathlib import Path
 
 from brats.errors import InputError, shortened
 from brats.files import make_writable_folder, naming, parse_json
-from brats.locks import locking
+from engine.runs.lock import locking
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux; another one after every start.
 GO_ON = "What was done before is kept: go on with --resume."

@@ -7,9 +7,9 @@ from importlib.util import find_spec
 # The file of requirements of each backend.
 BACKENDS = {
     "tensorflow": "requirements.txt",
-    "jax": "requirements-jax.txt",
-    "torch": "requirements-torch.txt",
-    "openvino": "requirements-openvino.txt",
+    "jax": "requirements/jax.txt",
+    "torch": "requirements/torch.txt",
+    "openvino": "requirements/openvino.txt",
 }
 
 try:

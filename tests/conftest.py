@@ -6,7 +6,7 @@ import hypothesis
 import numpy as np
 import pytest
 
-from brats.phantom import write_cohort
+from brats.phantom.cohort import write_cohort
 
 # Examples follow from the test alone, and a busy machine makes none of them fail.
 hypothesis.settings.register_profile("repository", deadline=None, derandomize=True)

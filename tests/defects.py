@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from brats.errors import exit_code
-from brats.geometry import Geometry
-from brats.schemes import SCHEMES
-from brats.volumes import write_volume
+from brats.editions import EDITIONS
+from brats.script import exit_code
+from brats.volumes.files import write_volume
+from brats.volumes.geometry import Geometry
 
 # All paths are relative to the folder that a command runs in, so that messages hold no other.
 DATA, PATCHES, RUN, OUTPUT = (Path(name) for name in ("data", "patches.h5", "run", "out"))
@@ -87,7 +87,7 @@ def write_inputs(folder):
     shape, geometry = (5, 130, 132), Geometry((1.0, 1.0, 2.0), (0.0, -9.0, 3.0), np.eye(3).ravel())
     with contextlib.chdir(folder):
         for case in (CASE, OTHER):
-            for name in SCHEMES["2017"].suffixes:
+            for name in EDITIONS["2017"].suffixes:
                 image = rng.integers(1, 1000, shape).astype(np.int16)
                 image[0] = 0  # So that some of the volume is no brain.
                 write_volume(image_path(case, name), image, geometry)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK
 
-from brats.volumes import build_image, read_volume
+from brats.volumes.files import build_image, read_volume
 from tests.defects import CASE, EXTRACT, Defect, image_path
 
 FLAIR = image_path()

@@ -12,10 +12,10 @@ import keras
 import numpy as np
 
 from brats.files import write_table
-from brats.patch_file import AGREEMENT
-from engine.networks import find_networks, read_network
-from engine.runs import add_to_record, backend_warnings, check_may_start
-from engine.state import DIGEST_SIZE, Progress, read_state, write_state
+from brats.patches.file import AGREEMENT
+from engine.networks.choose import find_networks, read_network
+from engine.runs.folder import add_to_record, backend_warnings, check_may_start
+from engine.runs.state import DIGEST_SIZE, Progress, read_state, write_state
 from model import build_resunet
 from tests import mutations
 from tests.mutations import choose

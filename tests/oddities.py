@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK
 
-from brats.volumes import read_volume
+from brats.volumes.files import read_volume
 from tests.defects import CASE, DATA, OTHER, image_path
 from tests.defects_of_images import edit_header, edit_voxels, pack, unpack
 

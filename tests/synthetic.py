@@ -4,16 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
-from brats.cases import Case
-from brats.patch_file import append_case, laying_out, write_settings
-from brats.patches import CasePatches
-from brats.schemes import SCHEMES, classes_to_labels
-from brats.volumes import write_volume
+from brats.cases.find import Case
+from brats.editions import EDITIONS, classes_to_labels
+from brats.patches.centers import CasePatches
+from brats.patches.file import append_case, laying_out, write_settings
+from brats.volumes.files import write_volume
 
 
-def make_case(case_id, grade=None, scheme="2017"):
+def make_case(case_id, grade=None, edition="2017"):
     """Returns a case without files."""
-    return Case(case_id, Path(case_id), SCHEMES[scheme], {}, None, grade)
+    return Case(case_id, Path(case_id), EDITIONS[edition], {}, None, grade)
 
 
 def make_cases(num_high, num_low=0):
@@ -53,16 +53,16 @@ def write_noise(path, rng, dtype="float32", num_train=5, num_validation=2):
 
 def write_case(folder, geometry, image, reference=None, t1ce=None):
     """Writes a case of 2017 with one image as every modality, but perhaps T1ce; returns it."""
-    scheme = SCHEMES["2017"]
-    paths = {name: folder / f"{folder.name}{end}.nii.gz" for name, end in scheme.suffixes.items()}
+    edition = EDITIONS["2017"]
+    paths = {name: folder / f"{folder.name}{end}.nii.gz" for name, end in edition.suffixes.items()}
     for name, path in paths.items():
         other = name == "t1ce" and t1ce is not None
         write_volume(path, t1ce if other else image, geometry)
-    segmentation = folder / f"{folder.name}{scheme.segmentation}.nii.gz"
+    segmentation = folder / f"{folder.name}{edition.segmentation}.nii.gz"
     if reference is not None:
-        write_volume(segmentation, classes_to_labels(reference, scheme), geometry)
+        write_volume(segmentation, classes_to_labels(reference, edition), geometry)
     return Case(
-        folder.name, folder, scheme, paths, None if reference is None else segmentation, None
+        folder.name, folder, edition, paths, None if reference is None else segmentation, None
     )
 
 

@@ -13,21 +13,21 @@ import time
 import numpy as np
 import SimpleITK
 
-from brats.cases import Case
+from brats.cases.check import inspect_case, inspect_headers
+from brats.cases.find import Case
+from brats.cases.findings import compare_cases, table
+from brats.cases.layouts import read_grades
+from brats.editions import EDITIONS, MODALITIES, REGIONS
 from brats.errors import InputError
-from brats.extraction import file_states, keep_cases
-from brats.findings import compare_cases, table
-from brats.inspection import inspect_case, inspect_headers
-from brats.layouts import read_grades
-from brats.metrics import METRICS, REGIONS, describe_summary, read_scores, summarize, write_scores
-from brats.nifti import read_note
-from brats.patch_file import AGREEMENT, laying_out, read_settings
-from brats.patch_reader import PatchReader
-from brats.phantom_files import write_case
-from brats.schemes import MODALITIES, SCHEMES
-from brats.segmentations import check_output, read_record
+from brats.patches.extract import file_states, keep_cases
+from brats.patches.file import AGREEMENT, laying_out, read_settings
+from brats.patches.reader import PatchReader
+from brats.phantom.files import write_case
+from brats.predictions.record import check_output, read_record
+from brats.scores.tables import METRICS, describe_summary, read_scores, summarize, write_scores
 from brats.unfinished import journal_path, partial_path, resuming
-from brats.volumes import read_case, read_volume
+from brats.volumes.files import read_case, read_volume
+from brats.volumes.nifti import read_note
 from tests import mutations
 from tests.mutations import choose
 from tests.mutations_of_hdf5 import mutate_hdf5
@@ -83,7 +83,7 @@ def _case(folder, naming, extension):
             raise InputError(inspection.errors[0])
 
     def read_one():
-        if not case.scheme.components or damaged[0] == case.segmentation:
+        if not case.edition.components or damaged[0] == case.segmentation:
             check([read_volume(damaged[0])[0]])
 
     return write, (
@@ -97,14 +97,14 @@ def _case(folder, naming, extension):
 
 def _find_case(path, extension):
     """Returns the case of `write_case`, with another extension."""
-    scheme = SCHEMES["2017"]
+    edition = EDITIONS["2017"]
     if path.is_dir():
-        names = scheme.suffixes | {"seg": scheme.segmentation}
+        names = edition.suffixes | {"seg": edition.segmentation}
         images = {name: path / f"{path.name}{end}{extension}" for name, end in names.items()}
-        return Case(path.name, path, scheme, images, images.pop("seg"), None)
+        return Case(path.name, path, edition, images, images.pop("seg"), None)
     name, images = path.name.removesuffix(extension), dict.fromkeys(MODALITIES, path)
     segmentation = path.parents[1] / "labelsTr" / path.name
-    return Case(name, path.parent, SCHEMES["msd"], images, segmentation, None)
+    return Case(name, path.parent, EDITIONS["msd"], images, segmentation, None)
 
 
 def patch_file(folder):
@@ -138,7 +138,7 @@ def journal(folder):
     """The journal of an extraction that was ended, to go on with or to replace."""
     path, image = folder / "patches.h5", folder / "a.nii"
     image.touch()
-    case = Case("a", folder, SCHEMES["2017"], dict.fromkeys(MODALITIES, image), image, None)
+    case = Case("a", folder, EDITIONS["2017"], dict.fromkeys(MODALITIES, image), image, None)
     settings = AGREEMENT | {"cases": ["a", "b"]}
     step = {
         "case": "a",

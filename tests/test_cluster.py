@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from brats.cases import find_cases
+from brats.cases.find import find_cases
 from brats.cluster import connecting
 from brats.errors import Failed
 from brats.parts import parts_path

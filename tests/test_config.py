@@ -6,8 +6,8 @@ from dataclasses import FrozenInstanceError, fields
 
 import pytest
 
-from brats.patches import CENTERS
-from brats.settings import flag, from_dict, parse, to_dict
+from brats.flags import flag, from_dict, parse, to_dict
+from brats.patches.centers import CENTERS
 from config import ExtractConfig, PredictConfig, TrainConfig
 
 CONFIGS = (ExtractConfig, TrainConfig, PredictConfig)

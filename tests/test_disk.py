@@ -15,19 +15,19 @@ import pytest
 
 import extract_patches
 from brats import patch_file
-from brats.curves import write_learning_curves
-from brats.errors import exit_code
-from brats.evaluation import segmentation_path
-from brats.figures import write_overlays
 from brats.files import replacing, write_json, write_table
-from brats.geometry import Geometry
-from brats.patch_file import append_case, laying_out, write_settings
-from brats.plots import write_score_boxes
-from brats.report import write_report
-from brats.segmentations import write_probabilities
+from brats.patches.file import append_case, laying_out, write_settings
+from brats.pictures.boxes import write_score_boxes
+from brats.pictures.curves import write_learning_curves
+from brats.pictures.overlays import write_overlays
+from brats.predictions.evaluation import segmentation_path
+from brats.predictions.record import write_probabilities
+from brats.report.page import write_report
+from brats.script import exit_code
 from brats.unfinished import resuming
-from brats.volumes import write_volume
-from engine.event_file import EventFile
+from brats.volumes.files import write_volume
+from brats.volumes.geometry import Geometry
+from engine.runs.event_file import EventFile
 from tests.synthetic import make_case, noise_patches, write_case
 
 GEOMETRY = Geometry((1.0,) * 3, (0.0,) * 3, (1.0, 0, 0, 0, 1, 0, 0, 0, 1))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from brats.errors import InputError, deferring_interruption, exit_code
+from brats.errors import InputError
+from brats.script import deferring_interruption, exit_code
 
 
 def raising(error):
@@ -46,7 +47,6 @@ def test_an_error_of_the_standard_output_is_not_taken_for_one_of_a_file(capsys):
 
 ENDING = """
 import os, signal, time
-from brats.errors import end_with_code
 
 class Slow:
     def __del__(self):  # While Python tidies up.

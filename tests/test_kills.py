@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 
 from brats.files import read_table
-from brats.phantom import write_cohort
+from brats.phantom.cohort import write_cohort
 
 ROOT = Path(__file__).parents[1]
 PATCHES_PER_CASE = "60"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
 
-from brats.metrics import REGIONS
+from brats.editions import REGIONS
 from losses import ClassImbalanceLoss, SoftDice, generalized_dice_loss, weighted_cross_entropy
 
 CASES = ("all_classes", "imbalanced", "necrosis_absent", "background_only", "perfect")

@@ -6,11 +6,11 @@ import SimpleITK
 from scipy import ndimage
 
 from brats import phantom
-from brats.cases import find_cases
+from brats.cases.find import find_cases
+from brats.editions import MODALITIES
 from brats.errors import InputError
-from brats.phantom_files import NAMINGS
-from brats.schemes import MODALITIES
-from brats.volumes import read_case, read_volume
+from brats.phantom.files import NAMINGS
+from brats.volumes.files import read_case, read_volume
 
 SHAPE = (31, 72, 60)  # Neither cubic nor of the proportions of the real volumes.
 NORMAL, NECROSIS, EDEMA, ENHANCING = range(4)
@@ -243,7 +243,7 @@ def test_cohort_reads_as_complete_cases_with_and_without_enhancing_tumor(naming,
     cases = find_cases(cohorts[naming][0], need_segmentation=True)
     segmentations = [SimpleITK.ReadImage(str(case.segmentation)) for case in cases]
     found = [set(np.unique(SimpleITK.GetArrayViewFromImage(image))) for image in segmentations]
-    assert {case.scheme.name for case in cases} == {NAMINGS[naming][0]}
+    assert {case.edition.name for case in cases} == {NAMINGS[naming][0]}
     assert found[:3] + found[4:] == [labels] * 4
     assert found[3] == {0, 1, 2}
 

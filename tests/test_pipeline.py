@@ -17,16 +17,16 @@ import SimpleITK
 import extract_patches
 import predict
 import train
-from brats.cases import find_cases, select_cases
-from brats.errors import exit_code
-from brats.metrics import describe_summary
-from brats.patches import cut_patch
-from brats.phantom import write_cohort
-from brats.schemes import SCHEMES
-from brats.settings import parse
+from brats.cases.find import find_cases, select_cases
+from brats.editions import EDITIONS
+from brats.flags import parse
+from brats.patches.centers import cut_patch
+from brats.phantom.cohort import write_cohort
+from brats.scores.tables import describe_summary
+from brats.script import exit_code
 from config import TrainConfig
-from engine.runs import read_record
-from engine.segmenting import segment_cases
+from engine.prediction.segment import segment_cases
+from engine.runs.folder import read_record
 from model import build_resunet
 
 SHAPE = (24, 160, 144)
@@ -145,7 +145,7 @@ def test_extraction_writes_12_patches_per_case_and_how_they_were_made(naming, pa
     split = settings["split"]
     assert (len(split["train"]), len(split["validation"])) == (4, 1)
     assert sorted(split["train"] + split["validation"]) == settings["cases"]
-    assert settings["label_schemes"] == {naming: list(SCHEMES[naming].labels)}
+    assert settings["label_schemes"] == {naming: list(EDITIONS[naming].labels)}
     assert names(patch_files[naming].parent, "") == [patch_files[naming].name]
 
 
@@ -219,7 +219,7 @@ def test_the_log_has_every_step_and_epoch_once(logged_dir):
 
 
 def test_a_log_without_its_package_is_refused_before_any_work(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "engine.event_file", None)
+    monkeypatch.setitem(sys.modules, "engine.runs.event_file", None)
     absent = str(tmp_path / "absent")
     arguments = ["--tensorboard", "--patches", absent, "--run-dir", absent]
     assert exit_code(lambda: train.main(arguments)) == 1
@@ -332,12 +332,12 @@ def test_a_segmentation_lies_where_its_case_lies_and_has_its_label_values(
 ):
     for name in names(predictions[naming], ".nii.gz"):
         files = case_files(cohorts[naming], name.removesuffix(".nii.gz"))
-        flair, geometry, _ = read_image(files[SCHEMES[naming].suffixes["flair"] + ".nii.gz"])
+        flair, geometry, _ = read_image(files[EDITIONS[naming].suffixes["flair"] + ".nii.gz"])
         labels, own_geometry, pixel_type = read_image(predictions[naming] / name)
         assert labels.shape == SHAPE
         assert own_geometry == geometry
         assert pixel_type == "8-bit unsigned integer"
-        assert set(np.unique(labels)) <= set(SCHEMES[naming].labels)
+        assert set(np.unique(labels)) <= set(EDITIONS[naming].labels)
         assert not labels[flair == 0].any()
 
 
@@ -407,12 +407,12 @@ def test_a_network_that_says_enhancing_gives_each_edition_its_value(
     run_predict(cohorts[naming], output, "--weights", str(network), "--cases", case_id)
     assert names(output, ".nii.gz") == [f"{case_id}.nii.gz"]
     labels, *_ = read_image(output / f"{case_id}.nii.gz")
-    scheme, files = SCHEMES[naming], case_files(cohorts[naming], case_id)
-    images = [read_image(files[f"{suffix}.nii.gz"])[0] for suffix in scheme.suffixes.values()]
+    edition, files = EDITIONS[naming], case_files(cohorts[naming], case_id)
+    images = [read_image(files[f"{suffix}.nii.gz"])[0] for suffix in edition.suffixes.values()]
     # Slices with next to no brain are 0 after normalization, and left out.
     assert set(np.unique(labels)) == {0, enhancing}
     assert np.mean(np.any(images, axis=0) == (labels == enhancing)) > 0.99
-    truth = read_image(files[f"{scheme.segmentation}.nii.gz"])[0] == enhancing
+    truth = read_image(files[f"{edition.segmentation}.nii.gz"])[0] == enhancing
     found = labels == enhancing
     dice = 2 * np.sum(truth & found) / (truth.sum() + found.sum())
     scores = {row["region"]: row for row in rows(output / "scores.csv")}

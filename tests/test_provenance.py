@@ -6,7 +6,8 @@ import subprocess
 import numpy as np
 
 from brats import provenance
-from brats.provenance import header, software_versions, source_commit
+from brats.provenance import software_versions, source_commit
+from brats.script import header
 
 
 def test_versions_name_python_and_the_packages():

@@ -10,12 +10,12 @@ import pytest
 import extract_patches
 import predict
 import train
-from brats.cases import find_cases
-from brats.normalization import BACKGROUND, normalize
-from brats.patch_file import read_settings
-from brats.patches import PATCH_SIZE
-from brats.settings import as_typed
-from brats.volumes import crop_window, read_case
+from brats.cases.find import find_cases
+from brats.flags import as_typed
+from brats.patches.file import read_settings
+from brats.volumes.files import read_case
+from brats.volumes.network_input import PATCH_SIZE, crop_window
+from brats.volumes.normalization import BACKGROUND, normalize
 from config import TUNED_EXTRACTION, TUNED_PREDICTION, TUNED_TRAINING
 
 TINY = ("--base-filters", "2", "--depth", "1", "--epochs", "1", "--steps-per-epoch", "2")

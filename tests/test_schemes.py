@@ -8,38 +8,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from brats.editions import EDITIONS, classes_to_labels, labels_to_classes
 from brats.errors import InputError
-from brats.schemes import SCHEMES, classes_to_labels, labels_to_classes
 
 
 @pytest.mark.parametrize(
-    ("scheme", "labels"),  # Of normal, necrosis, edema, enhancing: MSD has 1 edema, 2 necrosis.
+    ("edition", "labels"),  # Of normal, necrosis, edema, enhancing: MSD has 1 edema, 2 necrosis.
     [("2017", [0, 1, 2, 4]), ("2023", [0, 1, 2, 3]), ("msd", [0, 2, 1, 3])],
 )
-def test_every_scheme_has_its_own_values_of_the_classes(scheme, labels):
-    assert classes_to_labels(np.arange(4), SCHEMES[scheme]).tolist() == labels
-    assert labels_to_classes(np.array(labels), SCHEMES[scheme]).tolist() == [0, 1, 2, 3]
+def test_every_scheme_has_its_own_values_of_the_classes(edition, labels):
+    assert classes_to_labels(np.arange(4), EDITIONS[edition]).tolist() == labels
+    assert labels_to_classes(np.array(labels), EDITIONS[edition]).tolist() == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
+@pytest.mark.parametrize("edition", EDITIONS.values(), ids=EDITIONS)
 @given(classes=arrays(np.uint8, (2, 3, 4), elements=st.integers(0, 3)))
-def test_classes_to_labels_to_classes_is_the_identity(scheme, classes):
-    labels = classes_to_labels(classes, scheme)
+def test_classes_to_labels_to_classes_is_the_identity(edition, classes):
+    labels = classes_to_labels(classes, edition)
     assert labels.dtype == np.uint8
     for dtype in (np.uint8, np.int16, np.float32):
-        back = labels_to_classes(labels.astype(dtype), scheme)
+        back = labels_to_classes(labels.astype(dtype), edition)
         assert back.dtype == np.uint8
         assert np.array_equal(back, classes)
 
 
 def test_resection_cavity_of_2024_is_normal_and_never_comes_back():
-    classes = labels_to_classes(np.array([4, 0, 1, 2, 3], dtype=np.uint8), SCHEMES["2023"])
+    classes = labels_to_classes(np.array([4, 0, 1, 2, 3], dtype=np.uint8), EDITIONS["2023"])
     assert classes.tolist() == [0, 0, 1, 2, 3]
-    assert classes_to_labels(classes, SCHEMES["2023"]).tolist() == [0, 0, 1, 2, 3]
+    assert classes_to_labels(classes, EDITIONS["2023"]).tolist() == [0, 0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
-    ("scheme", "value", "shown", "known"),
+    ("edition", "value", "shown", "known"),
     [
         ("2017", 3, "3", "(0, 1, 2, 4)"),  # Enhancing tumor in 2023, nothing in 2017.
         ("msd", 4, "4", "(0, 2, 1, 3)"),
@@ -49,8 +49,8 @@ def test_resection_cavity_of_2024_is_normal_and_never_comes_back():
         ("2017", 256, "256", "(0, 1, 2, 4)"),  # 0 in eight bits.
     ],
 )
-def test_unknown_label_is_named_and_not_converted(scheme, value, shown, known):
+def test_unknown_label_is_named_and_not_converted(edition, value, shown, known):
     labels = np.array([[0, 1, value]])
     expected = re.escape(f"Unknown label values {shown}; expected only {known}")
     with pytest.raises(InputError, match=expected):
-        labels_to_classes(labels, SCHEMES[scheme])
+        labels_to_classes(labels, EDITIONS[edition])

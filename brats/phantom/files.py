@@ -1,0 +1,81 @@
+"""The files of a synthetic case, in the layout of any edition.
+
+In: images and classes. Out: NIfTI files with the names, folders, types and label values of the
+edition, and for 2020 the table of grades.
+"""
+
+import csv
+
+import numpy as np
+import SimpleITK
+
+from brats.cases.layouts import EXTENSIONS, TRAINING_IMAGES, TRAINING_LABELS
+from brats.editions import EDITIONS, MODALITIES, classes_to_labels
+from brats.files import make_writable_folder
+from brats.volumes.files import build_image, write_volume
+from brats.volumes.geometry import Geometry
+
+GEOMETRY = Geometry((1.0, 1.0, 1.0), (0.0, -239.0, 0.0), tuple(np.eye(3).ravel().tolist()))
+COMPRESSED, PLAIN = EXTENSIONS
+# Of each edition: the edition, the folder of a case (in MSD its image), and the extension.
+NAMINGS = {
+    "2017": ("2017", "{grade}/Brats17_PHANTOM_{index:04d}_1", COMPRESSED),
+    "2020": ("2017", "BraTS20_Training_{number:03d}", PLAIN),
+    "2021": ("2017", "BraTS2021_{synthetic:05d}", COMPRESSED),
+    "2023": ("2023", "BraTS-GLI-{synthetic:05d}-000", COMPRESSED),
+    "msd": ("msd", TRAINING_IMAGES + "/BRATS_{number:03d}", COMPRESSED),
+}
+GRADE_COLUMNS = ("Grade", "BraTS_2020_subject_ID")
+
+
+def write_case(root, index, grade, images, classes, naming):
+    """Writes the files of a case.
+
+    Args:
+        root: Folder of the cohort, `Path`.
+        index: Index of the case, int.
+        grade: "HGG" or "LGG".
+        images: Dict of modality to array `(Z, Y, X)`.
+        classes: Class indices, uint8 `(Z, Y, X)`.
+        naming: A name in `NAMINGS`.
+
+    Returns:
+        Path of the case: its folder or, in the naming "msd", its image.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    edition_name, pattern, extension = NAMINGS[naming]
+    # BraTS counts from 1 or 0; no case of 2021 and 2023 has a number of 90000 or more.
+    numbers = {"index": index, "number": index + 1, "synthetic": 90000 + index}
+    path, edition = root / pattern.format(grade=grade, **numbers), EDITIONS[edition_name]
+    labels = classes_to_labels(classes, edition)
+    if edition.components:
+        image, segmentation = (
+            root / folder / f"{path.name}{extension}"
+            for folder in (TRAINING_IMAGES, TRAINING_LABELS)
+        )
+        _write_components(image, [images[modality] for modality in edition.components])
+        write_volume(segmentation, labels, GEOMETRY)
+        return image
+    volumes = {edition.suffixes[modality]: images[modality] for modality in MODALITIES}
+    for suffix, volume in (volumes | {edition.segmentation: labels}).items():
+        write_volume(path / f"{path.name}{suffix}{extension}", volume, GEOMETRY)
+    if naming == "2020":
+        _append_grade(root / "name_mapping.csv", grade, path.name)
+    return path
+
+
+def _write_components(path, volumes):
+    """Writes volumes `(Z, Y, X)` one behind the other into a four-dimensional file."""
+    make_writable_folder(path.parent)
+    image = SimpleITK.JoinSeries([build_image(volume, GEOMETRY) for volume in volumes])
+    SimpleITK.WriteImage(image, str(path), useCompression=True)
+
+
+def _append_grade(table, grade, case_id):
+    """Appends the grade of a case to a table, which it begins where there is none."""
+    is_new = not table.exists()
+    with table.open("a", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([GRADE_COLUMNS] * is_new + [(grade, case_id)])

@@ -1,0 +1,75 @@
+"""Learning curves: what a run has reached, epoch by epoch.
+
+In: the rows of `history.csv`. Out: a PNG file with the loss, the soft Dice of the three regions
+and the learning rate against the epoch.
+"""
+
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from brats.editions import REGIONS
+from brats.files import replacing
+
+# Told apart by color-blind readers: Wong, "Points of view: Color blindness", 2011.
+REGION_COLORS = {"whole": "#0072B2", "core": "#D55E00", "enhancing": "#009E73"}
+LOSS_COLOR, RATE_COLOR = "#000000", "#CC79A7"
+# Column prefix, name, line and marker.
+SPLITS = (("", "training", "--", "o"), ("val_", "validation", "-", "s"))
+MOST_MARKED = 40  # Epochs; with more, markers would run together and lines would hide each other.
+SIZE_INCHES = (13.0, 4.0)
+PIXELS_PER_INCH = 100
+
+
+def write_learning_curves(path, history):
+    """Writes the learning curves of a run, training dashed and validation solid.
+
+    Args:
+        path: Path of the PNG file.
+        history: List of one dict per epoch, with "epoch" and any of "loss", "dice_whole",
+            "dice_core", "dice_enhancing", the same prefixed with "val_", and "learning_rate", as
+            numbers or as text. What is missing or empty is not drawn.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    figure = Figure(SIZE_INCHES, dpi=PIXELS_PER_INCH)
+    figure.set_layout_engine("constrained")
+    loss, dice, rate = figure.subplots(1, 3)
+    for prefix, split, *style in SPLITS:
+        _draw(loss, history, f"{prefix}loss", split, LOSS_COLOR, *style)
+        for region in REGIONS:
+            _draw(dice, history, f"{prefix}dice_{region}", None, REGION_COLORS[region], *style)
+    _draw(rate, history, "learning_rate", None, RATE_COLOR, "-", "o")
+    dice.set_ylim(-0.02, 1.02)
+    rate.set_yscale("log")
+    for axes, title in ((loss, "Loss"), (dice, "Soft Dice"), (rate, "Learning rate")):
+        axes.set_title(title)
+        axes.set_xlabel("Epoch")
+        axes.set_xlim(0.5, len(history) + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.grid(alpha=0.3)
+    loss.legend()
+    regions = [Patch(color=color, label=region) for region, color in REGION_COLORS.items()]
+    # Below the middle panel, where it hides nothing.
+    figure.legend(handles=regions, loc="outside lower center", ncols=len(regions))
+    with replacing(path) as temporary:
+        figure.savefig(temporary, metadata={"Software": None})
+
+
+def _draw(axes, history, column, label, color, line, marker):
+    """Draws a column against the epoch, if any epoch has a value."""
+    rows = [row for row in history if row.get(column) not in (None, "")]
+    if not rows:
+        return
+    few = len(rows) <= MOST_MARKED
+    axes.plot(
+        [int(row["epoch"]) for row in rows],
+        [float(row[column]) for row in rows],
+        color=color,
+        label=label,
+        linestyle=line,
+        linewidth=1.5 if few else 0.8,
+        marker=marker if few else None,
+        markersize=4,
+    )

@@ -1,0 +1,215 @@
+"""Pictures: the segmentation drawn over the images.
+
+In: a case and its predicted classes. Out: PNG files in the look of the original: FLAIR, FLAIR with
+ground truth, FLAIR with prediction; necrosis red, edema green, enhancing tumor yellow. And one
+with all modalities. Axial slices as radiologists look at them: anterior above, the patient's
+right at the left.
+"""
+
+import re
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
+
+from brats.editions import CLASSES, region_mask
+from brats.files import replacing
+
+# Red, green, blue of the classes necrosis, edema and enhancing.
+CLASS_COLORS = ((1.0, 0.0, 0.0), (0.0, 0.8, 0.0), (1.0, 1.0, 0.0))
+OPACITY = 0.6
+MODALITY_NAMES = ("FLAIR", "T1", "T1ce", "T2")  # In the order of `brats.editions.MODALITIES`.
+# Lines around regions of the ground truth, told apart without seeing colors. The halo parts white
+# from bright tissue.
+OUTLINES = {"whole": "white", "core": "black"}
+HALO = [withStroke(linewidth=2, foreground="black")]
+
+PIXELS_PER_INCH = 100
+# Pixels of the longer side of a panel, of which a published slice has 240, and points of a line.
+PANEL, SHEET_PANEL = (480, 1.0), (240, 0.7)
+GAP, TITLE, NAME, LEGEND = 8, 30, 26, 34  # Pixels: between panels, and heights of lines of text.
+
+
+def largest_tumor_slice(classes):
+    """Returns the index of the axial slice with most tumor; the middle one if there is none."""
+    tumor = np.count_nonzero(classes, axis=(1, 2))
+    return int(tumor.argmax()) if tumor.any() else len(classes) // 2
+
+
+def overlay(flair, classes):
+    """Draws classes over a gray image.
+
+    Args:
+        flair: Raw intensities of a slice, any real dtype `(Y, X)`.
+        classes: Class indices, uint8 `(Y, X)`.
+
+    Returns:
+        Red, green and blue in [0, 1], float64 `(Y, X, 3)`.
+    """
+    low, high = float(flair.min()), float(np.percentile(flair, 99.5))
+    gray = np.clip((flair - low) / max(high - low, 1e-6), 0, 1)
+    picture = np.repeat(gray[..., np.newaxis], 3, axis=-1)  # (Y, X, 3)
+    for index, color in enumerate(CLASS_COLORS, 1):
+        mask = classes == index
+        picture[mask] = (1 - OPACITY) * picture[mask] + OPACITY * np.array(color)
+    return picture
+
+
+def write_pictures(folder, case_id, raw, classes, slices=()):
+    """Writes the pictures of a case, and removes those that an earlier prediction left.
+
+    Args:
+        folder: Folder of <case>-<slice>.png and <case>-modalities.png, a `Path`.
+        case_id: Id of the case.
+        raw: The `RawCase`.
+        classes: Predicted class indices, uint8 `(Z, Y, X)`.
+        slices: Indices of the axial slices to draw, from the feet up; none for the one
+            with most predicted tumor, which the picture of the modalities shows in any case.
+
+    Returns:
+        The `Path` of the picture of the first slice.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    pixel_mm = raw.geometry.spacing_mm[1::-1]
+
+    def cut(index):
+        """Returns the title, images, prediction and reference of a slice."""
+        title = f"{case_id}, slice {index}"
+        reference = None if raw.classes is None else raw.classes[index]
+        return title, [volume[index] for volume in raw.volumes], classes[index], reference
+
+    largest = largest_tumor_slice(classes)
+    paths = {index: folder / f"{case_id}-{index}.png" for index in slices or (largest,)}
+    for index, path in paths.items():
+        title, (flair, *_), *labels = cut(index)
+        write_overlays(path, title, flair, *labels, pixel_mm=pixel_mm)
+    last = modalities_path(folder, case_id)
+    remove_pictures(folder, case_id, keep={*paths.values(), last})
+    write_modalities(last, *cut(largest), pixel_mm=pixel_mm)
+    return next(iter(paths.values()))
+
+
+def modalities_path(folder, case_id):
+    """Returns the path of the picture of a case that is written last."""
+    return folder / f"{case_id}-modalities.png"
+
+
+def write_overlays(path, title, flair, predicted, reference=None, pixel_mm=(1.0, 1.0)):
+    """Writes FLAIR, FLAIR with ground truth, if any, and FLAIR with prediction, side by side.
+
+    The regions of the ground truth are outlined on the prediction.
+
+    Args:
+        path: Path of the PNG file.
+        title: Line above the panels.
+        flair: Raw intensities of a slice, any real dtype `(Y, X)`.
+        predicted: Predicted class indices, uint8 `(Y, X)`.
+        reference: Reference class indices, uint8 `(Y, X)`, or None.
+        pixel_mm: Height and width of a pixel.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    panels = [("FLAIR", flair, None, None)]
+    if reference is not None:
+        panels.append(("GT", flair, reference, None))
+    panels.append(("Prediction", flair, predicted, reference))
+    _write_panels(path, title, [panels], pixel_mm, *PANEL)
+
+
+def write_modalities(path, title, images, predicted, reference=None, pixel_mm=(1.0, 1.0)):
+    """Writes all modalities of a slice, and below each the same with the prediction.
+
+    The regions of the ground truth, if any, are outlined on the prediction.
+
+    Args:
+        path: Path of the PNG file.
+        title: Line above the panels.
+        images: One slice per modality, raw intensities `(Y, X)`, in the order of `MODALITIES`.
+        predicted: Predicted class indices, uint8 `(Y, X)`.
+        reference: Reference class indices, uint8 `(Y, X)`, or None.
+        pixel_mm: Height and width of a pixel.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    named = list(zip(MODALITY_NAMES, images, strict=True))
+    rows = [
+        [(name, image, None, None) for name, image in named],
+        [("Prediction", image, predicted, reference) for image in images],
+    ]
+    _write_panels(path, title, rows, pixel_mm, *SHEET_PANEL)
+
+
+def remove_pictures(folder, case_id, keep=()):
+    """Removes the pictures of a case that an earlier prediction left, perhaps of other slices."""
+    for path in folder.glob("*.png"):
+        if re.fullmatch(rf"{re.escape(case_id)}-(\d+|modalities)", path.stem) and path not in keep:
+            path.unlink()
+
+
+def _write_panels(path, title, rows, pixel_mm, longest, line_width):
+    """Writes rows of panels `(name, image, classes, reference)`; the last two may be None.
+
+    Panels have the shape of the slice in mm, and `longest` pixels on the longer side, so that a
+    published pixel is a whole number of them.
+    """
+    sides_mm = np.multiply(rows[0][0][1].shape, pixel_mm)
+    height, width = np.maximum(np.rint(longest * sides_mm / sides_mm.max()), 1).astype(int)
+    whole_width = GAP + (width + GAP) * len(rows[0])
+    size = np.array([whole_width, TITLE + (NAME + height) * len(rows) + LEGEND])
+    figure = Figure(size / PIXELS_PER_INCH, dpi=PIXELS_PER_INCH)
+    figure.text(
+        0.5, 1 - 0.6 * TITLE / size[1], title, ha="center", va="center", size=11, parse_math=False
+    )
+    for row, panels in enumerate(rows):
+        bottom = size[1] - TITLE - (NAME + height) * (row + 1)
+        for column, panel in enumerate(panels):
+            place = np.array([GAP + (width + GAP) * column, bottom, width, height])
+            axes = figure.add_axes(place / np.tile(size, 2))
+            _draw_panel(axes, *panel, line_width)
+    *_, reference = rows[-1][-1]
+    _add_legend(figure, outlined=reference is not None)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, metadata={"Software": None})
+
+
+def _draw_panel(axes, name, image, classes, reference, line_width):
+    """Draws a slice with classes over it and the regions of the reference around, filling it."""
+    classes = np.zeros(image.shape, dtype=np.uint8) if classes is None else classes
+    axes.imshow(overlay(image, classes), interpolation="nearest", aspect="auto")
+    axes.set_title(name, size=10, pad=4)
+    axes.set_axis_off()
+    for x, letter, side in ((0.02, "R", "left"), (0.98, "L", "right")):
+        style = {"color": "white", "size": 10, "weight": "bold", "path_effects": HALO}
+        axes.text(x, 0.5, letter, ha=side, va="center", transform=axes.transAxes, **style)
+    for region, color in OUTLINES.items() if reference is not None else ():
+        mask = region_mask(reference, region)
+        if mask.any() and not mask.all():
+            outline = axes.contour(mask, levels=[0.5], colors=color, linewidths=line_width)
+            outline.set(path_effects=[withStroke(linewidth=2 * line_width, foreground="black")])
+
+
+def _add_legend(figure, outlined):
+    """Adds the colors of the classes and, where it is drawn, the lines of the ground truth."""
+    names = zip(CLASS_COLORS, CLASSES[1:], strict=True)
+    entries = [Patch(color=color, label=name) for color, name in names]
+    if outlined:
+        entries += [
+            Line2D([], [], color=color, path_effects=HALO, label=f"GT {region}")
+            for region, color in OUTLINES.items()
+        ]
+    # On gray, so that the white line is seen.
+    figure.legend(
+        handles=entries,
+        loc="lower center",
+        ncols=len(entries),
+        fontsize=10,
+        facecolor="0.8",
+        edgecolor="none",
+        borderpad=0.3,
+    )

@@ -1,0 +1,67 @@
+"""A picture of a few patches, by which training is watched.
+
+In: an object that reads patches by index, such as `brats.patches.reader.PatchReader`. Out: the
+patches to look at, and their picture: a row each with FLAIR, reference and prediction.
+"""
+
+import numpy as np
+
+from brats.editions import MODALITIES
+from brats.pictures.overlays import overlay
+from brats.volumes.normalization import BACKGROUND
+
+NUM_PATCHES = 4
+MOST_READ = 64  # Patches looked at for each that is chosen: 18 MB at a time, however large the set.
+GAP = 4  # White pixels between panels.
+
+
+def choose_patches(reader):
+    """Chooses patches with much tumor from all over a set; always the same ones.
+
+    The set is cut into four stretches of equal length, which are other cases where there are
+    enough, as the patches of a case lie together. Of at most 64 patches of a stretch, evenly
+    spaced, the one with most tumor is chosen.
+
+    Args:
+        reader: Object with `len` and `read(indices)`.
+
+    Returns:
+        `(images, classes)` of at most four patches, `(N, H, W, M)` and `(N, H, W)` in the types of
+        the reader.
+    """
+    chosen = []
+    size, num_longer = divmod(len(reader), NUM_PATCHES)
+    for number in range(NUM_PATCHES):
+        length = size + (number < num_longer)
+        if not length:
+            continue
+        start = number * size + min(number, num_longer)
+        candidates = start + np.linspace(0, length - 1, min(MOST_READ, length)).astype(int)
+        _, classes = reader.read(candidates)
+        chosen.append(candidates[np.count_nonzero(classes, axis=(1, 2)).argmax()])
+    return reader.read(chosen)
+
+
+def draw_patches(images, reference, predicted):
+    """Draws patches below each other: FLAIR, FLAIR with reference, FLAIR with prediction.
+
+    Args:
+        images: Normalized patches, float `(N, H, W, M)`.
+        reference: Reference class indices, uint8 `(N, H, W)`.
+        predicted: Predicted class indices, uint8 `(N, H, W)`.
+
+    Returns:
+        Red, green and blue, uint8 `(N * (H + 4) - 4, 3 * W + 8, 3)`; white between the panels.
+    """
+    flairs = images[..., MODALITIES.index("flair")].astype(np.float32)  # (N, H, W)
+    num_patches, height, width = flairs.shape
+    rows, columns = height + GAP, width + GAP
+    picture = np.ones((num_patches * rows - GAP, 3 * columns - GAP, 3))
+    for row, flair in enumerate(flairs):
+        # The background would take up most of the range of grays.
+        flair[flair == BACKGROUND] = flair[flair != BACKGROUND].min(initial=0)
+        panels = (np.zeros_like(reference[row]), reference[row], predicted[row])
+        for column, classes in enumerate(panels):
+            place = np.s_[row * rows :, column * columns :]
+            picture[place][:height, :width] = overlay(flair, classes)
+    return (255 * picture).round().astype(np.uint8)

@@ -1,0 +1,111 @@
+"""Weights from files: ours (`.keras`, `.weights.h5`) and the original's (`.hdf5`, Keras 2).
+
+In: a network and a file. Out: the network with the weights of the file, or an error that says
+why they do not fit.
+"""
+
+import contextlib
+import json
+import re
+import warnings
+
+import numpy as np
+from keras import layers
+
+from brats.errors import ZIP_ERRORS, InputError, shortened
+from engine.networks.files import PAD_BEFORE, is_original, pads_before
+from engine.runs.folder import read_record
+
+
+def load_weights(model, path):
+    """Copies weights from a file into a network of the same shape.
+
+    An original `.hdf5` file, whole model or weights only, is read by position, as its layer
+    names mean nothing here. Of one that was written under Theano all kernels are turned by 180
+    degrees:
+
+        convolution(x, kernel) = correlation(x, kernel[::-1, ::-1])
+
+    Theano computes the former, all that Keras 3 runs on the latter. Channels are last in the file
+    under either, and biases, slopes and statistics are the same.
+
+    Args:
+        model: A `ResUNet`.
+        path: Path of a `.keras`, `.weights.h5` or original `.h5`/`.hdf5` file.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        InputError: If the file is of another kind, its weights do not have the shapes of the
+            network, or its network pads on the other side.
+
+    Reference:
+        Keras 2, `keras/engine/saving.py`, `_need_convert_kernel`, which Keras 3 has no more.
+    """
+    pad_before = pads_before(path)
+    if pad_before != model.settings.get(PAD_BEFORE, False):
+        side = "above and left" if pad_before else "below and right"
+        raise InputError(
+            f"The 2x2 convolutions of {path} pad {side} of a slice, those of the network do not. "
+            "Build it with the settings of the file."
+        )
+    try:
+        with _refusing_to_skip():
+            model.load_weights(path)
+    except ZIP_ERRORS as error:
+        raise InputError(
+            f"The weights in {path} do not fit a network of {model.count_params():,} parameters "
+            f"({_first_line(error)}). Check --base-filters and --depth."
+        ) from error
+    # Departure: Keras 3 ignores the backend that a file names, and would leave it at that.
+    if is_original(path) and pad_before:
+        _turn_kernels(model)
+
+
+def choose_padding(run_dir, weights, resume, devices):
+    """Chooses on which side the network of a run pads: as it did, or as the weights it starts from.
+
+    Args:
+        run_dir: Run folder, with a record if the run goes on.
+        weights: Path of a file of weights, or None.
+        resume: Whether the run goes on.
+        devices: What to train on, from `engine.devices.one.choose_devices`.
+
+    Returns:
+        `pad_before` of `model.build_resunet`, that of host 0.
+    """
+    pad_before = False
+    if devices.is_first and resume:
+        # Runs from before there was this setting have none.
+        pad_before = read_record(run_dir).get(PAD_BEFORE) is True
+    elif devices.is_first and weights:
+        pad_before = pads_before(weights)
+    return json.loads(devices.first_text(json.dumps(pad_before)))
+
+
+@contextlib.contextmanager
+def _refusing_to_skip():
+    """Makes an error of Keras' warning that it leaves random weights where a file has none.
+
+    Raises:
+        ValueError: If Keras warned of that.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Skipping nested container", UserWarning)
+        try:
+            yield
+        except UserWarning as warning:
+            raise ValueError("its weights are those of other layers") from warning
+
+
+def _turn_kernels(model):
+    """Turns the kernels of all convolutions by 180 degrees."""
+    for layer in model.layers:
+        if isinstance(layer, layers.Conv2D):
+            kernel, *bias = layer.get_weights()
+            layer.set_weights([np.flip(kernel, axis=(0, 1)), *bias])
+
+
+def _first_line(error):
+    """Returns the first line of an error of Keras, without its advice for programmers."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return shortened(re.split(" If you | Please | Make sure ", lines[0])[0].rstrip(".:"))

@@ -1,0 +1,111 @@
+"""The network for boxes: it pads with background where the network pads with zeros.
+
+In: a trained residual U-Net. Out: a network with the same answers on slices, that also has them
+on a box cut out of a slice, as if the rest of the slice, all background, were there.
+
+Far from the brain every feature map is constant: its background, one number per channel. The
+network for boxes computes how far each map is from its background instead of the map itself. There
+the background is 0, so that padding with zeros is padding with background, and convolutions and
+normalizations lose their constants. `docs/method.md` has the formulas.
+"""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from brats.volumes.normalization import BACKGROUND
+from engine.devices.backend import build_predictor
+
+# The background is read this far from the zeros that pad a uniform slice, in pixels of the lowest
+# level; a level's two 3x3 convolutions, down and up, and the 2x2 ones, carry them 9 pixels in.
+PIXELS_TO_THE_EDGE = 12
+
+
+class ImageDeviation(layers.Layer):
+    """How far images are from background: `images - BACKGROUND`."""
+
+    def call(self, images):
+        """Returns the deviation: (N, H, W, M) to the same."""
+        return images - BACKGROUND
+
+
+class BackgroundPReLU(layers.PReLU):
+    """PReLU of deviations from a background: `prelu(deviation + background) - prelu(background)`.
+
+    Args:
+        background: What the input is far from the brain, one number per channel.
+        config: Arguments of `keras.layers.PReLU`.
+    """
+
+    def __init__(self, background, **config):
+        super().__init__(**config)
+        self.background = np.asarray(background, dtype="float32")
+
+    def call(self, deviation):
+        """Returns the deviation of the output: (N, H, W, C) to the same."""
+        # prelu(x) = slope x + (1 - slope) max(x, 0), with the constants taken together.
+        slope = ops.cast(self.alpha, deviation.dtype)
+        background = ops.cast(self.background, deviation.dtype)
+        rest = (slope - 1) * ops.maximum(-background, 0)
+        return (1 - slope) * ops.maximum(deviation, -background) + (slope * deviation + rest)
+
+
+def background_network(network):
+    """Builds the network for boxes.
+
+    Args:
+        network: A `ResUNet`.
+
+    Returns:
+        A Keras model: float32 boxes `(N, H, W, M)`, H and W multiples of `2**depth`, to
+        probabilities `(N, H, W, C)`. A box has to start at multiples of `2**depth` in its slice.
+    """
+    backgrounds = read_backgrounds(network)
+
+    def replace(layer):
+        config = layer.get_config()
+        if isinstance(layer, layers.GaussianNoise):  # The first layer, idle in prediction.
+            return ImageDeviation(name=layer.name, dtype=layer.dtype_policy)
+        if isinstance(layer, layers.PReLU):
+            return BackgroundPReLU(backgrounds[layer.name], **config)
+        return type(layer).from_config(config)
+
+    functional = keras.Model(network.input, network.output)
+    boxes = keras.models.clone_model(functional, clone_function=replace)
+    for layer in network.layers:
+        boxes.get_layer(layer.name).set_weights(_without_constants(layer))
+    head = boxes.get_layer("head")
+    head.set_weights([network.get_layer("head").get_weights()[0], backgrounds["head"]])
+    return boxes
+
+
+def read_backgrounds(network):
+    """Returns what stands far from the brain, float32 `(C,)` per layer.
+
+    Args:
+        network: A `ResUNet`.
+
+    Returns:
+        Dict from the name of every PReLU to the background of its input, and from "head" to the
+        logits of background.
+    """
+    maps = {layer.name: layer.input for layer in network.layers if isinstance(layer, layers.PReLU)}
+    maps["head"] = network.get_layer("head").output
+    center = PIXELS_TO_THE_EDGE * 2 ** network.settings["depth"]
+    uniform = np.full((1, 2 * center, 2 * center, network.input.shape[-1]), BACKGROUND, "float32")
+    values = build_predictor(lambda: keras.Model(network.input, list(maps.values())))(uniform)
+    centers = [
+        value[0, value.shape[1] // 2, value.shape[2] // 2] for value in map(np.asarray, values)
+    ]
+    return dict(zip(maps, centers, strict=True))
+
+
+def _without_constants(layer):
+    """Returns the weights of a layer, such that zeros stay zeros."""
+    weights = layer.get_weights()
+    if isinstance(layer, layers.Conv2D):
+        return [weights[0], *(np.zeros_like(bias) for bias in weights[1:])]
+    if isinstance(layer, layers.BatchNormalization):
+        gamma, beta, mean, variance = weights
+        return [gamma, np.zeros_like(beta), np.zeros_like(mean), variance]
+    return weights

@@ -1,0 +1,185 @@
+"""One epoch of training: a pass over the batches, then one over the validation set.
+
+In: a compiled network and readers of patches. Out: one row of the history.
+"""
+
+import itertools
+import math
+import time
+
+import numpy as np
+from keras.ops import convert_to_numpy
+
+from brats.editions import REGIONS
+from brats.errors import InputError
+from brats.parallel import read_ahead
+from brats.volumes.network_input import PATCH_SIZE
+from engine.devices.one import ONE_DEVICE
+from engine.training.batches import batch_sizes, training_batches, validation_batches
+
+
+def check_depth(depth):
+    """Checks that patches can be halved so often.
+
+    Raises:
+        InputError: If they cannot; names the flag.
+    """
+    if PATCH_SIZE % 2**depth:
+        raise InputError(
+            f"--depth {depth} halves patches of {PATCH_SIZE} pixels too often; expected at most "
+            f"{PATCH_SIZE.bit_length() - 1}."
+        )
+
+
+def train_epoch(
+    model, reader, batch_size, num_steps, seed, progress, on_step=None, devices=ONE_DEVICE
+):
+    """Trains for one epoch, or for what is left of it.
+
+    The order of the patches, the mirroring and the noise follow from the seed and the epoch
+    alone, so that a resumed run sees what it would have seen.
+
+    Args:
+        model: Compiled network.
+        reader: Object with `len` and `read(indices)`, such as a `PatchReader`.
+        batch_size: Patches in a batch, over all devices and hosts, int.
+        num_steps: Batches in the epoch, int.
+        seed: Seed of the run, int.
+        progress: `engine.runs.state.Progress` of the run, brought up to date with every step.
+        on_step: Function of the loss of a step, called after every one.
+        devices: What to train on, from `engine.devices.one.choose_devices`.
+
+    Returns:
+        Dict of the number of the epoch, from 1, the mean loss, the metrics, the learning rate of
+        the first step, the optimizer's steps so far as `iterations`, and the elapsed time, to a
+        millisecond, as `wait_s`, for batches, and `step_s`.
+
+    Raises:
+        InputError: If the loss is not finite; names the epoch and the batch.
+    """
+    epoch = len(progress.history)
+    if not progress.step:
+        _seed_noise(model, seed, epoch)
+        progress.learning_rate = float(convert_to_numpy(model.optimizer.learning_rate))
+    rng = np.random.default_rng([seed, epoch])
+    batches = training_batches(reader, batch_size, num_steps, rng, progress.step, devices.share)
+    batches = zip(itertools.repeat(batch_size), batches)
+    for loss, sums, wait_s, step_s in _run(model, devices, devices.train, batches):
+        if not math.isfinite(loss):
+            raise InputError(
+                f"The loss is {loss} in epoch {epoch + 1}, batch {progress.step + 1}: training "
+                "diverged. The run folder holds the last finished epoch. Lower --learning-rate."
+            )
+        progress.step += 1
+        progress.sums = np.add(progress.sums or 0.0, sums).tolist()
+        progress.wait_s += wait_s
+        progress.step_s += step_s
+        if progress.step == num_steps:
+            progress.row = _row(model, progress)
+        if on_step:
+            on_step(loss)
+    return progress.row
+
+
+def validate(model, reader, batch_size, on_batch=None, devices=ONE_DEVICE):
+    """Evaluates the loss and the metrics over a whole validation set.
+
+    Args:
+        model: Compiled network.
+        reader: Reader of the validation patches.
+        batch_size: Patches in a batch, int.
+        on_batch: Function without arguments, called after every batch.
+        devices: As for `train_epoch`.
+
+    Returns:
+        Dict of the mean loss and the metrics, their names prefixed with `val_`, and the elapsed
+        time as `validation_s`; empty if there are no patches.
+
+    Raises:
+        InputError: If the loss is not finite.
+    """
+    if not len(reader):
+        return {}
+    totals, elapsed_s = 0.0, 0.0
+    batches = validation_batches(reader, batch_size, devices.share)
+    batches = zip(batch_sizes(len(reader), batch_size), batches, strict=True)
+    for _, sums, *seconds in _run(model, devices, devices.evaluate, batches):
+        totals += sums
+        elapsed_s += sum(seconds)
+        if on_batch:
+            on_batch()
+    scores = _scores(model, totals)
+    if not math.isfinite(scores["loss"]):
+        raise InputError(
+            f"The validation loss is {scores['loss']}: training diverged. The run folder holds the "
+            "epoch before, if any. Lower --learning-rate, or leave out --mixed-precision."
+        )
+    return {
+        **{f"val_{name}": value for name, value in scores.items()},
+        "validation_s": round(elapsed_s, 3),
+    }
+
+
+def describe_epoch(row, num_epochs, saving_s):
+    """Returns a line with the losses, the soft Dice of the regions, and where the time went.
+
+    Args:
+        row: Row of the history, with or without validation.
+        num_epochs: Epochs of the run, int.
+        saving_s: Seconds spent on writing files.
+    """
+    cells = [f"epoch {row['epoch']}/{num_epochs}"]
+    for prefix, name in (("", "train"), ("val_", "validation")):
+        if f"{prefix}loss" in row:
+            scores = [f"{region} {row[f'{prefix}dice_{region}']:.3f}" for region in REGIONS]
+            cells.append(f"{name} loss {row[f'{prefix}loss']:.4f}, Dice " + ", ".join(scores))
+    cells.append(
+        f"steps {row['step_s']:.1f} s, waiting for batches {row['wait_s']:.1f} s, validation "
+        f"{row.get('validation_s', 0):.1f} s, saving {saving_s:.1f} s"
+    )
+    return "  |  ".join(cells)
+
+
+def _run(model, devices, run_on_batch, batches):
+    """Runs a pass; yields loss, sums of the metrics, seconds of waiting and of running per batch.
+
+    Batches come as `(number of patches, arrays)`.
+
+    The metrics of Keras are sums, which it resets with every batch, for others to sum up. A
+    loop rather than `fit`, which at random takes up to twice the time for the same processor
+    time under TensorFlow (`docs/results.md`).
+    """
+    start = time.perf_counter()
+    for num_patches, batch in read_ahead(batches):
+        ready = time.perf_counter()
+        loss = run_on_batch(model, batch, num_patches)
+        sums = np.array(devices.sums(model))
+        end = time.perf_counter()
+        yield loss, sums, ready - start, end - ready
+        start = time.perf_counter()
+
+
+def _scores(model, sums):
+    """Returns the loss and the metrics of which the sums are given."""
+    for variable, total in zip(model.metrics_variables, sums, strict=True):
+        variable.assign(total)
+    return {name: float(value) for name, value in model.get_metrics_result().items()}
+
+
+def _row(model, progress):
+    """Returns the row of the history of an epoch whose last step is done."""
+    return {
+        "epoch": len(progress.history) + 1,
+        **_scores(model, progress.sums),
+        "learning_rate": progress.learning_rate,
+        "iterations": int(convert_to_numpy(model.optimizer.iterations)),
+        "wait_s": round(progress.wait_s, 3),
+        "step_s": round(progress.step_s, 3),
+    }
+
+
+def _seed_noise(model, seed, epoch):
+    """Sets the state of every random layer, which a `.keras` file does not hold."""
+    for layer in model.layers:
+        if hasattr(layer, "seed_generator"):
+            layer.seed_generator.state.assign([seed % 2**31, epoch])

@@ -1,0 +1,87 @@
+"""Which patches training is watched by, and the panels of their picture."""
+
+import numpy as np
+import pytest
+
+from brats.pictures.overlays import overlay
+from brats.pictures.patches import GAP, choose_patches, draw_patches
+from brats.volumes.normalization import BACKGROUND
+
+
+class TumorReader:
+    """Patches of 6 x 10 pixels with a given number of tumor pixels; the FLAIR is the index."""
+
+    def __init__(self, num_tumor_pixels):
+        self.num_tumor_pixels = np.array(num_tumor_pixels, dtype=int)
+        self.num_read = 0
+
+    def __len__(self):
+        return len(self.num_tumor_pixels)
+
+    def read(self, indices):
+        self.num_read += len(indices)
+        indices = np.array(indices, dtype=int)
+        images = np.zeros((len(indices), 6, 10, 4), dtype=np.float32)
+        images[..., 0] = indices.reshape(-1, 1, 1)
+        tumor = np.arange(60) < self.num_tumor_pixels[indices].reshape(-1, 1)
+        return images, 3 * tumor.reshape(-1, 6, 10).astype(np.uint8)
+
+
+def chosen(reader):
+    images, classes = choose_patches(reader)
+    assert [np.count_nonzero(each) for each in classes] == [
+        reader.num_tumor_pixels[int(image[0, 0, 0])] for image in images
+    ]
+    return images[:, 0, 0, 0].tolist()
+
+
+def test_of_every_quarter_the_patch_with_most_tumor_is_chosen():
+    #                   .        .           .           .
+    reader = TumorReader([0, 5, 4, 9, 9, 8, 0, 0, 0, 1, 7, 6])
+    assert chosen(reader) == [1, 3, 6, 10]
+
+
+@pytest.mark.parametrize("num_patches", [0, 1, 3])
+def test_all_patches_are_chosen_of_fewer_than_four(num_patches):
+    assert chosen(TumorReader([1] * num_patches)) == list(range(num_patches))
+
+
+def test_a_large_set_is_not_read_in_full_and_the_last_of_a_quarter_is_looked_at():
+    pixels = np.zeros(4000)
+    pixels[[999, 1000, 3999]] = 1
+    reader = TumorReader(pixels)
+    assert chosen(reader) == [999, 1000, 2000, 3999]
+    assert reader.num_read == 4 * 64 + 4
+
+
+def test_rows_are_patches_and_columns_flair_reference_prediction(rng):
+    images = rng.normal(size=(2, 6, 10, 4)).astype(np.float32)
+    reference, predicted = (np.full((2, 6, 10), index, dtype=np.uint8) for index in (2, 1))
+    reference[1] = 3
+    picture = draw_patches(images, reference, predicted)
+    assert picture.dtype == np.uint8
+    assert picture.shape == (2 * 6 + GAP, 3 * 10 + 2 * GAP, 3)
+    for row, flair in enumerate(images[..., 0]):
+        for column, classes in enumerate((0 * reference[row], reference[row], predicted[row])):
+            top, left = row * (6 + GAP), column * (10 + GAP)
+            panel = picture[top : top + 6, left : left + 10]
+            np.testing.assert_allclose(panel, 255 * overlay(flair, classes), atol=0.51)
+    assert (picture[6 : 6 + GAP] == 255).all() and (picture[:, 10 : 10 + GAP] == 255).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_background_is_as_dark_as_the_darkest_brain(dtype):
+    images = np.zeros((1, 1, 3, 4), dtype=dtype)
+    images[0, 0, :, 0] = BACKGROUND, -1, 2
+    before = images.copy()
+    none = np.zeros((1, 1, 3), dtype=np.uint8)
+    background, darkest, brightest = draw_patches(images, none, none)[0, :3, 0].tolist()
+    assert background == darkest == 0
+    assert brightest == 255
+    np.testing.assert_array_equal(images, before)
+
+
+def test_a_patch_without_brain_is_black():
+    images = np.full((1, 4, 4, 4), BACKGROUND, dtype=np.float32)
+    none = np.zeros((1, 4, 4), dtype=np.uint8)
+    assert not draw_patches(images, none, none)[:, :4].any()

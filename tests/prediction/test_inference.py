@@ -1,0 +1,330 @@
+"""Slice stacks to volumes, with an oracle in the network's place or a small random network."""
+
+import threading
+
+import keras
+import numpy as np
+import pytest
+
+from brats.parallel import write_behind
+from brats.volumes.normalization import BACKGROUND
+from engine.prediction.background import background_network
+from engine.prediction.slices import (
+    EDGE,
+    MARGIN,
+    average,
+    box,
+    brain_limits,
+    predict_probabilities,
+    predict_volume,
+    with_mirroring,
+)
+from model import build_resunet
+
+NUM_CLASSES = 4
+
+
+class Oracle:
+    """Knows the classes of every slice, and reads off a slice which one it is.
+
+    In the brain, channel 0 of slice z is z + 1. Where a slice was padded, and in slices that
+    fill a batch up, it answers class 3.
+    """
+
+    def __init__(self, channels, classes):
+        self.channels, self.classes = channels, classes
+        self.batch_shapes, self.seen = [], []
+
+    def __call__(self, slices):
+        self.batch_shapes.append(slices.shape)
+        answers = np.full(slices.shape[:3], 3)
+        for slice_, answer in zip(slices, answers, strict=True):
+            z = int(slice_[..., 0].max()) - 1
+            if z >= 0:
+                self.seen.append(z)
+                self.answer(z, slice_, answer)
+        return np.eye(NUM_CLASSES, dtype=np.float32)[answers]
+
+    def answer(self, z, slice_, answer):
+        height, width = self.classes.shape[1:]
+        np.testing.assert_array_equal(slice_[:height, :width], self.channels[z])
+        assert (slice_[height:] == BACKGROUND).all()
+        assert (slice_[:, width:] == BACKGROUND).all()
+        answer[:height, :width] = self.classes[z]
+
+
+def draw_case(shape, rng, num_channels=2, empty=()):
+    """Returns channels, classes and brain: a disk in every slice but the empty ones."""
+    rows, columns = np.ogrid[: shape[1], : shape[2]]
+    disk = np.hypot((rows / shape[1] - 0.45) * 2.5, (columns / shape[2] - 0.5) * 2.2) < 1
+    brain = np.repeat(disk[np.newaxis], shape[0], axis=0)
+    brain[list(empty)] = False
+    channels = np.full((*shape, num_channels), BACKGROUND, dtype=np.float32)
+    channels[brain] = rng.random((num_channels,))
+    channels[..., 0][brain] = (np.argwhere(brain)[:, 0] + 1).astype(np.float32)
+    classes = rng.integers(0, NUM_CLASSES, shape, dtype=np.uint8) * brain
+    return channels, classes, brain
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch_size"), [((155, 240, 240), 2), ((7, 43, 50), 3), ((5, 48, 40), 5)]
+)
+def test_what_the_network_says_of_each_slice_comes_back_in_its_place(shape, batch_size, rng):
+    channels, classes, _ = draw_case(shape, rng)
+    predicted = predict_volume(Oracle(channels, classes), channels, batch_size)
+    assert predicted.dtype == np.uint8
+    np.testing.assert_array_equal(predicted, classes)
+
+
+def test_every_batch_has_one_shape_padded_to_multiples_of_8(rng):
+    # 43 rows become 48, 50 columns 56; 7 slices in batches of 3 are 3 + 3 + 1.
+    channels, classes, _ = draw_case((7, 43, 50), rng, num_channels=3)
+    oracle = Oracle(channels, classes)
+    predict_volume(oracle, channels, batch_size=3)
+    assert oracle.batch_shapes == [(3, 48, 56, 3)] * 3
+
+
+@pytest.mark.parametrize(("multiple", "padded"), [(1, (43, 50)), (4, (44, 52)), (16, (48, 64))])
+def test_the_multiple_of_the_padding_is_an_argument(multiple, padded, rng):
+    channels, classes, _ = draw_case((3, 43, 50), rng)
+    oracle = Oracle(channels, classes)
+    predicted = predict_volume(oracle, channels, 3, multiple)
+    assert oracle.batch_shapes == [(3, *padded, 2)]
+    np.testing.assert_array_equal(predicted, classes)
+
+
+def test_slices_without_brain_never_reach_the_network(rng):
+    channels, classes, _ = draw_case((7, 43, 50), rng, empty=(0, 3, 6))
+    channels[3] = 0  # An empty slice is -9 or, where it could not be normalized, 0.
+    oracle = Oracle(channels, classes)
+    predicted = predict_volume(oracle, channels, batch_size=2)
+    assert oracle.seen == [1, 2, 4, 5]
+    np.testing.assert_array_equal(predicted, classes)
+
+
+@pytest.mark.parametrize("fill", [0.0, BACKGROUND])
+def test_a_volume_without_brain_is_background_without_the_network(fill):
+    channels = np.full((4, 11, 13, 2), fill, dtype=np.float32)
+    predicted = predict_volume(None, channels, batch_size=2)
+    assert predicted.shape == (4, 11, 13)
+    assert not predicted.any()
+
+
+def test_labels_outside_the_brain_are_background(rng):
+    channels, _, brain = draw_case((3, 43, 50), rng)
+    assert not brain.all()
+    everywhere_edema = Oracle(channels, np.full(brain.shape, 2, dtype=np.uint8))
+    predicted = predict_volume(everywhere_edema, channels, batch_size=2)
+    np.testing.assert_array_equal(predicted, 2 * brain)
+
+
+def test_the_most_probable_class_wins_without_being_certain(rng):
+    channels, _, brain = draw_case((2, 8, 16), rng)
+
+    def unsure(slices):
+        probabilities = np.zeros((*slices.shape[:3], NUM_CLASSES))
+        probabilities[...] = (0.2, 0.3, 0.1, 0.4)
+        probabilities[:, :, :5] = (0.2, 0.4, 0.3, 0.1)  # The first 5 columns.
+        return probabilities
+
+    predicted = predict_volume(unsure, channels, batch_size=2)
+    assert set(predicted[..., :5][brain[..., :5]]) == {1}
+    assert set(predicted[..., 5:][brain[..., 5:]]) == {3}
+
+
+def draw_small_brains(shape, rng, num_channels=2):
+    """Returns channels, classes and brain: a noisy ellipse of another size in every slice."""
+    rows, columns = np.ogrid[: shape[1], : shape[2]]
+    brain = np.zeros(shape, dtype=bool)
+    for index, height in enumerate(np.linspace(3, shape[1] / 2 - EDGE - 1, shape[0])):
+        width = height * 0.6
+        brain[index] = np.hypot((rows - shape[1] // 2) / height, (columns - 61) / width) < 1
+    channels = np.full((*shape, num_channels), BACKGROUND, dtype=np.float32)
+    channels[brain] = rng.normal(1, 0.5, (brain.sum(), num_channels))
+    channels[..., 0][brain] = (np.argwhere(brain)[:, 0] + 1).astype(np.float32)
+    classes = rng.integers(0, NUM_CLASSES, shape, dtype=np.uint8) * brain
+    return channels, classes, brain
+
+
+class BoxOracle(Oracle):
+    """Finds a box in its slice by its contents, and answers for it."""
+
+    def answer(self, z, slice_, answer):
+        inside = np.argwhere((slice_ != BACKGROUND).all(axis=-1))
+        first = inside.min(axis=0)
+        in_slice = np.argwhere((self.channels[z] != BACKGROUND).all(axis=-1))
+        start = in_slice.min(axis=0) - first
+        assert (start % 8 == 0).all()
+        assert len(inside) == len(in_slice)  # The whole brain is in its box.
+        window = tuple(slice(a, a + length) for a, length in zip(start, answer.shape, strict=True))
+        answer[...] = self.classes[z][window]
+
+
+def test_boxes_come_back_in_their_place(rng):
+    channels, classes, _ = draw_small_brains((7, 168, 136), rng)
+    oracle = BoxOracle(channels, classes)
+    predicted = predict_volume(None, channels, 2, predict_boxes=oracle)
+    assert oracle.seen == list(range(7))
+    np.testing.assert_array_equal(predicted, classes)
+
+
+@pytest.mark.parametrize("rounding", [8, 32])
+def test_boxes_are_smaller_than_slices_and_their_sides_are_rounded(rounding, rng):
+    channels, classes, _ = draw_small_brains((7, 168, 136), rng)
+    oracle = BoxOracle(channels, classes)
+    predict_volume(None, channels, 2, predict_boxes=oracle, rounding=rounding)
+    assert [shape[0] for shape in oracle.batch_shapes] == [2, 2, 2, 2]
+    for _, height, width, _ in oracle.batch_shapes:
+        assert height < 168 and width < 136
+        assert height % rounding == 0 and width % rounding == 0
+
+
+@pytest.mark.parametrize("multiple", [2, 8, 16, 32])
+def test_a_box_lies_on_the_grid_with_its_margin_inside_the_slice(multiple, rng):
+    size = np.array((320, 256))
+    margin, edge = MARGIN * multiple // 8, -(-EDGE * multiple // 8)
+    for _ in range(50):
+        first, last = np.sort(rng.integers(edge, size - edge, (2, 2)), axis=0)
+        window = box(np.array([[first, last]]), size, multiple, rounding=16)
+        for axis, side in enumerate(window):
+            assert side.start >= 0 and side.stop <= size[axis]
+            assert side.start % multiple == 0 and (side.stop - side.start) % multiple == 0
+            assert side.start <= first[axis] - margin and last[axis] + margin < side.stop
+
+
+def test_a_box_at_the_end_of_its_slice_is_shifted_inside():
+    # Rows 100 to 199 with 8 around start at 88 on the grid of 8 and end at 207: 120 long, rounded
+    # up to 128: 88 to 215. Columns 190 to 211 start at 176 and end at 219: 44 long, rounded to 48.
+    # In 208 rows the box has to start at 80.
+    limits = np.array([[(100, 190), (199, 211)]])
+    assert box(limits, (240, 240), 8, 16) == (slice(88, 216), slice(176, 224))
+    assert box(limits, (240, 240), 8, 8) == (slice(88, 208), slice(176, 224))
+    assert box(limits, (208, 240), 8, 16)[0] == slice(80, 208)
+
+
+def test_one_box_holds_the_brains_of_a_whole_batch():
+    limits = np.array([[(100, 90), (119, 130)], [(60, 100), (110, 150)]])
+    rows, columns = box(limits, (240, 240), 8, 8)
+    assert rows.start <= 60 - MARGIN and rows.stop > 119 + MARGIN
+    assert columns.start <= 90 - MARGIN and columns.stop > 150 + MARGIN
+
+
+def test_a_slice_with_an_empty_modality_is_predicted_whole(rng):
+    channels, classes, _ = draw_small_brains((5, 168, 136), rng)
+    channels[3, ..., 1] = 0  # Not -9: what is constant cannot be normalized.
+    whole = []
+
+    def predict_whole(slices):
+        whole.append(slices.shape)
+        return np.eye(NUM_CLASSES)[np.full(slices.shape[:3], 2)]
+
+    oracle = BoxOracle(channels, classes)
+    predicted = predict_volume(predict_whole, channels, 2, predict_boxes=oracle)
+    assert whole == [(2, 168, 136, 2)]
+    assert oracle.seen == [0, 1, 2, 4]
+    classes[3] = 2 * (channels[3, ..., 0] != BACKGROUND)
+    np.testing.assert_array_equal(predicted, classes)
+
+
+@pytest.mark.parametrize("shift", [(-1, 0), (1, 0), (0, -1), (0, 1)])
+def test_a_brain_near_the_edge_is_predicted_whole(shift):
+    # 2 x 3 pixels that keep exactly the distance on all sides, then moved by one.
+    height, width = 2 * EDGE + 2, 2 * EDGE + 3
+    size = -(-height // 8) * 8, -(-width // 8) * 8
+    for (row, column), expected in ((0, 0), [0]), (shift, []):
+        channels = np.full((1, *size, 1), BACKGROUND)
+        row, column = row + EDGE, column + EDGE
+        bottom, right = size[0] - 2 * EDGE, size[1] - 2 * EDGE
+        channels[0, row : row + bottom, column : column + right] = 1
+        assert list(brain_limits(channels, channels[..., 0] == 1, 8)) == expected
+
+
+@pytest.mark.parametrize("shape", [(4, 181, 131), (3, 168, 136)])
+def test_boxes_give_the_classes_of_whole_slices(shape, rng):
+    keras.utils.set_random_seed(0)
+    network = build_resunet((None, None, 2), base_filters=4, depth=2)
+    channels, _, brain = draw_small_brains(shape, rng)
+    boxes = background_network(network)
+    calls = []
+
+    def predict_boxes(slices):
+        calls.append(slices.shape)
+        return boxes.predict_on_batch(slices)
+
+    whole = predict_volume(network.predict_on_batch, channels, 2, 4)
+    boxed = predict_volume(network.predict_on_batch, channels, 2, 4, predict_boxes)
+    assert len(calls) == -(-shape[0] // 2)
+    assert len(np.unique(whole[brain])) > 1
+    # Random weights decide by small differences; trained ones stay below 1e-5 (results.md).
+    assert np.mean((boxed != whole)[brain]) <= 1e-3
+
+
+def test_probabilities_come_back_in_their_place_and_background_around_them(rng):
+    channels, classes, brain = draw_small_brains((3, 168, 136), rng)
+    oracle = BoxOracle(channels, classes)
+    probabilities = predict_probabilities(None, channels, 2, predict_boxes=oracle)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_array_equal(probabilities, np.eye(NUM_CLASSES)[classes * brain])
+
+
+def test_the_average_is_over_what_is_said_and_not_over_labels():
+    # 0.4 and 0.8, 0.6 and 0.2: the first has another class in front than the mean.
+    said = ([[0.4, 0.6]], [[0.8, 0.2]])
+    predict = average([lambda slices, p=p: np.float32(p) for p in said])
+    np.testing.assert_allclose(predict(None), [[0.6, 0.4]])
+
+
+def test_mirroring_is_undone_before_the_average():
+    # One row of three columns; the network says each column's value, plus its place.
+    slices = np.array([10.0, 20.0, 40.0]).reshape(1, 1, 3, 1)
+    place = np.array([1.0, 2.0, 3.0]).reshape(1, 1, 3, 1)
+    averaged = with_mirroring(lambda images: images + place)(slices)
+    # Mirrored, the columns 40, 20, 10 get 1, 2, 3: back in place that is 13, 22, 41.
+    np.testing.assert_allclose(averaged.ravel(), [(11 + 13) / 2, 22, (43 + 41) / 2])
+
+
+def test_results_are_written_in_order_while_the_next_is_computed():
+    computing, events = threading.Event(), []
+
+    def results():
+        yield 0
+        computing.set()
+        events.append("computed 1")
+        yield 1
+
+    def write(result):
+        assert computing.wait(10)  # Ends only if 1 is computed before 0 is written.
+        events.append(f"wrote {result}")
+        return 10 * result
+
+    assert list(write_behind(results(), write)) == [0, 10]
+    assert events[-1] == "wrote 1" and set(events) == {"computed 1", "wrote 0", "wrote 1"}
+
+
+def test_what_was_computed_is_written_before_an_error_ends_all():
+    written = []
+
+    def results():
+        yield 0
+        raise ValueError("case 1 cannot be read")
+
+    with pytest.raises(ValueError, match="case 1"):
+        list(write_behind(results(), written.append))
+    assert written == [0]
+
+
+def test_an_error_in_writing_is_raised_and_nothing_is_written_after_it():
+    written = []
+
+    def write(result):
+        if result == 1:
+            raise OSError("the disk is full")
+        written.append(result)
+
+    with pytest.raises(OSError, match="disk is full"):
+        list(write_behind(iter(range(4)), write))
+    assert written == [0]
+
+
+def test_nothing_to_write_is_nothing_written():
+    assert list(write_behind(iter(()), None)) == []

@@ -1,0 +1,88 @@
+"""Overlap of drawn masks and of empty ones, beside SimpleITK's measures."""
+
+import numpy as np
+import pytest
+import SimpleITK
+from hypothesis import given
+from hypothesis.extra.numpy import arrays
+
+from brats.scores.overlap import dice, precision, sensitivity, specificity
+
+SHAPE = (2, 3, 4)
+EMPTY, FULL = np.zeros(SHAPE, dtype=bool), np.ones(SHAPE, dtype=bool)
+MASKS = arrays(bool, SHAPE)
+
+
+def mask(*rows):
+    """Returns the mask of a drawing, `(1, Y, X)`: # is in, a dot is out."""
+    return np.array([[[letter == "#" for letter in row.split()] for row in rows]])
+
+
+def test_scores_of_rectangles_that_share_half_their_pixels():
+    predicted = mask("# # . .", "# # . .", ". . . .")
+    reference = mask(". # # .", ". # # .", ". . . .")
+    assert dice(predicted, reference) == 2 * 2 / (4 + 4)
+    assert sensitivity(predicted, reference) == 2 / 4
+    assert specificity(predicted, reference) == 6 / 8  # Of 12 - 4 pixels, 2 were marked.
+    assert precision(predicted, reference) == 2 / 4
+
+
+def test_sensitivity_specificity_and_precision_tell_too_little_from_too_much():
+    small = mask("# . .", ". . .")
+    large = mask("# # #", "# . .")
+    scores = (sensitivity, specificity, precision)
+    assert [score(small, large) for score in scores] == [1 / 4, 1, 1]
+    assert [score(large, small) for score in scores] == [1, 2 / 5, 1 / 4]
+    assert dice(small, large) == dice(large, small) == 2 * 1 / (1 + 4)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "reference", "expected"),
+    [
+        (EMPTY, EMPTY, (1, 1, 1, 1)),  # Nothing was there and nothing was found.
+        (FULL, EMPTY, (0, 1, 0, 0)),
+        (EMPTY, FULL, (0, 0, 1, 1)),
+        (FULL, FULL, (1, 1, 1, 1)),
+    ],
+)
+def test_scores_of_empty_and_full_masks(predicted, reference, expected):
+    metrics = (dice, sensitivity, specificity, precision)
+    scores = [metric(predicted, reference) for metric in metrics]
+    assert scores == list(expected)
+    assert {type(score) for score in scores} == {float}
+
+
+def test_scores_are_those_of_simpleitk(rng):
+    predicted, reference = rng.random((2, 5, 6, 7)) < [[[[0.3]]], [[[0.6]]]]
+    filter_ = SimpleITK.LabelOverlapMeasuresImageFilter()
+    filter_.Execute(
+        *[SimpleITK.GetImageFromArray(m.astype(np.uint8)) for m in (predicted, reference)]
+    )
+    assert dice(predicted, reference) == pytest.approx(filter_.GetDiceCoefficient())
+    for metric, error in (
+        (sensitivity, filter_.GetFalseNegativeError),
+        (specificity, filter_.GetFalsePositiveError),
+        (precision, filter_.GetFalseDiscoveryRate),
+    ):
+        assert metric(predicted, reference) == pytest.approx(1 - error(1))
+
+
+@given(predicted=MASKS, reference=MASKS)
+def test_dice_is_symmetric_and_between_0_and_1(predicted, reference):
+    assert dice(predicted, reference) == dice(reference, predicted)
+    assert 0 <= dice(predicted, reference) <= 1
+
+
+@given(predicted=MASKS, reference=MASKS)
+def test_specificity_is_sensitivity_of_the_background(predicted, reference):
+    outside = np.count_nonzero(~reference)
+    kept = np.count_nonzero(~predicted & ~reference)
+    assert specificity(predicted, reference) == (kept / outside if outside else 1)
+
+
+@given(predicted=MASKS, reference=MASKS)
+def test_dice_is_the_harmonic_mean_of_precision_and_sensitivity(predicted, reference):
+    if not (predicted & reference).any():
+        return  # Then the empty rules hold.
+    shares = precision(predicted, reference), sensitivity(predicted, reference)
+    assert dice(predicted, reference) == pytest.approx(2 / (1 / shares[0] + 1 / shares[1]))
