@@ -14,7 +14,12 @@ NOISE_DEVIATION = 0.01  # Of the Gaussian noise added to the input in training.
 
 
 def build_resunet(
-    input_shape=(128, 128, 4), num_classes=4, base_filters=64, depth=3, pad_before=False
+    input_shape=(128, 128, 4),
+    num_classes=4,
+    base_filters=64,
+    depth=3,
+    pad_before=False,
+    input_format=None,
 ):
     """Builds the residual U-Net with pre-activation units.
 
@@ -26,6 +31,9 @@ def build_resunet(
         depth: Number of times that the resolution is halved.
         pad_before: Whether the 2x2 convolutions see a row of zeros above and a column to the left
             of a slice, as under Theano, instead of below and to the right.
+        input_format: Dict that JSON can hold: what the images have to be, such as
+            `brats.volumes.network_input.INPUT_FORMAT`; or None if unknown. It is stored with the
+            network and does not change what the network computes.
 
     Returns:
         A `ResUNet`: float images `(N, H, W, num_modalities)` to float32 probabilities
@@ -60,8 +68,9 @@ def build_resunet(
     outputs = layers.Activation("softmax", dtype="float32", name="probabilities")(x)
     settings = {"input_shape": tuple(input_shape), "num_classes": num_classes}
     settings |= {"base_filters": base_filters, "depth": depth}
-    # Other files stay as they were before there was this setting.
+    # Only what was given is stored.
     settings |= {"pad_before": True} if pad_before else {}
+    settings |= {"input_format": input_format} if input_format is not None else {}
     return ResUNet(inputs, outputs, settings)
 
 
