@@ -15,6 +15,7 @@ from brats.pictures.overlays import modalities_path, remove_pictures, write_pict
 from brats.files import make_writable_folder
 from brats.volumes.grids import grid_difference
 from brats.scores.tables import read_scores, score_case, write_scores
+from brats.predictions.record import segmentation_path
 from brats.pictures.boxes import write_score_boxes
 from brats.editions import labels_to_classes
 from brats.volumes.files import read_case, read_header_grid, read_volume
@@ -33,12 +34,6 @@ class Written:
 
     case_id: str
     rows: list
-
-
-def segmentation_path(output, case):
-    """Returns the path of the segmentation of a case, compressed unless another tool left it so."""
-    paths = [Path(output) / f"{case.id}{extension}" for extension in EXTENSIONS]
-    return next((path for path in paths if path.exists()), paths[0])
 
 
 def select_scorable(output, cases, ids):
