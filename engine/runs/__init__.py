@@ -1,0 +1,5 @@
+"""The run folder: its files, its state, its log.
+
+In: a network in training. Out: what `--resume` and prediction start from.
+Open `folder.py` first.
+"""
