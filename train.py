@@ -27,8 +27,9 @@ from engine.devices.backend import (
     prepare_training,
     training_compilation,
 )
+from engine.devices.choose import check_batch_size, choose_devices
 from engine.devices.hosts import find_group, joining
-from engine.devices.one import ONE_DEVICE, check_batch_size, choose_devices
+from engine.devices.one import ONE_DEVICE
 from engine.networks.weights import choose_padding, load_weights
 from engine.runs import folder as runs
 from engine.runs.logs import check_tensorboard

@@ -29,7 +29,7 @@ from brats.patches.centers import CasePatches
 from brats.patches.file import append_case, laying_out, write_settings
 from brats.patches.reader import PatchReader
 from engine.devices.backend import describe_device, training_compilation
-from engine.devices.one import choose_devices
+from engine.devices.choose import choose_devices
 from engine.prediction.slices import predict_volume
 from engine.runs.state import Progress
 from engine.training.epochs import train_epoch

@@ -89,7 +89,7 @@ def train(options, address, num_hosts, host, num_devices):
     from brats.patches.reader import PatchReader
     from engine.devices.backend import prepare_training, training_compilation
     from engine.devices.hosts import Group, joining
-    from engine.devices.one import choose_devices
+    from engine.devices.choose import choose_devices
     from engine.runs.state import Progress
     from engine.training.epochs import train_epoch
 

@@ -1,7 +1,7 @@
-"""Training on several hosts: how they find each other, and how all end when one does.
+"""Training on several hosts: how they find each other, and how all end when one ends.
 
-In: flags, or the variables of Slurm or Open MPI. Out: processes that JAX has joined, for
-`engine.devices.one` to spread batches over.
+In: flags, or the variables of Slurm or Open MPI. Out: processes that JAX has joined, over which
+`engine.devices.choose` spreads batches.
 """
 
 import atexit
@@ -9,6 +9,7 @@ import contextlib
 import functools
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -17,24 +18,27 @@ from dataclasses import dataclass
 import keras
 
 from brats.errors import InputError, shortened
-from engine.runs.state import EndedTogether
 
-# Number of processes, and which of them this is, counted from 0: set for each process of
-# `srun` and `mpirun`, and not in a batch script around them.
+# Variables of the number of processes and of the index of this one. `srun` and `mpirun` set them
+# for each process, but not for the batch script around.
 VARIABLES = {
-    # First: it starts its processes by srun, whose variables they inherit.
+    # Open MPI comes first: it starts its processes by srun, so they have Slurm's variables too.
     "Open MPI": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
     "Slurm": ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
 }
 FIRST_NODE = re.compile(r"(?P<prefix>[^,\[]+)(\[(?P<number>\d+))?")  # Of node[001-004,007],other.
-LOWEST_PORT = 61440  # In the range that is left to programs; the jobs' ports are 4096 from here.
+LOWEST_PORT = 61440  # Programs may use it and those above. A job takes one of the next 4096.
 START_AGAIN = (
-    "The messages of the others say why. Start all again, with --resume if the run folder holds a "
-    "config.json, on as many hosts as you like."
+    "The messages of the other hosts say why. Start all again, on any number of hosts, with "
+    "--resume if the run folder holds a config.json."
 )
-ALIVE_S = 30  # A host that gives no sign of life for so long is taken for dead.
+ALIVE_S = 30  # A host without a sign of life for so long is taken for dead.
 JOINING_S = 300
 POLL_S = 0.1
+
+
+class EndedTogether(KeyboardInterrupt):
+    """An interruption that all hosts have agreed on, between two batches."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,9 @@ class Group:
     """Hosts that train together, or one alone.
 
     Attributes:
-        coordinator: Address of host 0, "name:port"; None for one alone.
-        num_hosts: How many there are, int.
-        host: Which of them this is, int.
+        coordinator: Address of host 0, "name:port"; None for one host alone.
+        num_hosts: Number of hosts, int.
+        host: Index of this host, from 0.
     """
 
     coordinator: str | None
@@ -53,19 +57,19 @@ class Group:
 
 
 def find_group(coordinator, num_hosts, host, environment):
-    """Finds the hosts to train with, by flags or else by the variables of a job.
+    """Finds the hosts to train with: by flags, or else by the variables of a job.
 
     Args:
         coordinator: Address of host 0, "name:port", or None.
-        num_hosts: How many hosts there are, int, or None.
-        host: Which of them this is, int, or None.
+        num_hosts: Number of hosts, int, or None.
+        host: Index of this host, int, or None.
         environment: Dict of variables, such as `os.environ`.
 
     Returns:
         A `Group`.
 
     Raises:
-        InputError: If what is given is not enough, or does not fit together.
+        InputError: If something is missing, or the index is not below the number of hosts.
     """
     is_asked = not (coordinator is num_hosts is host is None)
     for size, rank in VARIABLES.values():
@@ -80,13 +84,13 @@ def find_group(coordinator, num_hosts, host, environment):
     missing = [flag for flag, value in flags.items() if value is None]
     if missing:
         raise InputError(
-            f"Training on several hosts lacks {' and '.join(missing)}, which no variable of Slurm "
+            f"Training on several hosts needs {' and '.join(missing)}, which no variable of Slurm "
             "or Open MPI gives. Give all three flags on every host, such as --coordinator "
             "node1:61000 --num-hosts 2 --host-id 0."
         )
     if host >= num_hosts:
         raise InputError(
-            f"--host-id is {host} of --num-hosts {num_hosts}; hosts are counted from 0 to "
+            f"--host-id is {host}, but --num-hosts is {num_hosts}. Hosts are counted from 0 to "
             f"{num_hosts - 1}."
         )
     return Group(coordinator, num_hosts, host)
@@ -94,78 +98,89 @@ def find_group(coordinator, num_hosts, host, environment):
 
 @contextlib.contextmanager
 def joining(group, tell=lambda text: None):
-    """Joins the hosts of a group for the length of the block; before anything runs on a device.
+    """Joins the hosts of a group while the block runs. Enter it before anything uses a device.
 
-    If the block fails on a host, or the host dies, the others fail within a minute.
+    Host 0 listens at the address of `group.coordinator` only. If the block fails on a host, or the
+    host dies, the others fail within a minute.
 
     Args:
         group: A `Group`; nothing is done for one host.
-        tell: Function of a sentence for who waits.
+        tell: Function that prints a sentence for the user who waits.
 
     Raises:
-        InputError: If the backend is not JAX, hosts are missing, or one has ended.
+        InputError: If the backend is not JAX, if host 0 cannot listen at the coordinator's
+            address, or if hosts are missing or have ended.
     """
     if group.num_hosts == 1:
         yield
         return
-    _check_backend(group.num_hosts)
+    if keras.backend.backend() != "jax":
+        raise InputError(
+            f"KERAS_BACKEND is {keras.backend.backend()}, but only jax trains on several hosts "
+            f"(here {group.num_hosts}). Set KERAS_BACKEND=jax, after pip install -r "
+            "requirements/jax.txt, or train on one host with --num-hosts 1."
+        )
     import jax
 
+    address = None if group.host else listening_address(group.coordinator)
+    place = f"{group.coordinator}{'' if group.host else f', which is {address} here'}"
     try:
-        tell(f"Host {group.host} waits for {group.num_hosts} hosts at {group.coordinator}.")
+        tell(f"Host {group.host} waits for {group.num_hosts} hosts at {place}.")
         with _last_words(
-            f"Error: host {group.host} of {group.num_hosts} was ended while it waited for the "
-            f"others, which it does for {JOINING_S} s. Check that --coordinator "
-            f"{group.coordinator} is a free port of host 0 that all can reach, and that each host "
-            "has a --host-id of its own and the same --num-hosts; alone, that is 1."
+            f"Error: host {group.host} of {group.num_hosts} ended while it waited for the others "
+            f"at {place}. It waits for {JOINING_S} s. Check that all hosts can reach this address, "
+            "and that each has its own --host-id and the same --num-hosts. To train on one host, "
+            "use --num-hosts 1."
         ):
-            _join(jax, group)
-        with (
-            _last_words(
-                f"Error: host {group.host} of {group.num_hosts} was ended: another host gave no "
-                f"sign of life, or this one was killed. {START_AGAIN}"
-            ),
-            _leaving_together(jax),
+            _join(jax, group, address)
+        with _last_words(
+            f"Error: host {group.host} of {group.num_hosts} ended: another host gave no sign of "
+            f"life, or this one was killed. {START_AGAIN}"
         ):
-            yield
+            try:
+                yield
+            except EndedTogether:
+                jax.distributed.shutdown()  # Waits for the other hosts, which end as well.
+                raise
+            jax.distributed.shutdown()
     except EndedTogether:
         raise
     except jax.errors.JaxRuntimeError as error:
         _end_without_goodbye(1)
         raise InputError(
-            f"Host {group.host} of {group.num_hosts} cannot go on, as when another has ended: "
-            f"{shortened(error)}. {START_AGAIN}"
+            f"Host {group.host} of {group.num_hosts} cannot continue. Perhaps another host has "
+            f"ended: {shortened(error)}. {START_AGAIN}"
         ) from error
     except BaseException as error:
         _end_without_goodbye(130 if isinstance(error, KeyboardInterrupt) else 1)
         raise
 
 
-def _check_backend(num_hosts):
-    if keras.backend.backend() != "jax":
-        raise InputError(
-            f"KERAS_BACKEND is {keras.backend.backend()}, and training on {num_hosts} hosts runs "
-            "under jax only. Set KERAS_BACKEND=jax, after pip install -r requirements/jax.txt, or "
-            "train on one host with --num-hosts 1."
-        )
+def listening_address(coordinator):
+    """Returns the one address, "ip:port", that host 0 listens at; JAX would listen at all.
 
-
-@contextlib.contextmanager
-def _leaving_together(jax):
-    """Waits for the other hosts after the block, also if all have agreed to end it."""
+    Raises:
+        InputError: If the address does not belong to this host, or its port is taken.
+    """
+    name, port = coordinator.rsplit(":", 1)
     try:
-        yield
-    except EndedTogether:
-        jax.distributed.shutdown()
-        raise
-    jax.distributed.shutdown()
+        found = socket.getaddrinfo(name.strip("[]"), int(port), type=socket.SOCK_STREAM)
+        family, *_, (ip, *_) = found[0]
+        # JAX would end the process without a word.
+        socket.create_server((ip, int(port)), family=family).close()
+    except OSError as error:
+        raise InputError(
+            f"Host 0 cannot listen at --coordinator {coordinator}: {error.strerror}. Give a name "
+            "or an IP address of host 0 that all hosts can reach, and a free port."
+        ) from error
+    return f"[{ip}]:{port}" if family == socket.AF_INET6 else f"{ip}:{port}"
 
 
-def _join(jax, group):
+def _join(jax, group, address):
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # It would take SIGTERM for itself; hosts agree to end after each step.
+    # It would handle SIGTERM itself; here, hosts agree to end after each step.
     jax.config.update("jax_enable_preemption_service", False)
-    # In a thread: in this one, JAX would keep Ctrl-C and SIGTERM waiting.
+    # In a thread: in the main thread, JAX would hold up Ctrl-C and SIGTERM.
     join = functools.partial(
         jax.distributed.initialize,
         group.coordinator,
@@ -174,13 +189,14 @@ def _join(jax, group):
         cluster_detection_method="deactivate",
         initialization_timeout=JOINING_S,
         heartbeat_timeout_seconds=ALIVE_S,
+        coordinator_bind_address=address,
     )
     errors = []
 
     def note_error():
         try:
             join()
-        except Exception as error:  # Raised again, where it belongs.
+        except Exception as error:  # Raised again in the main thread.
             errors.append(error)
 
     thread = threading.Thread(target=note_error, daemon=True)
@@ -193,7 +209,7 @@ def _join(jax, group):
 
 @contextlib.contextmanager
 def _last_words(text):
-    """Tells a text on stderr if the process ends within the block: JAX aborts it, in C++."""
+    """Prints a text on stderr if the process ends within the block: JAX aborts it, in C++."""
     program = "import sys; sys.stdin.read() or print(sys.argv[1], file=sys.stderr)"
     command = [sys.executable, "-I", "-c", program, text]
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as teller:
@@ -204,7 +220,7 @@ def _last_words(text):
 
 
 def _end_without_goodbye(code):
-    """Lets the process end as soon as it wants to: JAX would wait for hosts that wait for it."""
+    """Ends the process at exit at once: JAX would wait for hosts that wait for this one."""
 
     def end():
         sys.stdout.flush()

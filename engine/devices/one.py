@@ -1,15 +1,12 @@
-"""How a batch is spread over devices and hosts; the network learns the same from it on any number.
+"""One device, and what every choice of devices has to offer.
 
-In: what the user asked for and what the backend sees. Out: an object that trains and evaluates a
-compiled network on batches: `OneDevice` here, `engine.devices.sharding` on JAX, `engine.devices.replicas` on
-TensorFlow.
+In: a compiled network and batches. Out: trained variables, losses and sums of the metrics.
+`engine.devices.sharding` extends this to JAX, `engine.devices.replicas` to TensorFlow.
 """
 
 import contextlib
-import hashlib
 import json
 
-import keras
 import numpy as np
 from keras.ops import convert_to_numpy
 
@@ -18,12 +15,12 @@ from engine.devices.backend import build_predictor
 
 
 class OneDevice:
-    """One device of one host: batches go to Keras as they are.
+    """One device of one host. Keras gets each batch as it is.
 
     Attributes:
-        num_devices: Devices that a batch is spread over, on all hosts, int.
+        num_devices: Devices that share a batch, over all hosts, int.
         num_hosts: Hosts that train together, int.
-        host: Which of them this is, int.
+        host: Index of this host, from 0.
     """
 
     num_devices = num_hosts = 1
@@ -39,7 +36,7 @@ class OneDevice:
         return contextlib.nullcontext()
 
     def adopt(self, model):
-        """Makes a compiled network ready for `train` and `evaluate`."""
+        """Prepares a compiled network for `train` and `evaluate`."""
 
     def share(self, num_patches):
         """Returns which patches of a batch this host reads.
@@ -48,8 +45,8 @@ class OneDevice:
             num_patches: Patches in the batch, int.
 
         Returns:
-            A slice: a part of its own, of one length on all hosts, if the batch divides evenly by
-            the devices, or else the whole batch, which every device then computes.
+            A slice. If the batch divides evenly by the devices, every host gets its own part, all
+            of one length. If not, every host gets the complete batch, and every device computes it.
         """
         if num_patches % self.num_devices:
             return slice(None)
@@ -70,7 +67,7 @@ class OneDevice:
         return float(model.train_on_batch(*batch, return_dict=True)["loss"])
 
     def evaluate(self, model, batch, num_patches):
-        """Computes loss and metrics of a batch `(images, classes)`; like `train` otherwise."""
+        """Computes loss and metrics of a batch `(images, classes)`. Otherwise like `train`."""
         return float(model.test_on_batch(*batch, return_dict=True)["loss"])
 
     def sums(self, model):
@@ -78,19 +75,22 @@ class OneDevice:
         return [float(convert_to_numpy(variable)) for variable in model.metrics_variables]
 
     def build_predictor(self, model):
-        """Builds the function from images `(N, H, W, M)` to what the network says of them now."""
+        """Returns a function from images `(N, H, W, M)` to what the network says of them now."""
         return build_predictor(lambda: model)
 
     def agreeing(self, is_interrupted):
-        """Returns a function like `is_interrupted` with one answer after a batch on all hosts."""
+        """Returns a function like `is_interrupted` that says the same on all hosts after a batch.
+
+        It is true everywhere if any host was interrupted.
+        """
         return is_interrupted
 
     def first_of(self, arrays):
-        """Returns host 0's arrays, a list; all hosts give some of the same shapes."""
+        """Returns host 0's list of arrays. All hosts pass arrays of the same shapes."""
         return arrays
 
     def all_of(self, array):
-        """Returns the arrays of all hosts, `(num_hosts, ...)`, of one shape."""
+        """Returns the arrays of all hosts, `(num_hosts, ...)`. All have the same shape."""
         return array[None]
 
     def first_text(self, text):
@@ -104,85 +104,28 @@ class OneDevice:
             settings: Dict that JSON can hold.
 
         Raises:
-            InputError: If not; names those that differ and both values.
+            InputError: If not, on all hosts; names the settings that differ and both values.
         """
         text = json.dumps(settings)
-        digests = self.all_of(np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8))
-        others = np.flatnonzero((digests != digests[0]).any(axis=1))
+        first = self.first_text(text)
+        others = np.flatnonzero(self.all_of(np.array([text != first])))
         if not others.size:
             return
-        settings, first = json.loads(text), json.loads(self.first_text(text))
         if self.host not in others:
             raise InputError(
-                f"Hosts started with other settings than host 0: {', '.join(map(str, others))}. "
-                "Their messages tell which. Start all with the same ones."
+                f"Hosts with other settings than host 0: {', '.join(map(str, others))}. Their "
+                "messages name the settings. Start all hosts with the same settings."
             )
+        settings, first = json.loads(text), json.loads(first)
         differences = [
-            f"{name} is {shortened(settings.get(name))}, there {shortened(first.get(name))}"
+            f"{name} is {shortened(settings.get(name))} here and {shortened(first.get(name))} there"
             for name in sorted(settings.keys() | first.keys())
             if settings.get(name) != first.get(name)
         ]
         raise InputError(
-            f"Host {self.host} was started with other settings than host 0: "
-            f"{'; '.join(differences)}. Start all with the same ones."
+            f"Host {self.host} has other settings than host 0: {'; '.join(differences)}. Start all "
+            "hosts with the same settings."
         )
 
 
 ONE_DEVICE = OneDevice()
-
-
-def choose_devices(wanted=None):
-    """Chooses the devices to train on, before a network is built.
-
-    Args:
-        wanted: Devices to use on each host, int, or None: all under JAX, one elsewhere.
-
-    Returns:
-        A `OneDevice`, or one of its kind for several; under JAX for one as well, whose steps take
-        less time than Keras' (`docs/results.md`).
-
-    Raises:
-        InputError: If the backend sees fewer devices, or trains on one only.
-    """
-    backend = keras.backend.backend()
-    if backend == "jax":
-        from engine.devices.sharding import ShardedDevices, local_devices
-
-        return ShardedDevices(len(_first(local_devices(), wanted)))
-    if wanted in (None, 1):
-        return ONE_DEVICE
-    if backend == "tensorflow":
-        from engine.devices.replicas import Replicas, local_devices
-
-        return Replicas(_first(local_devices(), wanted))
-    raise InputError(
-        f"--devices is {wanted}, and under {backend} training runs on one device. Leave the flag "
-        "out, or set KERAS_BACKEND to jax, which uses all, or to tensorflow."
-    )
-
-
-def check_batch_size(batch_size, devices):
-    """Checks that every device gets as many patches of a batch as any other.
-
-    Raises:
-        InputError: If not; proposes the nearest sizes.
-    """
-    number = devices.num_devices
-    rest = batch_size % number
-    if rest:
-        sizes = [size for size in (batch_size - rest, batch_size - rest + number) if size]
-        raise InputError(
-            f"--batch-size is {batch_size}, which {number} devices cannot share evenly. Make it "
-            f"{' or '.join(map(str, sizes))}, or use fewer --devices."
-        )
-
-
-def _first(devices, wanted):
-    """Returns the first of the devices, as many as wanted."""
-    if (wanted or 1) > len(devices):
-        names = ", ".join(map(str, devices))
-        raise InputError(
-            f"--devices is {wanted}, and {keras.backend.backend()} sees {len(devices)}: {names}. "
-            "Ask for fewer."
-        )
-    return devices[:wanted]

@@ -25,7 +25,7 @@ from brats.flags import parse
 from brats.patches.reader import PatchReader
 from brats.script import exit_code
 from config import TrainConfig
-from engine.devices.one import choose_devices
+from engine.devices.choose import choose_devices
 from engine.runs import folder as runs
 from engine.runs.state import read_state
 

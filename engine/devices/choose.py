@@ -1,0 +1,66 @@
+"""The choice of devices to train on.
+
+In: --devices and what the backend sees. Out: a `OneDevice`, or its kind for several devices.
+"""
+
+import keras
+
+from brats.errors import InputError
+from engine.devices.one import ONE_DEVICE
+
+
+def choose_devices(wanted=None):
+    """Chooses the devices to train on. Call it before the network is built.
+
+    Args:
+        wanted: Devices to use on each host, int; or None: all under JAX, one elsewhere.
+
+    Returns:
+        A `OneDevice` or a subclass. JAX gets `ShardedDevices` for one device as well: its steps
+        are faster than Keras' (`docs/results.md`).
+
+    Raises:
+        InputError: If the backend sees fewer devices, or trains on one only.
+    """
+    backend = keras.backend.backend()
+    # Each of these modules imports its backend, so only the one in use is imported.
+    if backend == "jax":
+        from engine.devices.sharding import ShardedDevices, local_devices
+
+        return ShardedDevices(len(_first(local_devices(), wanted)))
+    if wanted in (None, 1):
+        return ONE_DEVICE
+    if backend == "tensorflow":
+        from engine.devices.replicas import Replicas, local_devices
+
+        return Replicas(_first(local_devices(), wanted))
+    raise InputError(
+        f"--devices is {wanted}, but {backend} trains on one device. Leave the flag out, or set "
+        "KERAS_BACKEND to jax or tensorflow."
+    )
+
+
+def check_batch_size(batch_size, devices):
+    """Checks that all devices get equally many patches of a batch.
+
+    Raises:
+        InputError: If not; proposes the nearest sizes.
+    """
+    number = devices.num_devices
+    rest = batch_size % number
+    if rest:
+        sizes = [size for size in (batch_size - rest, batch_size - rest + number) if size]
+        raise InputError(
+            f"--batch-size is {batch_size}, which {number} devices cannot share evenly. Make it "
+            f"{' or '.join(map(str, sizes))}, or use fewer --devices."
+        )
+
+
+def _first(devices, wanted):
+    """Returns the first `wanted` devices, or all if it is None."""
+    if (wanted or 1) > len(devices):
+        raise InputError(
+            f"--devices is {wanted}, but {keras.backend.backend()} sees {len(devices)}: "
+            f"{', '.join(map(str, devices))}. Ask for fewer."
+        )
+    return devices[:wanted]
