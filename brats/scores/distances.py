@@ -8,27 +8,24 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-# What the challenge gives if one mask is empty: the diagonal of 240 x 240 x 155 voxels of 1 mm.
+# The challenge's distance if one mask is empty: the diagonal of 240 x 240 x 155 voxels of 1 mm.
 ONE_EMPTY_MM = 373.12866
 
 
 def hausdorff_distances(predicted, reference, spacing_mm):
     """Returns the Hausdorff distance of two masks and its 95th percentile.
 
-    Formula, with S(M) the voxels of a mask that have one of their six neighbors outside of it
-    (outside of the volume is outside of the mask):
+    Formula, where S(M) is the surface of a mask: its voxels with at least one of six neighbors
+    outside the mask (or outside the volume):
 
         d(P, R)         = {distance from p to the nearest voxel center of S(R), for p in S(P)}
         hausdorff_mm    = max(max(d(P, R)), max(d(R, P)))
         hausdorff95_mm  = max(q95(d(P, R)), q95(d(R, P)))
 
-    q95 is the least of the distances that 95 % of them do not exceed. To take it in each
-    direction, and then the larger one, is the definition of BraTS (Menze et al.) and of
-    DeepMind's surface-distance, which BraTS uses since 2023. Others differ: surface-distance
-    puts the surface between the voxels and weighs its elements by their area; MedPy takes one
-    percentile of both directions together, by which a far false component counts less the larger
-    the reference is, and interpolates between distances. The Hausdorff distance itself is
-    MedPy's.
+    q95 is the smallest distance that is at least as large as 95 % of the distances. BraTS
+    (Menze et al.) takes it in each direction and then the larger one. Other tools differ:
+    surface-distance places the surface between the voxels and weights it by area; MedPy takes
+    one percentile over both directions and interpolates. The Hausdorff distance equals MedPy's.
 
     Args:
         predicted: Predicted mask, bool, shape `(Z, Y, X)`.
@@ -36,8 +33,8 @@ def hausdorff_distances(predicted, reference, spacing_mm):
         spacing_mm: Voxel size along `(z, y, x)`, the order of the arrays.
 
     Returns:
-        `(hausdorff_mm, hausdorff95_mm)`, floats. (0, 0) if both masks are empty, and 373.12866
-        twice if one is (the BraTS rules of the percentile).
+        `(hausdorff_mm, hausdorff95_mm)`, floats. Both are 0 if both masks are empty, and
+        373.12866 if only one is (the rules of BraTS for the percentile).
 
     Reference:
         Menze et al., "The Multimodal Brain Tumor Image Segmentation Benchmark (BRATS)", 2015.
@@ -45,7 +42,7 @@ def hausdorff_distances(predicted, reference, spacing_mm):
     if not (predicted.any() and reference.any()):
         distance_mm = ONE_EMPTY_MM if predicted.any() or reference.any() else 0.0
         return distance_mm, distance_mm
-    # Departure: the original measures between the backgrounds, where a missed lesion is 0 away.
+    # Departure: the original measures between the backgrounds, so a missed lesion is 0 mm away.
     masks = crop_to_both(predicted, reference)
     surfaces = [_surface_points(mask, spacing_mm) for mask in masks]
     directed = [_nearest(*surfaces), _nearest(*surfaces[::-1])]
@@ -55,12 +52,7 @@ def hausdorff_distances(predicted, reference, spacing_mm):
 
 
 def crop_to_both(predicted, reference):
-    """Returns both masks cut to the bounding box of what either holds; one voxel if both are empty.
-
-    Args:
-        predicted: Mask, bool, shape `(Z, Y, X)`.
-        reference: Mask, bool, shape `(Z, Y, X)`.
-    """
+    """Returns both masks cut to their common bounding box; one voxel if both are empty."""
     boxes = ndimage.find_objects((predicted | reference).astype(np.uint8))
     box = boxes[0] if boxes else (slice(1),) * 3
     return predicted[box], reference[box]
@@ -71,7 +63,7 @@ def _surface_points(mask, spacing_mm):
 
 
 def _nearest(points, others):
-    # Nearest neighbors take half the time of distance transforms, and an eighth where a false
-    # component makes the box large; not to balance the tree helps where the masks differ much.
+    # Searching neighbors takes half the time of a distance transform, and an eighth if a false
+    # component makes the box large. An unbalanced tree is faster if the masks differ much.
     tree = cKDTree(others, balanced_tree=False, compact_nodes=False)
     return tree.query(points)[0]

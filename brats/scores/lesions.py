@@ -1,7 +1,7 @@
-"""Lesion-wise scores of BraTS 2023: every lesion counts the same, whatever its size.
+"""Lesion-wise scores of BraTS 2023: large and small lesions count the same.
 
 In: a predicted and a reference mask, and the size of a voxel. Out: mean Dice and HD95 over the
-lesions, and how many lesions there are, how many were missed and how many are false.
+lesions, and the numbers of lesions, of missed lesions and of false components.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from brats.scores.overlap import dice
 
 DILATIONS = 3
 LARGEST_IGNORED = 50  # Voxels.
-MISSED_MM = 374.0  # HD95 of a missed lesion, and of a false component.
+MISSED_MM = 374.0  # HD95 of a missed lesion and of a false component.
 FACES_AND_EDGES = ndimage.generate_binary_structure(3, 2)  # 18 neighbors.
 CORNERS_TOO = ndimage.generate_binary_structure(3, 3)  # 26 neighbors.
 
@@ -20,19 +20,19 @@ CORNERS_TOO = ndimage.generate_binary_structure(3, 3)  # 26 neighbors.
 def lesion_scores(predicted, reference, spacing_mm):
     """Returns the lesion-wise scores of two masks, by the rules of BraTS 2023 for gliomas.
 
-    1. The reference is dilated three times with the 18-neighborhood and cut into 26-connected
-       components. The reference in one dilated component is one lesion, in whatever many pieces.
-    2. The prediction is cut into 26-connected components. All that touch the dilated lesion are,
-       together and whole, compared with the lesion as it was before dilation: Dice and HD95. A
+    1. The reference is dilated three times with the 18-neighborhood and split into 26-connected
+       components. All reference voxels inside one dilated component form one lesion.
+    2. The prediction is split into 26-connected components. All components that touch the
+       dilated lesion are compared, together, with the undilated lesion: Dice and HD95. A
        component that touches several lesions is compared with each of them.
     3. A lesion that no component touches is missed: Dice 0, HD95 374 mm.
-    4. A lesion of up to 50 voxels is left out, found or missed.
-    5. A component that touches no lesion, not even one that is left out, is false: Dice 0, HD95
-       374 mm, whatever its size.
+    4. Lesions of up to 50 voxels are ignored, found or missed.
+    5. A component that touches no lesion, ignored ones included, is false: Dice 0, HD95 374 mm.
+       Its size does not matter.
     6. The scores are means over the lesions and the false components.
 
-    Dilation and size are counted in voxels, which are of 1 mm in the challenge; distances are in
-    mm. HD95 is that of `brats.scores.distances`.
+    Dilation and size are counted in voxels (1 mm in the challenge). Distances are in mm; HD95 is
+    that of `hausdorff_distances`.
 
     Args:
         predicted: Predicted mask, bool, shape `(Z, Y, X)`.
@@ -41,9 +41,8 @@ def lesion_scores(predicted, reference, spacing_mm):
 
     Returns:
         Dict with the floats "lesion_dice" in [0, 1] and "lesion_hausdorff95_mm", and the ints
-        "num_lesions" (without those left out), "num_missed" of these, and "num_false". Dice 1 and
-        HD95 0 if there is nothing to take a mean over, as with two empty masks; Dice 0 and HD95
-        374 if only one of them is empty, and the other more than lesions left out.
+        "num_lesions" (ignored ones do not count), "num_missed" and "num_false". Dice is 1 and
+        HD95 0 if there are neither lesions nor false components, as with two empty masks.
 
     Reference:
         Saluja, https://github.com/rachitsaluja/BraTS-2023-Metrics, 2023.
@@ -63,8 +62,8 @@ def lesion_scores(predicted, reference, spacing_mm):
 
 
 def _match(predicted, reference):
-    # Gives the pairs (what was found, lesion) one by one, and counts what has no partner. Parts
-    # that would meet outside of the box also meet in it, so it needs no margin.
+    """Returns an iterator of masks `(found, lesion)`, and the numbers of missed and false ones."""
+    # Dilated parts that meet outside the box also meet inside it, so the box needs no margin.
     predicted, reference = crop_to_both(predicted, reference)
     dilated = ndimage.binary_dilation(reference, FACES_AND_EDGES, DILATIONS)
     zones, num_zones = ndimage.label(dilated, CORNERS_TOO)

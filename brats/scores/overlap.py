@@ -1,4 +1,4 @@
-"""How much two masks overlap, counted in voxels.
+"""The overlap of two masks, counted in voxels.
 
 In: a predicted and a reference mask. Out: Dice, sensitivity, specificity, precision, in [0, 1].
 """
@@ -18,8 +18,7 @@ def dice(predicted, reference):
         reference: Reference mask, bool, shape `(Z, Y, X)`.
 
     Returns:
-        A float in [0, 1]; 1 if both masks are empty: nothing was there and nothing was found
-        (the BraTS rule); 0 if one is.
+        A float in [0, 1]; 1 if both masks are empty (the rule of BraTS), 0 if only one is.
 
     Reference:
         Dice, "Measures of the amount of ecologic association between species", 1945.
@@ -29,42 +28,40 @@ def dice(predicted, reference):
 
 
 def sensitivity(predicted, reference):
-    """Returns the share of the reference mask that was found: |P and R| / |R|.
+    """Returns the share of the reference mask that was found: `|P and R| / |R|`.
 
     Args:
         predicted: Predicted mask, bool, shape `(Z, Y, X)`.
         reference: Reference mask, bool, shape `(Z, Y, X)`.
 
     Returns:
-        A float in [0, 1]; 1 if the reference is empty: there was nothing to find.
+        A float in [0, 1]; 1 if the reference is empty, as there was nothing to find.
     """
     return _ratio(np.count_nonzero(predicted & reference), np.count_nonzero(reference))
 
 
 def specificity(predicted, reference):
-    """Returns the share of the voxels outside the reference mask that were left out.
+    """Returns the share of voxels outside the reference that the prediction left out.
 
     Args:
         predicted: Predicted mask, bool, shape `(Z, Y, X)`.
         reference: Reference mask, bool, shape `(Z, Y, X)`.
 
     Returns:
-        A float in [0, 1]; 1 if the reference fills the volume: there was nothing to leave out.
+        A float in [0, 1]; 1 if the reference fills the volume.
     """
     return sensitivity(~predicted, ~reference)
 
 
 def precision(predicted, reference):
-    """Returns the share of the predicted mask that is right: |P and R| / |P|.
+    """Returns the share of the predicted mask that is correct: `|P and R| / |P|`.
 
     Args:
         predicted: Predicted mask, bool, shape `(Z, Y, X)`.
         reference: Reference mask, bool, shape `(Z, Y, X)`.
 
     Returns:
-        A float in [0, 1]; 1 if the prediction is empty: nothing was marked that could be wrong.
-        That is the rule of `sensitivity` with the masks exchanged; that all was missed shows
-        in the sensitivity.
+        A float in [0, 1]; 1 if the prediction is empty, as nothing marked is wrong.
     """
     return sensitivity(reference, predicted)
 
