@@ -1,6 +1,6 @@
 """Box plots of the scores.
 
-In: the rows of scores.csv. Out: a PNG file with one panel per metric, and in it one box per region.
+In: the scores of several cases. Out: a PNG file with one panel per metric, one box per region.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from brats.editions import REGIONS
 from brats.files import replacing
 from brats.scores.tables import TITLES
 
-# Columns of scores.csv that have a panel, in the order of the panels.
+# The metrics that have a panel, in the order of the panels.
 PANELS = (
     "dice",
     "sensitivity",
@@ -20,41 +20,38 @@ PANELS = (
     "lesion_dice",
     "lesion_hausdorff95_mm",
 )
-LEAST_BOXED = 3  # Cases; the quartiles of fewer say nothing that their dots do not.
-SPREAD = 0.5  # Of the dots of a region, side by side in the order of the cases.
-LONGEST_MM = 500  # End of the axis of distances, above 374, the worst of the challenge.
+LEAST_BOXED = 3  # Cases; the quartiles of fewer say no more than their dots.
+SPREAD = 0.5  # Width over which the dots of a region are spread, in the order of the cases.
+LONGEST_MM = 500  # End of the axis of distances, above 374, the challenge's worst value.
 TICKS_MM = (0, 1, 3, 10, 30, 100, 374)
 DOT_COLOR, MEDIAN_COLOR = "tab:blue", "tab:orange"
 PANEL_INCHES = (3.2, 3.0)
-MOST_COLUMNS = 4
+NUM_COLUMNS = 4
 PIXELS_PER_INCH = 100
 
 
 def write_score_boxes(path, rows):
-    """Writes box plots of the scores per region, every case a dot.
+    """Writes box plots of the scores per region, with one dot per case.
 
-    Boxes run from quartile to quartile (linear interpolation, as summary.csv), with the median
-    orange; whiskers reach the last case within 1.5 times the length of the box. Below three cases
-    there are dots alone. Distances are on a logarithmic axis that is linear below 1 mm.
+    Boxes reach from quartile to quartile (linear interpolation, as in summary.csv), with the
+    median in orange. Whiskers reach the last case within 1.5 times the length of the box. With
+    fewer than three cases there are only dots. The axis of distances is logarithmic above 1 mm.
 
     Args:
         path: Path of the PNG file.
-        rows: List of one dict per case and region, with "region" and any of `PANELS`, as numbers
-            or as text; at least one, and every one with the same metrics.
+        rows: Rows of `score_case`, of at least one case.
 
     Raises:
         OSError: If the file cannot be written.
     """
-    metrics = [metric for metric in PANELS if metric in rows[0]]
-    num_columns = min(len(metrics), MOST_COLUMNS)
-    num_rows = -(-len(metrics) // num_columns)
-    size = np.multiply(PANEL_INCHES, (num_columns, num_rows))
+    num_rows = -(-len(PANELS) // NUM_COLUMNS)
+    size = np.multiply(PANEL_INCHES, (NUM_COLUMNS, num_rows))
     figure = Figure(size + (0, 0.4), dpi=PIXELS_PER_INCH)
     figure.set_layout_engine("constrained")
     num_cases = sum(row["region"] == rows[0]["region"] for row in rows)
     figure.suptitle(f"Scores of {num_cases} case{'s' if num_cases > 1 else ''}")
-    for index, metric in enumerate(metrics):
-        axes = figure.add_subplot(num_rows, num_columns, index + 1)
+    for index, metric in enumerate(PANELS):
+        axes = figure.add_subplot(num_rows, NUM_COLUMNS, index + 1)
         axes.set_title(TITLES[metric], size=10)
         _draw_boxes(axes, metric, rows)
     with replacing(path) as temporary:
@@ -63,7 +60,7 @@ def write_score_boxes(path, rows):
 
 def _draw_boxes(axes, metric, rows):
     for position, region in enumerate(REGIONS):
-        values = [float(row[metric]) for row in rows if row["region"] == region]
+        values = [row[metric] for row in rows if row["region"] == region]
         offsets = SPREAD * ((np.arange(len(values)) + 0.5) / len(values) - 0.5)
         axes.plot(position + offsets, values, "o", color=DOT_COLOR, ms=5, mew=0, alpha=0.6)
         if len(values) >= LEAST_BOXED:

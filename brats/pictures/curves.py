@@ -1,7 +1,7 @@
-"""Learning curves: what a run has reached, epoch by epoch.
+"""Learning curves of a run.
 
-In: the rows of `history.csv`. Out: a PNG file with the loss, the soft Dice of the three regions
-and the learning rate against the epoch.
+In: the rows of `history.csv`. Out: a PNG file that plots the loss, the soft Dice of the three
+regions and the learning rate over the epochs.
 """
 
 from matplotlib.figure import Figure
@@ -11,24 +11,24 @@ from matplotlib.ticker import MaxNLocator
 from brats.editions import REGIONS
 from brats.files import replacing
 
-# Told apart by color-blind readers: Wong, "Points of view: Color blindness", 2011.
+# Color-blind readers can tell these apart: Wong, "Points of view: Color blindness", 2011.
 REGION_COLORS = {"whole": "#0072B2", "core": "#D55E00", "enhancing": "#009E73"}
 LOSS_COLOR, RATE_COLOR = "#000000", "#CC79A7"
 # Column prefix, name, line and marker.
 SPLITS = (("", "training", "--", "o"), ("val_", "validation", "-", "s"))
-MOST_MARKED = 40  # Epochs; with more, markers would run together and lines would hide each other.
+MOST_MARKED = 40  # Epochs; with more, the lines are thin and have no markers.
 SIZE_INCHES = (13.0, 4.0)
 PIXELS_PER_INCH = 100
 
 
 def write_learning_curves(path, history):
-    """Writes the learning curves of a run, training dashed and validation solid.
+    """Writes the learning curves of a run; training is dashed, validation is solid.
 
     Args:
         path: Path of the PNG file.
         history: List of one dict per epoch, with "epoch" and any of "loss", "dice_whole",
-            "dice_core", "dice_enhancing", the same prefixed with "val_", and "learning_rate", as
-            numbers or as text. What is missing or empty is not drawn.
+            "dice_core", "dice_enhancing", the same prefixed with "val_", and "learning_rate".
+            Values are numbers or text. Missing and empty values are not drawn.
 
     Raises:
         OSError: If the file cannot be written.
@@ -51,14 +51,14 @@ def write_learning_curves(path, history):
         axes.grid(alpha=0.3)
     loss.legend()
     regions = [Patch(color=color, label=region) for region, color in REGION_COLORS.items()]
-    # Below the middle panel, where it hides nothing.
+    # The legend of the regions is below the middle panel, so it hides no curve.
     figure.legend(handles=regions, loc="outside lower center", ncols=len(regions))
     with replacing(path) as temporary:
         figure.savefig(temporary, metadata={"Software": None})
 
 
 def _draw(axes, history, column, label, color, line, marker):
-    """Draws a column against the epoch, if any epoch has a value."""
+    """Draws a column over the epochs, if any epoch has a value."""
     rows = [row for row in history if row.get(column) not in (None, "")]
     if not rows:
         return

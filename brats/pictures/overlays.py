@@ -1,12 +1,11 @@
-"""Pictures: the segmentation drawn over the images.
+"""Pictures of a segmentation, drawn over the images.
 
-In: a case and its predicted classes. Out: PNG files in the look of the original: FLAIR, FLAIR with
-ground truth, FLAIR with prediction; necrosis red, edema green, enhancing tumor yellow. And one
-with all modalities. Axial slices as radiologists look at them: anterior above, the patient's
-right at the left.
+In: a case and its predicted classes. Out: PNG files of axial slices in the look of the original:
+FLAIR, FLAIR with reference, FLAIR with prediction; necrosis is red, edema green, enhancing tumor
+yellow. One more file shows all modalities. Anterior is at the top, the patient's right at the left.
 """
 
-import re
+import glob
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -21,15 +20,15 @@ from brats.files import replacing
 CLASS_COLORS = ((1.0, 0.0, 0.0), (0.0, 0.8, 0.0), (1.0, 1.0, 0.0))
 OPACITY = 0.6
 MODALITY_NAMES = ("FLAIR", "T1", "T1ce", "T2")  # In the order of `brats.editions.MODALITIES`.
-# Lines around regions of the ground truth, told apart without seeing colors. The halo parts white
+# Outlines of the reference's regions, which differ in lightness. The halo separates the white line
 # from bright tissue.
 OUTLINES = {"whole": "white", "core": "black"}
 HALO = [withStroke(linewidth=2, foreground="black")]
 
 PIXELS_PER_INCH = 100
-# Pixels of the longer side of a panel, of which a published slice has 240, and points of a line.
+# Pixels of a panel's longer side (a published slice has 240), and line width in points.
 PANEL, SHEET_PANEL = (480, 1.0), (240, 0.7)
-GAP, TITLE, NAME, LEGEND = 8, 30, 26, 34  # Pixels: between panels, and heights of lines of text.
+GAP, TITLE, NAME, LEGEND = 8, 30, 26, 34  # Pixels: gap between panels, heights of lines of text.
 
 
 def largest_tumor_slice(classes):
@@ -58,15 +57,17 @@ def overlay(flair, classes):
 
 
 def write_pictures(folder, case_id, raw, classes, slices=()):
-    """Writes the pictures of a case, and removes those that an earlier prediction left.
+    """Writes the pictures of a case, and removes its pictures of other slices.
+
+    The regions of the reference, if there is one, are outlined on the prediction.
 
     Args:
         folder: Folder of <case>-<slice>.png and <case>-modalities.png, a `Path`.
         case_id: Id of the case.
         raw: The `RawCase`.
         classes: Predicted class indices, uint8 `(Z, Y, X)`.
-        slices: Indices of the axial slices to draw, from the feet up; none for the one
-            with most predicted tumor, which the picture of the modalities shows in any case.
+        slices: Indices of the axial slices to draw, counted from the feet. By default the slice
+            with most predicted tumor, which <case>-modalities.png always shows.
 
     Returns:
         The `Path` of the picture of the first slice.
@@ -84,60 +85,28 @@ def write_pictures(folder, case_id, raw, classes, slices=()):
 
     largest = largest_tumor_slice(classes)
     paths = {index: folder / f"{case_id}-{index}.png" for index in slices or (largest,)}
+    for path in folder.glob(f"{glob.escape(case_id)}-*.png"):
+        if path.stem[len(case_id) + 1 :].isdecimal() and path not in paths.values():
+            path.unlink()
     for index, path in paths.items():
         title, (flair, *_), *labels = cut(index)
         write_overlays(path, title, flair, *labels, pixel_mm=pixel_mm)
-    last = modalities_path(folder, case_id)
-    remove_pictures(folder, case_id, keep={*paths.values(), last})
-    write_modalities(last, *cut(largest), pixel_mm=pixel_mm)
+    write_modalities(folder / f"{case_id}-modalities.png", *cut(largest), pixel_mm=pixel_mm)
     return next(iter(paths.values()))
 
 
-def modalities_path(folder, case_id):
-    """Returns the path of the picture of a case that is written last."""
-    return folder / f"{case_id}-modalities.png"
-
-
 def write_overlays(path, title, flair, predicted, reference=None, pixel_mm=(1.0, 1.0)):
-    """Writes FLAIR, FLAIR with ground truth, if any, and FLAIR with prediction, side by side.
-
-    The regions of the ground truth are outlined on the prediction.
-
-    Args:
-        path: Path of the PNG file.
-        title: Line above the panels.
-        flair: Raw intensities of a slice, any real dtype `(Y, X)`.
-        predicted: Predicted class indices, uint8 `(Y, X)`.
-        reference: Reference class indices, uint8 `(Y, X)`, or None.
-        pixel_mm: Height and width of a pixel.
-
-    Raises:
-        OSError: If the file cannot be written.
-    """
+    """Writes FLAIR, FLAIR with reference (if any) and FLAIR with prediction, side by side."""
     panels = [("FLAIR", flair, None, None)]
     if reference is not None:
-        panels.append(("GT", flair, reference, None))
+        panels.append(("Reference", flair, reference, None))
     panels.append(("Prediction", flair, predicted, reference))
     _write_panels(path, title, [panels], pixel_mm, *PANEL)
 
 
 def write_modalities(path, title, images, predicted, reference=None, pixel_mm=(1.0, 1.0)):
-    """Writes all modalities of a slice, and below each the same with the prediction.
-
-    The regions of the ground truth, if any, are outlined on the prediction.
-
-    Args:
-        path: Path of the PNG file.
-        title: Line above the panels.
-        images: One slice per modality, raw intensities `(Y, X)`, in the order of `MODALITIES`.
-        predicted: Predicted class indices, uint8 `(Y, X)`.
-        reference: Reference class indices, uint8 `(Y, X)`, or None.
-        pixel_mm: Height and width of a pixel.
-
-    Raises:
-        OSError: If the file cannot be written.
-    """
-    named = list(zip(MODALITY_NAMES, images, strict=True))
+    """Writes all modalities of a slice, and below each of them the same with the prediction."""
+    named = zip(MODALITY_NAMES, images, strict=True)
     rows = [
         [(name, image, None, None) for name, image in named],
         [("Prediction", image, predicted, reference) for image in images],
@@ -145,18 +114,10 @@ def write_modalities(path, title, images, predicted, reference=None, pixel_mm=(1
     _write_panels(path, title, rows, pixel_mm, *SHEET_PANEL)
 
 
-def remove_pictures(folder, case_id, keep=()):
-    """Removes the pictures of a case that an earlier prediction left, perhaps of other slices."""
-    for path in folder.glob("*.png"):
-        if re.fullmatch(rf"{re.escape(case_id)}-(\d+|modalities)", path.stem) and path not in keep:
-            path.unlink()
-
-
 def _write_panels(path, title, rows, pixel_mm, longest, line_width):
     """Writes rows of panels `(name, image, classes, reference)`; the last two may be None.
 
-    Panels have the shape of the slice in mm, and `longest` pixels on the longer side, so that a
-    published pixel is a whole number of them.
+    A panel has the shape of the slice in mm. Its longer side has `longest` pixels.
     """
     sides_mm = np.multiply(rows[0][0][1].shape, pixel_mm)
     height, width = np.maximum(np.rint(longest * sides_mm / sides_mm.max()), 1).astype(int)
@@ -179,7 +140,7 @@ def _write_panels(path, title, rows, pixel_mm, longest, line_width):
 
 
 def _draw_panel(axes, name, image, classes, reference, line_width):
-    """Draws a slice with classes over it and the regions of the reference around, filling it."""
+    """Draws a slice, its classes and the outlines of the reference; the slice fills the axes."""
     classes = np.zeros(image.shape, dtype=np.uint8) if classes is None else classes
     axes.imshow(overlay(image, classes), interpolation="nearest", aspect="auto")
     axes.set_title(name, size=10, pad=4)
@@ -195,15 +156,15 @@ def _draw_panel(axes, name, image, classes, reference, line_width):
 
 
 def _add_legend(figure, outlined):
-    """Adds the colors of the classes and, where it is drawn, the lines of the ground truth."""
+    """Adds the colors of the classes, and the outlines of the reference if they are drawn."""
     names = zip(CLASS_COLORS, CLASSES[1:], strict=True)
     entries = [Patch(color=color, label=name) for color, name in names]
     if outlined:
         entries += [
-            Line2D([], [], color=color, path_effects=HALO, label=f"GT {region}")
+            Line2D([], [], color=color, path_effects=HALO, label=f"reference, {region}")
             for region, color in OUTLINES.items()
         ]
-    # On gray, so that the white line is seen.
+    # The white line shows on gray.
     figure.legend(
         handles=entries,
         loc="lower center",

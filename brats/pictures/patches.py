@@ -1,7 +1,7 @@
-"""A picture of a few patches, by which training is watched.
+"""A picture of a few patches, which the TensorBoard log shows during training.
 
-In: an object that reads patches by index, such as `brats.patches.reader.PatchReader`. Out: the
-patches to look at, and their picture: a row each with FLAIR, reference and prediction.
+In: an object that reads patches by index, such as `brats.patches.reader.PatchReader`. Out: a few
+patches, and their picture: one row per patch with FLAIR, reference and prediction.
 """
 
 import numpy as np
@@ -11,23 +11,22 @@ from brats.pictures.overlays import overlay
 from brats.volumes.normalization import BACKGROUND
 
 NUM_PATCHES = 4
-MOST_READ = 64  # Patches looked at for each that is chosen: 18 MB at a time, however large the set.
+MOST_READ = 64  # Candidates for each chosen patch; reading them takes 18 MB.
 GAP = 4  # White pixels between panels.
 
 
 def choose_patches(reader):
-    """Chooses patches with much tumor from all over a set; always the same ones.
+    """Chooses patches with much tumor from all parts of a set, always the same ones.
 
-    The set is cut into four stretches of equal length, which are other cases where there are
-    enough, as the patches of a case lie together. Of at most 64 patches of a stretch, evenly
-    spaced, the one with most tumor is chosen.
+    The set is split into four parts of equal length, usually of different cases. In each part, at
+    most 64 evenly spaced patches are read, and the one with most tumor is chosen.
 
     Args:
         reader: Object with `len` and `read(indices)`.
 
     Returns:
-        `(images, classes)` of at most four patches, `(N, H, W, M)` and `(N, H, W)` in the types of
-        the reader.
+        `(images, classes)` of at most four patches, `(N, H, W, M)` and `(N, H, W)`, in the dtypes
+        of the reader.
     """
     chosen = []
     size, num_longer = divmod(len(reader), NUM_PATCHES)
@@ -43,7 +42,7 @@ def choose_patches(reader):
 
 
 def draw_patches(images, reference, predicted):
-    """Draws patches below each other: FLAIR, FLAIR with reference, FLAIR with prediction.
+    """Draws one row per patch: FLAIR, FLAIR with reference, FLAIR with prediction.
 
     Args:
         images: Normalized patches, float `(N, H, W, M)`.
@@ -51,14 +50,14 @@ def draw_patches(images, reference, predicted):
         predicted: Predicted class indices, uint8 `(N, H, W)`.
 
     Returns:
-        Red, green and blue, uint8 `(N * (H + 4) - 4, 3 * W + 8, 3)`; white between the panels.
+        Red, green and blue, uint8 `(N * (H + 4) - 4, 3 * W + 8, 3)`; the gaps are white.
     """
     flairs = images[..., MODALITIES.index("flair")].astype(np.float32)  # (N, H, W)
     num_patches, height, width = flairs.shape
     rows, columns = height + GAP, width + GAP
     picture = np.ones((num_patches * rows - GAP, 3 * columns - GAP, 3))
     for row, flair in enumerate(flairs):
-        # The background would take up most of the range of grays.
+        # Otherwise the background value would take up most of the range of grays.
         flair[flair == BACKGROUND] = flair[flair != BACKGROUND].min(initial=0)
         panels = (np.zeros_like(reference[row]), reference[row], predicted[row])
         for column, classes in enumerate(panels):
