@@ -28,9 +28,10 @@ import numpy as np
 from benchmarks.measure import print_header
 from brats.cases.find import find_cases, select_cases
 from brats.editions import labels_to_classes
-from brats.predictions.evaluation import segmentation_path
+from brats.predictions.record import segmentation_path
 from brats.predictions.record import write_segmentation
-from brats.volumes.files import read_case, read_modalities, read_volume
+from brats.volumes.case import read_case, read_modalities
+from brats.volumes.files import read_volume
 from engine.networks.choose import read_network
 from engine.prediction.segment import build_segmenter, channels_of
 from model import build_resunet

@@ -21,7 +21,7 @@ from brats.editions import REGIONS, region_mask
 from brats.scores.distances import hausdorff_distances
 from brats.scores.lesions import lesion_scores
 from brats.scores.tables import score_case
-from brats.volumes.files import read_case
+from brats.volumes.case import read_case
 
 
 def main():

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK
 
-from brats.volumes.files import build_image, read_volume
+from brats.volumes.files import read_volume
+from brats.volumes.geometry import build_image
 from tests.defects import CASE, EXTRACT, Defect, image_path
 
 FLAIR = image_path()

@@ -26,7 +26,8 @@ from brats.phantom.files import write_case
 from brats.predictions.record import check_output, read_record
 from brats.scores.tables import METRICS, describe_summary, read_scores, summarize, write_scores
 from brats.unfinished import journal_path, partial_path, resuming
-from brats.volumes.files import read_case, read_volume
+from brats.volumes.case import read_case
+from brats.volumes.files import read_volume
 from brats.volumes.nifti import read_note
 from tests import mutations
 from tests.mutations import choose

@@ -10,7 +10,8 @@ from brats.cases.find import find_cases
 from brats.editions import MODALITIES
 from brats.errors import InputError
 from brats.phantom.files import NAMINGS
-from brats.volumes.files import read_case, read_volume
+from brats.volumes.case import read_case
+from brats.volumes.files import read_volume
 
 SHAPE = (31, 72, 60)  # Neither cubic nor of the proportions of the real volumes.
 NORMAL, NECROSIS, EDEMA, ENHANCING = range(4)

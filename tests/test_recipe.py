@@ -13,7 +13,7 @@ import train
 from brats.cases.find import find_cases
 from brats.flags import as_typed
 from brats.patches.file import read_settings
-from brats.volumes.files import read_case
+from brats.volumes.case import read_case
 from brats.volumes.network_input import PATCH_SIZE, crop_window
 from brats.volumes.normalization import BACKGROUND, normalize
 from config import TUNED_EXTRACTION, TUNED_PREDICTION, TUNED_TRAINING

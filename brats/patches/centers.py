@@ -9,7 +9,7 @@ import numpy as np
 
 from brats.cases.voxels import sampled_warnings
 from brats.editions import CLASSES, MODALITIES, count_classes
-from brats.volumes.files import read_case
+from brats.volumes.case import read_case
 from brats.volumes.network_input import PATCH_SIZE, network_input
 from brats.volumes.normalization import BACKGROUND
 

@@ -12,8 +12,8 @@ import SimpleITK
 from brats.cases.layouts import EXTENSIONS, TRAINING_IMAGES, TRAINING_LABELS
 from brats.editions import EDITIONS, MODALITIES, classes_to_labels
 from brats.files import make_writable_folder
-from brats.volumes.files import build_image, write_volume
-from brats.volumes.geometry import Geometry
+from brats.volumes.files import write_volume
+from brats.volumes.geometry import Geometry, build_image
 
 GEOMETRY = Geometry((1.0, 1.0, 1.0), (0.0, -239.0, 0.0), tuple(np.eye(3).ravel().tolist()))
 COMPRESSED, PLAIN = EXTENSIONS

@@ -13,12 +13,13 @@ from brats.cases.find import select_cases
 from brats.errors import Failed, InputError
 from brats.pictures.overlays import modalities_path, remove_pictures, write_pictures
 from brats.files import make_writable_folder
-from brats.volumes.grids import grid_difference
+from brats.volumes.geometry import grid_difference
 from brats.scores.tables import read_scores, score_case, write_scores
 from brats.predictions.record import segmentation_path
 from brats.pictures.boxes import write_score_boxes
 from brats.editions import labels_to_classes
-from brats.volumes.files import read_case, read_header_grid, read_volume
+from brats.volumes.case import read_case, read_modalities
+from brats.volumes.files import read_volume
 
 FIGURES = "figures"
 
@@ -92,7 +93,7 @@ def check_slices(cases, slices):
     """
     for case in cases if slices else ():
         try:
-            (num_slices, *_), _ = read_header_grid(case.images["flair"])
+            num_slices = len(read_modalities(case, ("flair",))[0][0])
         except InputError:
             continue
         if max(slices) >= num_slices:

@@ -1,16 +1,17 @@
-"""Where volumes lie in the scanner, and their axes: as files store them, and as BraTS does.
+"""Where a volume lies in the scanner, and the order of its axes.
 
-In: SimpleITK images, and arrays in the axes of their file. Out: `Geometry`, and arrays `(Z, Y, X)`
-in the axes of BraTS: x runs to the patient's left, y to the back, z to the head (LPS in the letters
-of DICOM). Between reading and writing every volume has those, so that its slices across z are
-axial, whatever tool stored it.
+In: SimpleITK images, and arrays in the axes of their file. Out: arrays `(Z, Y, X)` in LPS axes, as
+BraTS stores them: x runs to the patient's left, y to the back, z to the head. Slices across z are
+then axial, however a tool stored the file.
 """
 
-import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import SimpleITK
+
+AXES = "LPS"
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Geometry:
         spacing_mm: Voxel size.
         origin_mm: Position of the first voxel.
         direction: Row-major 3x3 matrix of the axes, nine values.
-        stored: The `Geometry` of the file, where its axes are others than those of BraTS.
+        stored: The `Geometry` in the axes of the file, or None if these are LPS.
     """
 
     spacing_mm: tuple
@@ -42,8 +43,8 @@ class Geometry:
     def is_close_to(self, other):
         """Returns whether two geometries agree to 0.001 mm and 0.0001 in direction.
 
-        Volumes of which files store the axes in other orders are compared in those of BraTS, and
-        their origins to a tenth of a voxel: they follow from spacing and size.
+        If the files store their axes in different orders, both are compared in LPS axes and the
+        origins may differ by a tenth of a voxel, because they are computed from spacing and size.
         """
         here, there, origin_mm = self.as_stored, other.as_stored, 1e-3
         if not np.allclose(here.direction, there.direction, rtol=0, atol=1e-4):
@@ -55,91 +56,84 @@ class Geometry:
         )
 
 
-def read_grid(image):
-    """Returns the grid of an image, or of its header, in the axes of BraTS.
+def orient(voxels, header):
+    """Reorders a volume from the axes of its file to LPS. No voxel is interpolated.
 
     Args:
-        image: SimpleITK image or reader, of three dimensions, or of four, whose first three count.
+        voxels: Array in the axes of the file, the first axis of the file last.
+        header: SimpleITK image or reader of the file, of three dimensions, or of four, of which
+            the first three count.
 
     Returns:
-        `(shape, geometry)`: the shape `(Z, Y, X)`, and a `Geometry`.
+        `(volume, geometry)`: array `(Z, Y, X)` in the same type, and its `Geometry`. The array is
+        `voxels` itself if the file has LPS axes.
     """
-    direction = np.reshape(image.GetDirection(), (image.GetDimension(),) * 2)[:3, :3]
-    stored = Geometry(
-        image.GetSpacing()[:3], image.GetOrigin()[:3], tuple(direction.ravel().tolist())
+    # Departure: the original expects LPS axes in every file.
+    stored = _read_geometry(header)
+    if orientation(stored) == AXES:
+        return voxels, stored
+    image = _place(SimpleITK.GetImageFromArray(voxels), stored)
+    image = SimpleITK.DICOMOrient(image, AXES)
+    return SimpleITK.GetArrayFromImage(image), replace(_read_geometry(image), stored=stored)
+
+
+def build_image(volume, geometry):
+    """Returns the SimpleITK image of an array `(Z, Y, X)`, in the axes of the file it came from."""
+    image = _place(SimpleITK.GetImageFromArray(volume), geometry)
+    if geometry.stored:
+        image = SimpleITK.DICOMOrient(image, orientation(geometry.stored))
+        _place(image, geometry.stored)  # Without the rounding of the origin.
+    return image
+
+
+def orientation(geometry):
+    """Returns where the axes of a `Geometry` run, in the letters of DICOM, such as "LPS"."""
+    letters = SimpleITK.DICOMOrientImageFilter.GetOrientationFromDirectionCosines
+    return letters(geometry.direction)
+
+
+def grid_difference(grid, other):
+    """Describes how two grids differ.
+
+    Args:
+        grid: Shape `(Z, Y, X)` and `Geometry` of a volume.
+        other: The same of another volume.
+
+    Returns:
+        None if the grids are the same. Otherwise two texts, which describe `grid` and `other`;
+        their numbers are in the order (x, y, z).
+    """
+    if grid[0] == other[0] and grid[1].is_close_to(other[1]):
+        return None
+    here, there = _grid_facts(*grid), _grid_facts(*other)
+    # If rounding hides the difference, the texts name everything.
+    odd = [name for name in here if here[name] != there[name]] or list(here)
+    return tuple(" and ".join(f"{name} {facts[name]}" for name in odd) for facts in (here, there))
+
+
+def _read_geometry(header):
+    direction = np.reshape(header.GetDirection(), (header.GetDimension(),) * 2)[:3, :3]
+    return Geometry(
+        header.GetSpacing()[:3], header.GetOrigin()[:3], tuple(direction.ravel().tolist())
     )
-    return turn_grid(image.GetSize()[:3], stored)
 
 
-def turn_grid(size, stored):
-    """Turns a grid from the axes of its file to those of BraTS.
-
-    Args:
-        size: Voxels along the x, y and z axis of the file.
-        stored: The `Geometry` in the axes of the file.
-
-    Returns:
-        `(shape, geometry)`: the shape `(Z, Y, X)`, and a `Geometry`.
-    """
-    axes, signs = _patient_axes(stored)
-    shape = tuple(size[axis] for axis in reversed(axes))
-    if axes == (0, 1, 2) and min(signs) > 0:
-        return shape, stored
-    spacing_mm = tuple(stored.spacing_mm[axis] for axis in axes)
-    columns = np.reshape(stored.direction, (3, 3))[:, axes]
-    # A file that runs the other way begins where the volume ends.
-    lengths_mm = [
-        length * (size[axis] - 1) if sign < 0 else 0.0
-        for length, axis, sign in zip(spacing_mm, axes, signs, strict=True)
-    ]
-    origin_mm = tuple((np.array(stored.origin_mm) + columns @ lengths_mm).tolist())
-    return shape, Geometry(spacing_mm, origin_mm, tuple((columns * signs).ravel().tolist()), stored)
+def _place(image, geometry):
+    """Sets spacing, origin and direction of a SimpleITK image, and returns it."""
+    image.SetSpacing(geometry.spacing_mm)
+    image.SetOrigin(geometry.origin_mm)
+    image.SetDirection(geometry.direction)
+    return image
 
 
-def turn(volume, geometry):
-    """Turns a volume from the axes of its file to those of BraTS; no voxel is interpolated.
-
-    Args:
-        volume: Array in the axes of its file, of any dtype: its z axis first, its x axis last.
-        geometry: Its `Geometry`.
-
-    Returns:
-        Array `(Z, Y, X)`; the same one if its axes are those of BraTS.
-    """
-    if geometry.stored is None:
-        return volume
-    axes, signs = _patient_axes(geometry.stored)
-    # The order of BraTS, not the file's, is that of memory, too, where slices are worked on.
-    return np.ascontiguousarray(volume.transpose(_array_axes(axes))[_steps(signs)])
+def _grid_facts(shape, geometry):
+    return {
+        "size": _numbers(shape[::-1]),
+        "spacing": f"{_numbers(geometry.spacing_mm)} mm",
+        "origin": _numbers(geometry.origin_mm),
+        "direction": _numbers(geometry.direction),
+    }
 
 
-def turn_back(volume, geometry):
-    """Turns a volume from the axes of BraTS to those of its file, the inverse of `turn`."""
-    if geometry.stored is None:
-        return volume
-    axes, signs = _patient_axes(geometry.stored)
-    return volume[_steps(signs)].transpose(np.argsort(_array_axes(axes)))
-
-
-def _patient_axes(geometry):
-    """Finds the axis (x, y or z) of the file along each axis of the patient.
-
-    Returns:
-        `(axes, signs)`, three each, for the patient's left, posterior and superior: the axis, 0
-        to 2, and whether the file runs that way, 1, or the other, -1.
-    """
-    direction = np.reshape(geometry.direction, (3, 3))  # Rows: patient. Columns: file.
-    patient = range(3)
-    # In whole numbers: midway between two axes, rounding must not decide.
-    nearness = np.rint(np.abs(direction) * 1e4).astype(int)
-    axes = max(itertools.permutations(range(3)), key=lambda axes: nearness[patient, axes].sum())
-    return axes, [1 if value >= 0 else -1 for value in direction[patient, axes]]
-
-
-def _array_axes(axes):
-    """Returns the axes of an array, which run (z, y, x), for axes in the order (x, y, z)."""
-    return [2 - axis for axis in reversed(axes)]
-
-
-def _steps(signs):
-    return tuple(slice(None, None, sign) for sign in reversed(signs))
+def _numbers(values):
+    return "(" + ", ".join(f"{value + 0:g}" for value in values) + ")"

@@ -1,8 +1,9 @@
-"""The stored voxels of NIfTI files, and in a sentence what is wrong with a file.
+"""The voxels of a NIfTI file as they are stored, and a sentence about what is wrong with a file.
 
-In: the path of a NIfTI-1 file. Out: its voxels, or an error. ITK, which reads the geometry, takes
-the missing voxels of a truncated file, and NaN and infinity, for 0 without a word, an axis of
-negative length for one of length 1, does not compare checksums, and waits at a pipe.
+In: the path of a NIfTI-1 file. Out: its voxels, or an error.
+
+We check these files ourselves because ITK reads damaged ones without an error. It fills a truncated
+file with 0, replaces NaN and infinity by 0, does not compare checksums, and waits at a pipe.
 
 Reference: the NIfTI-1 header, nifti1.h, https://nifti.nimh.nih.gov/nifti-1.
 """
@@ -13,7 +14,6 @@ import math
 import stat
 import struct
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +21,13 @@ import numpy as np
 from brats.errors import InputError
 
 HEADER_BYTES = 348  # Also the first number of the header.
-MIN_OFFSET = 352  # Four bytes on extensions come between header and voxels.
-MOST_BYTES = 2**31  # What a header may ask to be passed over before the voxels.
-MOST_MM = 1e6  # A kilometer: no scanner's coordinates, and over infinite ones ITK never ends.
+MIN_OFFSET = 352  # Four bytes that announce extensions follow the header.
+MAX_OFFSET = 2**31
+MAX_MM = 1e6  # A scanner is smaller than a kilometer. ITK hangs on infinite positions.
 MAGIC = b"n+1\0"
 GZIP_MAGIC = b"\x1f\x8b"
-GZIP_FORMAT = 31  # To zlib: the header and the checksum of gzip.
-# By the header's `datatype`.
+GZIP_FORMAT = 31  # Tells zlib to expect the header and the checksum of gzip.
+# The header's `datatype` as a NumPy type.
 TYPES = {
     **{2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8"},
     **{256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"},
@@ -35,103 +35,40 @@ TYPES = {
 NO_NUMBERS = {1: "bits", 32: "complex numbers", 128: "colors", 2304: "colors"}
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where the voxels of a file lie, after decompression.
+def read_stored_voxels(path):
+    """Reads the voxels of a file before any scaling, and checks the whole file.
 
-    Attributes:
-        offset: First byte of the voxels.
-        size: Bytes up to the end of the last voxel.
-        dtype: NumPy type of the voxels, with their byte order.
-        is_scaled: Whether the header has a slope and an intercept for them.
-    """
-
-    offset: int
-    size: int
-    dtype: np.dtype
-    is_scaled: bool
-
-
-def check_stored_voxels(path):
-    """Checks that a file has room for all the voxels its header promises.
+    This is faster than ITK.
 
     Args:
         path: Path of a NIfTI-1 file.
 
     Returns:
-        The `Layout` of the file.
+        `(voxels, is_scaled)`: a read-only array `(V,)` in the type and order of the file, and
+        whether the header has a slope and an intercept for the voxels.
 
     Raises:
-        InputError: If the file cannot be read, is of another kind, truncated or damaged, or its
-            header makes no sense; names it.
+        InputError: If the file cannot be read, is of another kind, truncated or damaged, has a
+            header that makes no sense, or holds NaN or infinity. The message names the file.
     """
     with _naming(path):
-        layout = _read_layout(path)
-        stored = _stored_bytes(path, layout.size)
-    if stored < layout.size:
-        raise InputError(
-            f"{path} holds {stored} bytes, but its header promises {layout.size}: it was cut "
-            "short. Copy it again."
-        )
-    return layout
-
-
-def read_stored_voxels(path, layout):
-    """Reads the voxels of a file as they are stored, before any scaling.
-
-    Faster than ITK, which does not compare the checksum of a compressed file either.
-
-    Args:
-        path: Path of a NIfTI-1 file.
-        layout: Its `Layout`.
-
-    Returns:
-        Array `(V,)` in the type of the file, in the order of the file; read only.
-
-    Raises:
-        InputError: If the file is damaged, or holds NaN or infinity; names it.
-    """
-    with _naming(path):
-        content = _read_content(path, layout.size)
-    voxels = np.frombuffer(content, layout.dtype, offset=layout.offset)
-    if layout.dtype.kind == "f" and not np.isfinite(voxels).all():
+        _check_kind(path)
+        offset, num_voxels, dtype, is_scaled = _read_header(path)
+        content = _read_content(path, offset + num_voxels * dtype.itemsize)
+    voxels = np.frombuffer(content, dtype, num_voxels, offset)
+    if dtype.kind == "f" and not np.isfinite(voxels).all():
         counts = {"NaN": np.isnan(voxels).sum(), "infinity": np.isinf(voxels).sum()}
         found = " and ".join(f"{name} in {count}" for name, count in counts.items() if count)
         raise InputError(
             f"{path} holds {found} of {voxels.size} voxels; expected finite numbers. Repair or "
             "remove the case."
         )
-    return voxels.astype(layout.dtype.newbyteorder("="), copy=False)
-
-
-def check_decompresses(path):
-    """Checks that all of a compressed file can be decompressed, checksum included.
-
-    Raises:
-        InputError: If not; names it.
-    """
-    with _naming(path):
-        _count_bytes(path, math.inf)
-
-
-def read_header(path):
-    """Returns the first bytes of a file, decompressed: 348, the NIfTI-1 header, or fewer."""
-    with _open(path) as file:
-        return file.read(HEADER_BYTES)
-
-
-def read_note(path):
-    """Returns the text of the header's field `descrip`, "" if the header cannot be read."""
-    try:
-        field = read_header(path)[148:228]
-    except (EOFError, zlib.error, OSError):
-        return ""
-    return field.partition(b"\0")[0].decode("ascii", "replace")
+    return voxels.astype(dtype.newbyteorder("="), copy=False), is_scaled
 
 
 @contextlib.contextmanager
 def _naming(path):
-    """Names the file in what the system or the decompression says of it."""
+    """Turns errors of the system and of the decompression into an `InputError`."""
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -143,85 +80,8 @@ def _naming(path):
         ) from error
 
 
-def _open(path):
-    return gzip.open(path) if _is_compressed(path) else Path(path).open("rb")
-
-
-def _is_compressed(path):
-    return str(path).endswith(".gz")
-
-
-def _read_layout(path):
-    _check_kind(path)
-    header = read_header(path)
-    order = next((o for o in "<>" if header[:4] == struct.pack(o + "i", HEADER_BYTES)), None)
-    if len(header) < HEADER_BYTES:
-        raise InputError(
-            f"{path} holds {len(header)} bytes; the header alone of a NIfTI-1 file has "
-            f"{HEADER_BYTES}. Copy it again."
-        )
-    if not order or header[344:] != MAGIC:
-        raise InputError(
-            f"{path} does not begin with the header of a NIfTI-1 file, which ends in {MAGIC!r}; "
-            f"found {header[344:]!r}. Convert it, or copy it again."
-        )
-    return _check_header(path, header, order)
-
-
-def _check_header(path, header, order):
-    """Returns the `Layout` of a header that makes sense.
-
-    Args:
-        path: Path of its file, for the message.
-        header: Its 348 bytes.
-        order: Byte order, "<" or ">".
-    """
-    num_axes, *lengths = struct.unpack_from(order + "8h", header, 40)
-    (datatype,) = struct.unpack_from(order + "h", header, 70)
-    spacing_mm = struct.unpack_from(order + "3f", header, 80)
-    (offset,) = struct.unpack_from(order + "f", header, 108)
-    size = lengths[: max(num_axes, 0)]
-    for is_right, found, expected in (
-        (1 <= num_axes <= 7, f"{num_axes} axes", "1 to 7"),
-        (all(length > 0 for length in size), f"the size {tuple(size)}", "lengths of at least 1"),
-        (
-            datatype in TYPES,
-            f"the voxel type {datatype} ({NO_NUMBERS.get(datatype, 'unknown')})",
-            "whole or floating-point numbers",
-        ),
-        (
-            all(0 < abs(value) < MOST_MM for value in spacing_mm[:num_axes]),
-            f"the spacing {spacing_mm} mm",
-            f"numbers other than 0 and below {MOST_MM:g} mm",
-        ),
-        (
-            MIN_OFFSET <= offset < MOST_BYTES,
-            f"its first voxel at byte {offset:g}",
-            f"{MIN_OFFSET} or more",
-        ),
-        (
-            _has_place(header, order),
-            "a position that is not finite, or a kilometer off",
-            f"numbers below {MOST_MM:g} mm",
-        ),
-    ):
-        if not is_right:
-            raise InputError(
-                f"The header of {path} gives {found}; expected {expected}. Convert the image "
-                "again, or repair its header."
-            )
-    dtype = np.dtype(order + TYPES[datatype])
-    slope, intercept = struct.unpack_from(order + "2f", header, 112)
-    # A slope of 0 means none, and so does NaN.
-    is_scaled = not (
-        (slope in (0, 1) or math.isnan(slope)) and (intercept == 0 or math.isnan(intercept))
-    )
-    end = int(offset) + math.prod(size) * dtype.itemsize
-    return Layout(int(offset), end, dtype, is_scaled)
-
-
 def _check_kind(path):
-    """Checks that a path is a file, compressed if its name says so."""
+    """Checks that a path is a file, and that it is compressed if its name says so."""
     mode = Path(path).stat().st_mode
     if not stat.S_ISREG(mode):
         kind = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe"}.get(stat.S_IFMT(mode), "device")
@@ -232,56 +92,107 @@ def _check_kind(path):
         raise InputError(f"{path} is empty. Copy it again.")
     is_gzip = first.startswith(GZIP_MAGIC)
     if is_gzip != _is_compressed(path):
-        found = "a compressed file" if is_gzip else "no compressed file"
+        found = "a compressed file" if is_gzip else "an uncompressed file"
         raise InputError(
-            f"{path} begins with {first!r}, as {found} does, and its name says otherwise. Rename "
-            "it, or copy it again."
+            f"{path} begins with {first!r} like {found}, but its name says otherwise. Rename it, "
+            "or copy it again."
         )
 
 
-def _has_place(header, order):
-    """Returns whether the position that a header gives, by quaternion or matrix, can be one."""
+def _read_header(path):
+    """Returns the first byte of the voxels, their number and type, and whether they are scaled."""
+    with _open(path) as file:
+        header = file.read(HEADER_BYTES)
+    if len(header) < HEADER_BYTES:
+        raise InputError(
+            f"{path} holds {len(header)} bytes, but the header of a NIfTI-1 file has "
+            f"{HEADER_BYTES}. Copy it again."
+        )
+    order = next((o for o in "<>" if header[:4] == struct.pack(o + "i", HEADER_BYTES)), None)
+    if not order or header[344:] != MAGIC:
+        raise InputError(
+            f"{path} does not begin with the header of a NIfTI-1 file, which ends in {MAGIC!r}; "
+            f"found {header[344:]!r}. Convert it, or copy it again."
+        )
+    num_axes, *lengths = struct.unpack_from(order + "8h", header, 40)
+    size = lengths[: max(num_axes, 0)]
+    (datatype,) = struct.unpack_from(order + "h", header, 70)
+    spacing_mm = struct.unpack_from(order + "3f", header, 80)
+    offset, slope, intercept = struct.unpack_from(order + "3f", header, 108)
+    kind = NO_NUMBERS.get(datatype, "unknown")
+    for is_right, found, expected in (
+        (1 <= num_axes <= 7, f"{num_axes} axes", "1 to 7"),
+        (all(length > 0 for length in size), f"the size {tuple(size)}", "lengths of at least 1"),
+        (datatype in TYPES, f"the voxel type {datatype} ({kind})", "integers or floats"),
+        (
+            all(0 < abs(value) < MAX_MM for value in spacing_mm[:num_axes]),
+            f"the spacing {spacing_mm} mm",
+            f"numbers other than 0 and below {MAX_MM:g} mm",
+        ),
+        (
+            MIN_OFFSET <= offset < MAX_OFFSET,
+            f"its first voxel at byte {offset:g}",
+            f"{MIN_OFFSET} or more",
+        ),
+        (
+            _has_position(header, order),
+            "a position that is infinite, NaN or very far away",
+            f"numbers below {MAX_MM:g} mm",
+        ),
+    ):
+        if not is_right:
+            raise InputError(
+                f"The header of {path} gives {found}; expected {expected}. Convert the image "
+                "again, or repair its header."
+            )
+    # A slope of 0 or NaN means that there is none.
+    has_slope = not (slope in (0, 1) or math.isnan(slope))
+    is_scaled = has_slope or not (intercept == 0 or math.isnan(intercept))
+    return int(offset), math.prod(size), np.dtype(order + TYPES[datatype]), is_scaled
+
+
+def _has_position(header, order):
+    """Returns whether the position in a header, a quaternion or a matrix, makes sense."""
     quaternion_code, matrix_code, *numbers = struct.unpack_from(order + "2h18f", header, 252)
     used = numbers[:6] * (quaternion_code > 0) + numbers[6:] * (matrix_code > 0)
-    return all(abs(number) < MOST_MM for number in used)
+    return all(abs(number) < MAX_MM for number in used)
 
 
-def _stored_bytes(path, expected):
-    """Returns the bytes of a file after decompression; where they are enough, perhaps fewer.
+def _read_content(path, size):
+    """Returns the first `size` bytes after decompression. Checks all of a compressed file."""
+    if _is_compressed(path):
+        stored = Path(path).read_bytes()
+        # The last four bytes hold the size, unless the file has several parts.
+        if stored[-4:] == struct.pack("<I", size % 2**32):
+            with contextlib.suppress(zlib.error):  # The code below explains what is wrong.
+                # A buffer of exactly this size saves a copy, which takes as long as reading.
+                content = zlib.decompress(stored, GZIP_FORMAT, size)
+                if len(content) == size:
+                    return content
+        found = _count_bytes(path)
+    else:
+        found = Path(path).stat().st_size
+    if found < size:
+        raise InputError(
+            f"{path} holds {found} bytes, but its header promises {size}: it was truncated. Copy "
+            "it again."
+        )
+    with _open(path) as file:
+        return file.read(size)
 
-    A compressed file says its size in its last four bytes; only where that is not what is
-    expected, as in a file of several parts, is it decompressed to count.
-    """
-    if not _is_compressed(path):
-        return Path(path).stat().st_size
-    with Path(path).open("rb") as file:
-        file.seek(-4, 2)
-        if struct.unpack("<I", file.read(4))[0] == expected % 2**32:
-            return expected
-    return _count_bytes(path, expected)
 
-
-def _count_bytes(path, enough):
-    """Returns the bytes of a file after decompression, or the first number that is enough."""
+def _count_bytes(path):
+    """Returns the bytes of a compressed file after decompression, with its checksum verified."""
     count = 0
     with _open(path) as file:
-        while count < enough and (block := file.read(2**20)):
+        while block := file.read(2**20):
             count += len(block)
     return count
 
 
-def _read_content(path, size):
-    """Returns the first bytes of a file after decompression, all of which is checked."""
-    if not _is_compressed(path):
-        with Path(path).open("rb") as file:
-            return file.read(size)
-    stored = Path(path).read_bytes()
-    if stored[-4:] == struct.pack("<I", size % 2**32):  # As in every file of one part.
-        with contextlib.suppress(zlib.error):  # What is wrong is told below.
-            # Into memory of just that size: otherwise it is copied, which takes as long again.
-            content = zlib.decompress(stored, GZIP_FORMAT, size)
-            if len(content) == size:
-                return content
-    check_decompresses(path)
-    with _open(path) as file:
-        return file.read(size)
+def _open(path):
+    return gzip.open(path) if _is_compressed(path) else Path(path).open("rb")
+
+
+def _is_compressed(path):
+    return str(path).endswith(".gz")

@@ -13,7 +13,7 @@ import keras
 from brats.errors import Failed, InputError
 from brats.provenance import software_versions
 from brats.scores.tables import remove_scores, write_scores
-from brats.volumes.files import read_case
+from brats.volumes.case import read_case
 from engine.networks.choose import digest_networks, read_network
 from engine.prediction.segment import build_segmenter, channels_of
 

@@ -5,7 +5,7 @@ In: cases on disk and networks. Out: what a writer makes of every case's classes
 
 from brats.errors import Failed, InputError
 from brats.parallel import read_ahead, write_behind
-from brats.volumes.files import read_case
+from brats.volumes.case import read_case
 from brats.volumes.network_input import network_input
 from engine.devices.backend import box_rounding, build_predictor
 from engine.prediction.background import background_network

@@ -14,7 +14,8 @@ import train
 from brats.cases.find import find_cases
 from brats.errors import InputError
 from brats.flags import parse
-from brats.volumes.files import read_case, read_volume
+from brats.volumes.case import read_case
+from brats.volumes.files import read_volume
 from brats.volumes.network_input import PATCH_SIZE, crop_window
 from brats.volumes.normalization import BACKGROUND, brain_mask, normalize_case
 from config import TrainConfig

@@ -17,7 +17,8 @@ from brats.patches.centers import (
 )
 from brats.patches.file import append_case, laying_out
 from brats.phantom.cohort import write_cohort
-from brats.volumes.files import read_case, write_volume
+from brats.volumes.case import read_case
+from brats.volumes.files import write_volume
 from brats.volumes.geometry import Geometry
 from brats.volumes.network_input import crop_window
 from brats.volumes.normalization import BACKGROUND, normalize_case

@@ -12,7 +12,7 @@ from brats.pictures.overlays import (
     write_overlays,
     write_pictures,
 )
-from brats.volumes.files import RawCase
+from brats.volumes.case import RawCase
 from brats.volumes.geometry import Geometry
 
 RED, GREEN, BLUE = range(3)

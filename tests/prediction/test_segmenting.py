@@ -6,7 +6,7 @@ import pytest
 
 from brats.cases.find import find_cases
 from brats.errors import Failed, InputError
-from brats.volumes.files import read_case
+from brats.volumes.case import read_case
 from brats.volumes.normalization import BACKGROUND
 from engine.prediction.segment import build_segmenter, segment_cases
 from model import build_resunet

@@ -14,14 +14,14 @@ import pytest
 import SimpleITK
 
 from brats.editions import classes_to_labels
-from brats.predictions.evaluation import segmentation_path
+from brats.predictions.record import segmentation_path
 from brats.predictions.record import write_record
 from brats.report.images import MAX_GRAY, bounding_box, quantize, read_case_images
 from brats.report.page import VIEWER, json_for_html, write_report
 from brats.report.tables import best_end, format_score, metric_label
 from brats.scores.tables import score_case, write_scores
 from brats.volumes.files import read_volume, write_volume
-from brats.volumes.geometry import Geometry, turn_grid
+from brats.volumes.geometry import Geometry
 from tests.synthetic import write_case
 
 LPS = (1.0, 0, 0, 0, 1, 0, 0, 0, 1)  # Columns to the left, rows to posterior, slices up.
@@ -189,7 +189,7 @@ def test_volumes_stored_in_another_direction_are_turned(axis, tmp_path):
     origin_mm = [0.0, 0, 0]
     origin_mm[axis] = SHAPE[::-1][axis] - 1.0
     stored = Geometry((1.0, 1.0, 1.0), tuple(origin_mm), tuple(direction.ravel()))
-    _, turned = turn_grid(SHAPE[::-1], stored)
+    turned = Geometry((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), LPS, stored)
     case = write_case(tmp_path / "turned", turned, brain())
     predict(tmp_path, case, tumor(3), geometry=turned)
     images = read_case_images(tmp_path, case)

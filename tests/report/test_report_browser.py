@@ -12,11 +12,11 @@ import pytest
 
 from brats.editions import classes_to_labels
 from brats.files import write_table
-from brats.predictions.evaluation import segmentation_path
+from brats.predictions.record import segmentation_path
 from brats.report.page import write_report
 from brats.scores.tables import METRICS
 from brats.volumes.files import write_volume
-from brats.volumes.geometry import Geometry, turn_grid
+from brats.volumes.geometry import Geometry
 from tests.synthetic import write_case
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
@@ -35,7 +35,9 @@ BEST, WORST, MIDDLE, NO_TRUTH = 'a "<b>', "b", "c", "d"
 DICE = {BEST: (0.7, 0.8, 0.9), WORST: (0.4, 0.1, 0.1), MIDDLE: (0.5, 0.2, 0.8)}
 TO_LEFT = Geometry((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1, 0, 0, 0, 1))
 STORED_TO_RIGHT = Geometry((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (-1.0, 0, 0, 0, 1, 0, 0, 0, 1))
-_, TO_RIGHT = turn_grid(SHAPE[::-1], STORED_TO_RIGHT)
+TO_RIGHT = Geometry(
+    TO_LEFT.spacing_mm, (1.0 - SHAPE[2], 0.0, 0.0), TO_LEFT.direction, STORED_TO_RIGHT
+)
 
 
 def write_predictions(folder):

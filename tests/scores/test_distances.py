@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from brats.cases.find import find_cases
 from brats.scores.distances import ONE_EMPTY_MM, hausdorff_distances
-from brats.volumes.files import read_case
+from brats.volumes.case import read_case
 
 SHAPE, SPACING_MM = (5, 6, 7), (3, 2, 1)
 MASKS = arrays(bool, (3, 4, 5))

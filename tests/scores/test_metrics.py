@@ -14,7 +14,8 @@ from brats.errors import InputError
 from brats.files import read_table, write_table
 from brats.predictions.record import check_output, write_record, write_segmentation
 from brats.scores.tables import METRICS, read_scores, score_case, summarize, write_scores
-from brats.volumes.files import RawCase, read_case, read_volume
+from brats.volumes.case import RawCase, read_case
+from brats.volumes.files import read_volume
 from brats.volumes.geometry import Geometry
 from tests.synthetic import make_case
 
