@@ -11,88 +11,65 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK
+from scipy import ndimage
 
 from brats.editions import labels_to_classes
 from brats.errors import InputError
 from brats.pictures.overlays import largest_tumor_slice, overlay
-from brats.predictions.evaluation import segmentation_path
-from brats.volumes.files import read_modalities, read_volume, write_volume
+from brats.predictions.record import segmentation_path
+from brats.volumes.case import read_modalities
+from brats.volumes.files import read_volume, write_volume
 from brats.volumes.geometry import Geometry
 
 BACKGROUNDS = ("flair", "t1ce")  # Edema shows in the first, enhancing tumor in the second.
-# Noise fills the last bits of 8 and does not compress: 64 gray levels take 0.7 of the bytes.
+# The last bits of 8 are noise, which does not compress: 64 gray levels take 0.7 of the bytes.
 MAX_GRAY = 63
 MARGIN = 3  # Voxels around the brain.
-PANEL_GAP = 4  # Pixels between the prediction and the ground truth.
+PANEL_GAP = 4  # Pixels between the prediction and the reference.
 
 
 @dataclass(frozen=True)
 class CaseImages:
-    """The images of one case in the report.
+    """The images of one case; `first` and `start` are indices `(z, y, x)` in the full volume."""
 
-    Attributes:
-        thumbnail: PNG file: prediction and, where there is one, ground truth beside it.
-        first: Index `(z, y, x)` of the volumes' first voxel in the whole volume.
-        start: Index `(z, y, x)` in the whole volume, amid the predicted tumor, at its largest
-            slice, which the thumbnail shows; amid the box if there is none.
-        volumes: Dict of name ("flair", "t1ce", "prediction", "reference") to the bytes of a
-            `.nii.gz` file: uint8 gray levels 0 to `MAX_GRAY`, or class indices.
-    """
-
-    thumbnail: bytes
-    first: tuple
-    start: tuple
-    volumes: dict
+    thumbnail: bytes  # PNG file of the prediction and, if there is one, the reference beside it.
+    first: tuple  # The first voxel of `volumes`.
+    start: tuple  # The middle of the largest slice of predicted tumor, or of the box without tumor.
+    volumes: dict  # Name to a .nii.gz file of gray levels or class indices, uint8.
 
 
 def read_case_images(folder, case):
-    """Reads a case and its segmentation, and draws what the report shows of them.
-
-    Args:
-        folder: Folder of predictions, a `Path`.
-        case: A `Case` with a segmentation in it.
-
-    Returns:
-        `CaseImages`; the same files give the same bytes.
-
-    Raises:
-        InputError: If a file cannot be read, holds unknown labels, or has another size than the
-            FLAIR image; names it.
-        OSError: If a temporary file cannot be written.
-    """
-    label_paths = {"prediction": segmentation_path(folder, case), "reference": case.segmentation}
+    """Returns the `CaseImages` of a case; raises `InputError` if a file of it cannot be used."""
     read = dict(zip(BACKGROUNDS, read_modalities(case, BACKGROUNDS), strict=True))
-    labels = [name for name, path in label_paths.items() if path]
-    read |= {name: read_volume(label_paths[name]) for name in labels}
     arrays = {name: volume for name, (volume, _) in read.items()}
-    for name in labels:
-        _check_shape(label_paths[name], arrays[name].shape, arrays["flair"].shape)
-        arrays[name] = labels_to_classes(arrays[name], case.edition)
+    _, geometry = read["flair"]
+    paths = {"prediction": segmentation_path(folder, case), "reference": case.segmentation}
+    for name, path in paths.items():
+        if path:
+            labels, _ = read_volume(path)
+            if labels.shape != arrays["flair"].shape:
+                raise InputError(
+                    f"{path} has {labels.shape} slices, rows and columns; the FLAIR image has "
+                    f"{arrays['flair'].shape}. Resample the segmentation to the grid of the case."
+                )
+            arrays[name] = labels_to_classes(labels, case.edition)
     box = bounding_box(arrays.values())
     first = tuple(window.start for window in box)
     start = _middle_of_tumor(arrays["prediction"], box)
-    volumes = {name: quantize(arrays[name]) for name in BACKGROUNDS}
-    volumes |= {name: arrays[name] for name in labels}
+    volumes = arrays | {name: quantize(arrays[name]) for name in BACKGROUNDS}
     return CaseImages(
         thumbnail=_draw_thumbnail(arrays, start[0], box[1:]),
         first=first,
         start=start,
-        volumes={
-            name: _encode(volume[box], first, read[name][1]) for name, volume in volumes.items()
-        },
+        volumes={name: _encode(volume[box], first, geometry) for name, volume in volumes.items()},
     )
 
 
 def quantize(volume):
-    """Returns gray levels of a raw image, from 0 outside the brain to `MAX_GRAY`.
+    """Returns the gray levels of a raw image, uint8.
 
-    Brain takes 1 to `MAX_GRAY`, from its minimum to its 99.5th percentile, as in the pictures.
-
-    Args:
-        volume: Raw intensities, any real dtype, any shape; 0 outside the brain.
-
-    Returns:
-        uint8 array of the same shape.
+    Level 0 is outside the brain, where the image is 0. Levels 1 to `MAX_GRAY` reach from the
+    minimum of the brain to its 99.5th percentile, as in the pictures.
     """
     brain = volume != 0
     gray = np.zeros(volume.shape, dtype=np.uint8)
@@ -105,23 +82,15 @@ def quantize(volume):
 
 
 def bounding_box(volumes):
-    """Returns the box of what is not 0 in any volume `(Z, Y, X)`, with a margin: three slices."""
+    """Returns the box around all voxels that are not 0 in some volume, with a margin."""
     occupied = np.logical_or.reduce([volume != 0 for volume in volumes])
-    window = []
-    for axis, size in enumerate(occupied.shape):
-        others = tuple(other for other in range(3) if other != axis)
-        places = np.flatnonzero(occupied.any(axis=others))
-        first, last = (places[0], places[-1]) if places.size else (0, size - 1)
-        window.append(slice(max(int(first) - MARGIN, 0), min(int(last) + 1 + MARGIN, size)))
-    return tuple(window)
-
-
-def _check_shape(path, shape, expected):
-    if shape != expected:
-        raise InputError(
-            f"{path} has {shape} slices, rows and columns, the FLAIR image {expected}. Give the "
-            "segmentation in the grid of the case."
-        )
+    if not occupied.any():
+        occupied[...] = True
+    windows = zip(ndimage.find_objects(occupied.astype(np.uint8))[0], occupied.shape, strict=True)
+    return tuple(
+        slice(max(window.start - MARGIN, 0), min(window.stop + MARGIN, size))
+        for window, size in windows
+    )
 
 
 def _middle_of_tumor(classes, box):
@@ -133,30 +102,26 @@ def _middle_of_tumor(classes, box):
 
 
 def _draw_thumbnail(arrays, index, plane):
-    flair = arrays["flair"][index]
     names = [name for name in ("prediction", "reference") if name in arrays]
-    panels = [overlay(flair, arrays[name][index])[plane] for name in names]  # (Y, X, 3)
+    panels = [overlay(arrays["flair"][index], arrays[name][index])[plane] for name in names]
     gap = np.ones((len(panels[0]), PANEL_GAP, 3))
-    picture = np.concatenate(
-        [panels[0], *(part for panel in panels[1:] for part in (gap, panel))], 1
-    )
-    pixels = np.rint(255 * picture).astype(np.uint8)
+    picture = np.concatenate([panels[0], *(part for each in panels[1:] for part in (gap, each))], 1)
+    image = SimpleITK.GetImageFromArray(np.rint(255 * picture).astype(np.uint8), isVector=True)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "thumbnail.png"
         try:
-            SimpleITK.WriteImage(SimpleITK.GetImageFromArray(pixels, isVector=True), str(path))
+            SimpleITK.WriteImage(image, str(path))
         except RuntimeError as error:
             raise OSError(f"Cannot write {path}. Is the disk full?") from error
         return path.read_bytes()
 
 
 def _encode(volume, first, geometry):
-    """Returns the compressed NIfTI file of a volume that begins at `(z, y, x)` of a geometry."""
+    """Returns the compressed NIfTI file of a part of a volume, whose first voxel is `first`."""
     direction = np.reshape(geometry.direction, (3, 3))
     offset_mm = direction @ (first[::-1] * np.array(geometry.spacing_mm))
     origin_mm = tuple((geometry.origin_mm + offset_mm).tolist())
-    geometry = Geometry(geometry.spacing_mm, origin_mm, geometry.direction)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "volume.nii"
-        write_volume(path, volume, geometry)
+        write_volume(path, volume, Geometry(geometry.spacing_mm, origin_mm, geometry.direction))
         return gzip.compress(path.read_bytes(), mtime=0)

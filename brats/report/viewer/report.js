@@ -1,6 +1,6 @@
 "use strict";
-// In: the page's table of cases, whose rows carry the volumes as base64 of .nii.gz files.
-// Out: the table sorts, and one viewer, made when the first case is opened, shows the cases.
+// In: the table of cases, whose rows carry the volumes as .nii.gz files in base64.
+// Out: the table can be sorted, and a viewer shows the cases.
 
 const element = (id) => document.getElementById(id);
 const body = document.querySelector("#cases tbody");
@@ -17,7 +17,7 @@ function chooseMetric() {
   element("worst").disabled = element("best").disabled = !best;
 }
 
-// Rows without a value come last, whatever the direction.
+// Rows without a value always come last.
 function sortRows(valueOf, descending) {
   const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
   const entries = caseRows().map((row) => [valueOf(row), row]);
@@ -46,7 +46,7 @@ function sortByHeader(header) {
   markSorted(header, descending);
 }
 
-// The worst and the best by the mean over the regions.
+// Sorts by the mean over the regions.
 function sortByMean(worstFirst) {
   const { value: metric, selectedOptions } = element("metric");
   const meanOf = (row) => {
@@ -132,8 +132,8 @@ function showThumbnail(row) {
   const picture = row.querySelector("img").cloneNode();
   element("notice").replaceChildren(
     picture,
-    "This browser has no WebGL 2, which scrolling through slices needs: the slice with most " +
-      "predicted tumor is shown instead.",
+    "This browser has no WebGL 2, so you cannot scroll through the slices. " +
+      "This is the slice with most predicted tumor.",
   );
   dialog.ariaBusy = "false";
 }
@@ -155,9 +155,9 @@ async function readImage(row, name, colors) {
   return image;
 }
 
-// Turns a label image into lines of one voxel in its axial slices, 1 for white and 2 for black, as
-// in the pictures: white around the whole tumor, black around the core. Black around the white
-// parts it from bright tissue; the core's line stays inside it where the two would meet.
+// Turns a label image into outlines, one voxel wide, in its axial slices. As in the pictures, 1 is
+// the white line of the whole tumor, and 2 the black line of the core and a black line around the
+// white one, which separates it from bright tissue. White wins where the lines would meet.
 function drawOutlines(image) {
   const width = image.hdr.dims[1];
   const rim = (mask) =>
@@ -213,8 +213,8 @@ function drawLayers() {
   niivue.updateGLVolume();
 }
 
-// Planes are numbered by the axis that the slices are counted along: 0 to the left, 1 to
-// posterior, 2 up. The volumes lie in this order; NiiVue counts the first two the other way.
+// A plane has the number of the axis that crosses it: 0 points to the left, 1 to posterior, 2 up.
+// The volumes are stored in this order; NiiVue counts the first two in the other direction.
 const sliderAxis = () => (element("plane").value === "all" ? 2 : Number(element("plane").value));
 const sizeAlong = (axis) => niivue.volumes[0].dimsRAS[axis + 1];
 const firstAlong = (axis) => Number(shown.row.dataset.first.split(" ")[axis]);
@@ -271,7 +271,7 @@ function scoreTable(row) {
   return table;
 }
 
-// The neighbor of the open case in the order of the table, past those that failed.
+// Opens the next or previous case in the order of the table; skips failed cases.
 function openNeighbor(step) {
   const rows = caseRows().filter((row) => row.dataset.start !== undefined);
   const neighbor = rows[rows.indexOf(shown.row) + step];
@@ -299,7 +299,7 @@ const keys = {
   i: () => chooseNext("background"),
 };
 
-// Caught before NiiVue, which has keys of its own. Lists and sliders keep theirs.
+// Handles keys before NiiVue, which has its own. Lists and sliders keep theirs.
 dialog.addEventListener(
   "keydown",
   (event) => {
