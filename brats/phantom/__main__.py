@@ -1,6 +1,6 @@
 """Writes a synthetic cohort: python -m brats.phantom DIR --cases 6 --seed 0.
 
-In: a folder that does not exist or is empty. Out: case folders in it.
+In: a new or empty folder. Out: case folders in it.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""A synthetic cohort in the layout of BraTS, to try the whole chain without real patients.
+"""A synthetic cohort in the layout of BraTS.
 
-In: a folder that does not exist or is empty, a number of cases and a seed. Out: case folders
-with four skull-stripped modalities and a segmentation each, to be read like real ones:
+In: a new or empty folder, a number of cases and a seed. Out: case folders with four skull-stripped
+modalities and a segmentation each, which are read like real cases.
 
     python -m brats.phantom DIR --cases 6 --seed 0
 
-The head is drawn in reference millimeters, so that other shapes sample the same one. Patches
-bright in FLAIR only, or in T2 only, hide the tumor from a threshold: it is bright in both.
+The head is drawn in reference millimeters, so it fits any shape. The tumor is bright in FLAIR and
+in T2. Healthy patches that are bright in only one of them keep a threshold from finding it.
 """
 
 from pathlib import Path
@@ -21,8 +21,8 @@ from brats.volumes.network_input import PUBLISHED_SHAPE
 
 EXTENT_MM = PUBLISHED_SHAPE  # Voxels of 1 mm.
 
-# Typical intensity of each tissue in the order of MODALITIES, white matter being 1, and how far
-# it wanders within a brain, after what BraTS cases show. The last three in the order of classes.
+# Typical intensity of each tissue in the order of MODALITIES (white matter is 1), and its relative
+# variation within a brain, similar to BraTS cases. The last three are in the order of CLASSES.
 TISSUES = {
     "csf": ((0.30, 0.45, 0.45, 3.20), 0.10),
     "gray": ((1.22, 0.80, 0.86, 1.35), 0.10),
@@ -38,16 +38,16 @@ CODES = {name: code for code, name in enumerate(TISSUES)}
 
 
 def synthesize(shape, rng, enhancing=True):
-    """Draws one case: a brain with a tumor, in four modalities.
+    """Draws one case: a brain with a tumor in four modalities.
 
     Args:
-        shape: Shape of the volume `(Z, Y, X)`, at least 8 each. The head is fitted to it.
+        shape: Shape of the volume `(Z, Y, X)`, at least 8 each. The head is scaled to it.
         rng: `np.random.Generator`, the only source of randomness.
         enhancing: Whether the tumor has an enhancing part.
 
     Returns:
         `(images, classes)`: a dict of modality to int16 array `(Z, Y, X)`, positive in the
-        brain and 0 outside; and the class indices, uint8 `(Z, Y, X)`.
+        brain and 0 outside, and the class indices, uint8 `(Z, Y, X)`.
     """
     axes = _brain_axes(shape, rng)
     depth = _depth_mm(axes, shape, rng)
@@ -60,24 +60,23 @@ def synthesize(shape, rng, enhancing=True):
 
 
 def write_cohort(root, num_cases, seed, shape=PUBLISHED_SHAPE, naming="2017", report=None):
-    """Writes synthetic cases as NIfTI files; the bytes of case `i` follow from `(seed, i)`.
+    """Writes synthetic cases as NIfTI files. The bytes of case `i` depend only on `(seed, i)`.
 
-    One case in four is of low grade, and two in three of those have no enhancing tumor.
+    One case in four is of low grade. Two in three of those have no enhancing tumor.
 
     Args:
-        root: Folder to write into; it does not exist or is empty.
+        root: Folder to write to, new or empty.
         num_cases: Number of cases, at least 1.
         seed: Seed of the cohort, a non-negative int.
-        shape: Shape of the volumes `(Z, Y, X)`; voxels are written as 1 mm in any case.
-        naming: Edition whose names, folders and label values to use: "2017", "2020", "2021",
-            "2023" or "msd".
-        report: Called with the path of every case that is complete, if given.
+        shape: Shape of the volumes `(Z, Y, X)`. Voxels are always written as 1 mm.
+        naming: A key of `NAMINGS`, whose names of files, folders and label values are used.
+        report: Function that is called with the path of each complete case, or None.
 
     Returns:
-        List of the case folders (of the images, for "msd"), in the order of the cases.
+        List of the paths of the cases: their folders, or for "msd" their images.
 
     Raises:
-        InputError: If `root` is a file or a folder that holds anything.
+        InputError: If `root` is a file or a folder that is not empty.
     """
     root, folders = Path(root), []
     if root.is_file() or (root.is_dir() and any(root.iterdir())):
@@ -97,7 +96,7 @@ def _draw_and_write(root, index, seed, shape, naming):
 
 
 def _brain_axes(shape, rng):
-    """Returns z, y, x of the voxels in mm from the brain's center, each shaped to broadcast."""
+    """Returns z, y and x of the voxels in mm from the brain's center, shaped to broadcast."""
     middle_mm = (74, 124, 119.5) + rng.uniform(-1, 1, 3) * (0.5, 3, 1)
     head_size = rng.uniform(0.93, 1, 3)
     entries = zip(shape, EXTENT_MM, middle_mm, head_size, strict=True)
@@ -108,7 +107,7 @@ def _brain_axes(shape, rng):
 def _smooth_noise(shape, wavelength_mm, rng):
     """Returns float32 noise in [-1, 1] that varies over about `wavelength_mm`."""
     field = np.float32(rng.uniform(-1, 1, [int(mm / wavelength_mm) + 3 for mm in EXTENT_MM]))
-    for axis in (2, 1, 0):  # The longest copies come last, where they are contiguous.
+    for axis in (2, 1, 0):  # The largest copies come last, along the slowest axis.
         along_mm = (np.arange(shape[axis]) + 0.5) * EXTENT_MM[axis] / shape[axis]
         position = along_mm / wavelength_mm + rng.random()
         lower = position.astype(int)
@@ -122,13 +121,13 @@ def _smooth_noise(shape, wavelength_mm, rng):
 
 
 def _ellipsoid(axes, center_mm, half_axes_mm):
-    """Returns the distance from a center in units of the half axes: 1 is the surface."""
+    """Returns the distance from a center in units of the half axes; 1 is the surface."""
     entries = zip(axes, np.float32(center_mm), np.float32(half_axes_mm), strict=True)
     return np.sqrt(sum(((axis - middle) / half) ** 2 for axis, middle, half in entries))
 
 
 def _depth_mm(axes, shape, rng):
-    """Returns how deep below the brain's surface a voxel lies, about in mm."""
+    """Returns the approximate depth of each voxel below the brain's surface, in mm."""
     depth = 70 * (1 - _ellipsoid(axes, (0, 0, 0), (69, 86, 70)))
     depth += 2.5 * _smooth_noise(shape, 18, rng)
     depth[(np.abs(axes[2]) < 1.6) & (axes[0] > -20) & (depth < 5)] = -1
@@ -136,7 +135,7 @@ def _depth_mm(axes, shape, rng):
 
 
 def _draw_anatomy(axes, depth, shape, rng):
-    """Returns the tissue codes, uint8, and the mask of ventricles and midline fissure."""
+    """Returns the tissue codes, uint8, and the mask of the ventricles and the midline fissure."""
     z, y, x = axes
     side = np.abs(x)
     folds, branches = (_smooth_noise(shape, 11, rng) for _ in range(2))
@@ -154,7 +153,7 @@ def _draw_anatomy(axes, depth, shape, rng):
 
 
 def _draw_tumor(axes, depth, allowed, enhancing, rng):
-    """Returns class indices: edema around a core, whose rim enhances around necrosis."""
+    """Returns class indices: edema around an enhancing rim around necrosis."""
     seat = rng.choice(np.argwhere(allowed & (depth > 16) & (np.abs(axes[0]) < 42)))
     center_mm = [axis.flat[index] for axis, index in zip(axes, seat, strict=True)]
     volume_mm3 = 1000 * np.clip(65 * np.exp(rng.normal(0, 0.6)), 12, 190)
@@ -162,13 +161,13 @@ def _draw_tumor(axes, depth, allowed, enhancing, rng):
     ragged = 0.5 * _smooth_noise(depth.shape, 0.8 * radius_mm, rng)
     ragged += 0.25 * _smooth_noise(depth.shape, 0.3 * radius_mm, rng)
     reach = _ellipsoid(axes, center_mm, radius_mm * rng.uniform(0.8, 1.25, 3)) + ragged
-    reach += 0.3 * ((axes[2] * center_mm[2]) < 0)  # The falx holds most tumors on their side.
+    reach += 0.3 * ((axes[2] * center_mm[2]) < 0)  # The falx keeps most tumors on one side.
     inner_mm = center_mm + radius_mm * rng.uniform(-0.15, 0.15, 3)
     inner = _ellipsoid(axes, inner_mm, radius_mm * rng.uniform(0.85, 1.15, 3)) + 0.6 * ragged
     num_voxels = volume_mm3 * np.prod(np.divide(depth.shape, EXTENT_MM))
     whole = _lowest(reach, allowed, num_voxels)
     core = _lowest(inner, whole, num_voxels * rng.uniform(0.25, 0.55))
-    enclosed = ndimage.binary_erosion(core)  # A rim of one voxel at least, at the pia as well.
+    enclosed = ndimage.binary_erosion(core)  # The rim has at least one voxel everywhere.
     enclosed = enclosed if enclosed.any() else core
     necrosis = _lowest(inner, enclosed, np.count_nonzero(core) * rng.uniform(0.25, 0.55))
     classes = 2 * whole.astype(np.uint8)
@@ -177,14 +176,14 @@ def _draw_tumor(axes, depth, allowed, enhancing, rng):
 
 
 def _lowest(field, candidates, count):
-    """Returns the mask of the `count` candidates with the lowest values, of one at least."""
+    """Returns the mask of the `count` candidates with the lowest values, of at least one."""
     values = field[candidates]
     last = int(np.clip(count, 1, values.size)) - 1
     return candidates & (field <= np.partition(values, last)[last])
 
 
 def _draw_distractors(tissue, classes, allowed, rng):
-    """Marks healthy patches, in all at least as large as the tumor, as bright in one modality."""
+    """Marks healthy patches, at least as large as the tumor in total, as bright in one modality."""
     patches = _smooth_noise(tissue.shape, 20, rng)
     patches += 0.2 * _smooth_noise(tissue.shape, 7, rng)
     healthy = allowed & (classes == 0) & (tissue != CODES["csf"])
@@ -194,7 +193,7 @@ def _draw_distractors(tissue, classes, allowed, rng):
 
 
 def _render(tissue, brain, rng):
-    """Returns the images: tissue intensities, partial volume, texture, bias, noise, scale."""
+    """Returns the images, with texture, partial volume, bias field, noise and a random scale."""
     shape = tissue.shape
     case_scale = np.exp(rng.uniform(np.log(250), np.log(4000)))
     wander = np.array([spread for _, spread in TISSUES.values()], dtype=np.float32)[tissue]

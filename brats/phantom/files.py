@@ -1,7 +1,7 @@
 """The files of a synthetic case, in the layout of any edition.
 
 In: images and classes. Out: NIfTI files with the names, folders, types and label values of the
-edition, and for 2020 the table of grades.
+edition, and in the naming "2020" a table of grades.
 """
 
 import csv
@@ -17,7 +17,7 @@ from brats.volumes.geometry import Geometry, build_image
 
 GEOMETRY = Geometry((1.0, 1.0, 1.0), (0.0, -239.0, 0.0), tuple(np.eye(3).ravel().tolist()))
 COMPRESSED, PLAIN = EXTENSIONS
-# Of each edition: the edition, the folder of a case (in MSD its image), and the extension.
+# For each naming: its edition, the folder of a case (for "msd" its image) and the extension.
 NAMINGS = {
     "2017": ("2017", "{grade}/Brats17_PHANTOM_{index:04d}_1", COMPRESSED),
     "2020": ("2017", "BraTS20_Training_{number:03d}", PLAIN),
@@ -29,24 +29,9 @@ GRADE_COLUMNS = ("Grade", "BraTS_2020_subject_ID")
 
 
 def write_case(root, index, grade, images, classes, naming):
-    """Writes the files of a case.
-
-    Args:
-        root: Folder of the cohort, `Path`.
-        index: Index of the case, int.
-        grade: "HGG" or "LGG".
-        images: Dict of modality to array `(Z, Y, X)`.
-        classes: Class indices, uint8 `(Z, Y, X)`.
-        naming: A name in `NAMINGS`.
-
-    Returns:
-        Path of the case: its folder or, in the naming "msd", its image.
-
-    Raises:
-        OSError: If a file cannot be written.
-    """
+    """Writes the images and classes of a case; returns its folder, or for "msd" its image."""
     edition_name, pattern, extension = NAMINGS[naming]
-    # BraTS counts from 1 or 0; no case of 2021 and 2023 has a number of 90000 or more.
+    # No real case of 2021 and 2023 has a number of 90000 or more.
     numbers = {"index": index, "number": index + 1, "synthetic": 90000 + index}
     path, edition = root / pattern.format(grade=grade, **numbers), EDITIONS[edition_name]
     labels = classes_to_labels(classes, edition)
@@ -67,14 +52,14 @@ def write_case(root, index, grade, images, classes, naming):
 
 
 def _write_components(path, volumes):
-    """Writes volumes `(Z, Y, X)` one behind the other into a four-dimensional file."""
+    """Writes volumes `(Z, Y, X)` into one file of four dimensions."""
     make_writable_folder(path.parent)
     image = SimpleITK.JoinSeries([build_image(volume, GEOMETRY) for volume in volumes])
     SimpleITK.WriteImage(image, str(path), useCompression=True)
 
 
 def _append_grade(table, grade, case_id):
-    """Appends the grade of a case to a table, which it begins where there is none."""
+    """Appends the grade of a case to a table, and creates the table if there is none."""
     is_new = not table.exists()
     with table.open("a", newline="") as file:
         writer = csv.writer(file)
