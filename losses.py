@@ -1,8 +1,8 @@
 """The weighted class-imbalance loss and the soft Dice metrics.
 
-In: classes, as indices `(N, H, W)` or, for the two functions, one-hot `(N, H, W, C)`, and softmax
-probabilities `(N, H, W, C)`. Out: one loss per example, or one overlap per region. All sums run
-over the whole batch and in float32, whatever the policy.
+In: class indices `(N, H, W)` (one-hot `(N, H, W, C)` for the two functions) and softmax
+probabilities `(N, H, W, C)`. Out: one loss per example, or one overlap per region. All sums are
+float32 and run over the complete batch.
 
 Reference: Kermi, Mahmoudi, Khadir, BrainLes 2018, and its implementation; Sudre et al.,
 "Generalised Dice overlap as a deep learning loss function for highly unbalanced segmentations",
@@ -14,10 +14,12 @@ from keras import ops
 
 EPSILON = 1e-7
 PUBLISHED_CLASS_WEIGHTS = (1.0, 5.0, 2.0, 4.0)  # normal, necrosis, edema, enhancing
+# Whether classes that are absent from the batch are left out of the Dice term, by name of the loss.
+LOSSES = {"published": False, "present-classes": True}
 
 
 def weighted_cross_entropy(one_hot, probabilities, class_weights=PUBLISHED_CLASS_WEIGHTS):
-    """Returns the cross entropy of every example, each pixel weighted by its class.
+    """Returns the cross entropy of every example, with a weight for each class.
 
     Formula:
 
@@ -43,22 +45,22 @@ def weighted_cross_entropy(one_hot, probabilities, class_weights=PUBLISHED_CLASS
 def generalized_dice_loss(
     one_hot, probabilities, leave_out_absent=False, sum_over_devices=lambda sums: sums
 ):
-    """Returns one minus the generalized Dice overlap of the whole batch.
+    """Returns one minus the generalized Dice overlap of the complete batch.
 
     Formula:
 
         v_c = 1 / ((sum y_c)^2 + eps)
         gdl = 1 - 2 sum_c v_c sum(y_c p_c) / sum_c v_c (sum y_c + sum p_c)
 
-    A class that is absent from the batch gets v = 1e7, which drowns the others: the loss is then
+    A class that is absent from the batch gets v = 1e7, which outweighs all others: the loss is then
     1 for good and bad predictions alike. With `leave_out_absent`, v is 0 for such a class.
 
     Args:
         one_hot: Reference, 0 or 1, shape `(N, H, W, C)`, any float dtype.
         probabilities: Softmax output, shape `(N, H, W, C)`, any float dtype.
-        leave_out_absent: Whether a class that is absent from the batch takes no part.
-        sum_over_devices: Function from a list of sums over these examples to the sums over the
-            whole batch, where these are a device's part of it.
+        leave_out_absent: Whether to leave out classes that are absent from the batch.
+        sum_over_devices: Function from a list of sums over one device's examples to the sums over
+            the complete batch.
 
     Returns:
         float32 scalar tensor.
@@ -75,22 +77,30 @@ def generalized_dice_loss(
     return 1.0 - 2.0 * ops.sum(weights * overlap) / ops.sum(weights * (size + predicted))
 
 
+def build_loss(name, class_weights=PUBLISHED_CLASS_WEIGHTS):
+    """Returns a `ClassImbalanceLoss`.
+
+    Args:
+        name: One of `LOSSES`.
+        class_weights: Weights of the cross entropy, one per class.
+    """
+    return ClassImbalanceLoss(class_weights, leave_out_absent=LOSSES[name])
+
+
 @keras.saving.register_keras_serializable(package="brats")
 class ClassImbalanceLoss(keras.losses.Loss):
     """Weighted cross entropy plus generalized Dice loss, from class indices.
 
-    One value per example is returned, so that averages over examples and over devices are
-    right; the Dice term, which belongs to the batch, is the same in each.
+    It returns one value per example, so that averages over examples and over devices are right. The
+    Dice term is that of the batch, so it is the same in each.
 
     Attributes:
-        sum_over_devices: As for `generalized_dice_loss`; set where devices have parts of a batch.
+        sum_over_devices: As for `generalized_dice_loss`; set if devices share a batch.
 
     Args:
-        class_weights: One weight of the cross entropy per class.
-        leave_out_absent: Whether a class that is absent from the batch takes no part in the
-            Dice term; False is the published loss.
-        name: Name of the loss.
-        **kwargs: As for `keras.losses.Loss`.
+        class_weights: Weights of the cross entropy, one per class.
+        leave_out_absent: As for `generalized_dice_loss`; False is the published loss.
+        name, **kwargs: As for `keras.losses.Loss`.
     """
 
     def __init__(
@@ -106,7 +116,7 @@ class ClassImbalanceLoss(keras.losses.Loss):
         self.sum_over_devices = lambda sums: sums
 
     def call(self, y_true, y_pred):
-        """Classes `(N, H, W)` and probabilities `(N, H, W, C)` to losses `(N,)`."""
+        """Returns losses `(N,)` of classes `(N, H, W)` and probabilities `(N, H, W, C)`."""
         one_hot = ops.one_hot(ops.cast(y_true, "int32"), len(self.class_weights))
         return weighted_cross_entropy(one_hot, y_pred, self.class_weights) + generalized_dice_loss(
             one_hot, y_pred, self.leave_out_absent, self.sum_over_devices
@@ -122,9 +132,9 @@ class ClassImbalanceLoss(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package="brats")
 class SoftDice(keras.metrics.Metric):
-    """Soft Dice overlap of a region, over everything seen since the last reset.
+    """Soft Dice overlap of a region, over all batches since the last reset.
 
-    Departure: the original averages the overlaps of batches; here the sums run over all of them.
+    Departure: the original averages the overlaps of batches; here the sums run over all batches.
 
     Formula, with `y` and `p` summed over the classes of the region:
 
@@ -132,8 +142,7 @@ class SoftDice(keras.metrics.Metric):
 
     Args:
         classes: Class indices that make up the region, such as `(1, 3)`.
-        name: Name of the metric.
-        **kwargs: As for `keras.metrics.Metric`.
+        name, **kwargs: As for `keras.metrics.Metric`.
     """
 
     def __init__(self, classes, name, **kwargs):
@@ -152,7 +161,7 @@ class SoftDice(keras.metrics.Metric):
         self.total.assign_add(ops.sum(reference) + ops.sum(predicted))
 
     def result(self):
-        """Returns the overlap, a float32 scalar; 1 if nothing was there and nothing predicted."""
+        """Returns the overlap, a float32 scalar; 1 if reference and prediction are empty."""
         return (2.0 * self.overlap + EPSILON) / (self.total + EPSILON)
 
     def get_config(self):

@@ -3,6 +3,12 @@
 In: images `(N, H, W, 4)`, normalized, H and W multiples of `2**depth`. Out: softmax
 probabilities `(N, H, W, 4)`. Build it with `build_resunet`; `docs/method.md` has the figure.
 
+Modules of `engine/` that depend on the inside of the network: `prediction/background.py` (every
+kind of layer, "head", depth), `prediction/segment.py` (depth), `networks/files.py` (settings,
+number and order of layers), `networks/weights.py` (convolutions, settings), `devices/replicas.py`
+(batch normalization, noise, depth), `devices/sharding.py` (`train_step`), `training/epochs.py`
+(noise).
+
 Reference: Kermi, Mahmoudi, Khadir, "Deep Convolutional Neural Networks Using U-Net for Automatic
 Brain Tumor Segmentation in Multimodal MRI Volumes", BrainLes 2018.
 """
@@ -29,18 +35,18 @@ def build_resunet(
         num_classes: Number of output channels, the background included.
         base_filters: Filters of the first level; each level below has twice as many.
         depth: Number of times that the resolution is halved.
-        pad_before: Whether the 2x2 convolutions see a row of zeros above and a column to the left
-            of a slice, as under Theano, instead of below and to the right.
-        input_format: Dict that JSON can hold: what the images have to be, such as
-            `brats.volumes.network_input.INPUT_FORMAT`; or None if unknown. It is stored with the
-            network and does not change what the network computes.
+        pad_before: Whether 2x2 convolutions pad above and to the left of a slice, as under Theano,
+            instead of below and to the right.
+        input_format: Dict that JSON can hold, which says what the images have to be, such as
+            `brats.volumes.network_input.INPUT_FORMAT`; None if unknown. It is stored with the
+            network and changes nothing else.
 
     Returns:
         A `ResUNet`: float images `(N, H, W, num_modalities)` to float32 probabilities
         `(N, H, W, num_classes)`.
 
     Raises:
-        ValueError: If H or W is not a multiple of `2**depth`, here or when it is called.
+        ValueError: If H or W is not a multiple of `2**depth`, now or when the network is called.
     """
     check_size(*input_shape[:2], depth)
     inputs = keras.Input(input_shape, name="images")
@@ -70,7 +76,7 @@ def build_resunet(
     settings |= {"base_filters": base_filters, "depth": depth}
     # Only what was given is stored.
     settings |= {"pad_before": True} if pad_before else {}
-    settings |= {"input_format": input_format} if input_format is not None else {}
+    settings |= {"input_format": input_format} if input_format else {}
     return ResUNet(inputs, outputs, settings)
 
 
@@ -87,16 +93,12 @@ def decoder_unit(x, filters, name):
 
 
 def check_size(height, width, depth):
-    """Checks that slices can be halved `depth` times; a side of None passes.
-
-    Raises:
-        ValueError: If a side is not a multiple of `2**depth`; names the sides.
-    """
+    """Raises a `ValueError` if slices cannot be halved `depth` times. None is an unknown side."""
     multiple = 2**depth
     if any(side is not None and side % multiple for side in (height, width)):
         raise ValueError(
-            f"Slices of {height} x {width} do not fit a network of depth {depth}; expected "
-            f"multiples of {multiple}. Pad them."
+            f"Slices of {height} x {width} cannot be halved {depth} times; expected multiples of "
+            f"{multiple}. Pad them."
         )
 
 
@@ -106,10 +108,10 @@ def mirror(images, classes, mirrored=None):
     Args:
         images: Tensor `(N, H, W, M)`.
         classes: Tensor `(N, H, W)`.
-        mirrored: bool `(N,)`, which patches to mirror; None for none.
+        mirrored: bool `(N,)`, true for patches to mirror; None for none.
 
     Returns:
-        `(images, classes)` in the same shapes and dtypes.
+        `(images, classes)`, with the same shapes and dtypes.
     """
     if mirrored is None:
         return images, classes
@@ -120,11 +122,9 @@ def mirror(images, classes, mirrored=None):
 
 @keras.saving.register_keras_serializable(package="brats")
 class ResUNet(keras.Model):
-    """The functional model of `build_resunet`, saved as the arguments it was built from.
+    """The functional model of `build_resunet`. Its file stores the arguments it was built from.
 
-    Args:
-        inputs: Keras tensor of the images.
-        outputs: Keras tensor of the probabilities.
+    Attributes:
         settings: Dict of the arguments of `build_resunet`.
     """
 
@@ -133,16 +133,13 @@ class ResUNet(keras.Model):
         self.settings = settings
 
     def call(self, inputs, training=None, mask=None):
-        """Checks the size of the slices, where it is known, and runs the network."""
+        """Checks the size of the slices, if it is known, and runs the network."""
         check_size(*inputs.shape[1:3], self.settings["depth"])
         return super().call(inputs, training=training, mask=mask)
 
     def train_step(self, *arguments):
-        """Takes a step on a batch `(images, classes, mirrored)`, after `mirror` on the device.
-
-        Keras hands the third part on as weights; here it says which patches to mirror, or is
-        None.
-        """
+        """Mirrors a batch `(images, classes, mirrored)` on the device, and takes a step on it."""
+        # Keras passes the third part on as weights. Here it says which patches to mirror, or None.
         *state, batch = arguments  # JAX passes its state first.
         return super().train_step(*state, mirror(*batch))
 
@@ -152,7 +149,7 @@ class ResUNet(keras.Model):
 
     @classmethod
     def from_config(cls, config):
-        """Builds the network that `get_config` describes."""
+        """Builds the network from what `get_config` returns."""
         return build_resunet(**config)
 
 
@@ -169,11 +166,7 @@ def _activate(x, norm_name, prelu_name):
 
 
 def _convolution_2x2(x, filters, name, pad_before, strides=1):
-    """Convolves pixels with their right and lower neighbors, or with their left and upper ones.
-
-    At stride 2 nothing is padded, as sides are even, but with `pad_before`: windows then begin one
-    pixel before every second one.
-    """
+    """Convolves pixels with their right and lower neighbors, or with their left and upper ones."""
     if not pad_before:
         return _convolution(x, filters, 2, name, strides)
     x = layers.ZeroPadding2D(((1, 0), (1, 0)), name=f"{name}_pad")(x)  # (N, H + 1, W + 1, C)

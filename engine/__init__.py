@@ -1,4 +1,8 @@
-"""What train.py and predict.py run on: batches, epochs, run folders, weights, inference."""
+"""The Keras side: training, devices, run folders, networks and prediction.
+
+In: patches, networks and cases. Out: trained networks, and classes of a case.
+Open `training/epochs.py` first. Importing `engine` fails with one sentence if Keras cannot start.
+"""
 
 import os
 import sys
@@ -12,19 +16,32 @@ BACKENDS = {
     "openvino": "requirements/openvino.txt",
 }
 
+
+class BackendError(ImportError):
+    """Keras cannot start with the backend that KERAS_BACKEND names."""
+
+
+def print_in_one_line(kind, error, traceback):
+    """Prints a `BackendError` without its traceback, and others as Python does."""
+    if kind is BackendError:
+        print(f"Error: {error}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
 try:
     import keras  # noqa: F401
-except ModuleNotFoundError as error:
+except (ModuleNotFoundError, ValueError) as error:
+    # Scripts import `engine` before their `main` could catch this.
+    sys.excepthook = print_in_one_line
     backend = os.environ.get("KERAS_BACKEND")
-    asked = f"KERAS_BACKEND is {backend}" if backend else "KERAS_BACKEND is not set"
-    others = [name for name in BACKENDS if name != backend and find_spec(name)]
-    sys.exit(
-        f"Error: {asked}, and the package {error.name} is not installed. Run `pip install -r "
-        f"{BACKENDS[backend or 'tensorflow']}`, or set KERAS_BACKEND to another one (installed: "
-        f"{', '.join(others) or 'none'})."
-    )
-except ValueError:
-    sys.exit(
-        f"Error: KERAS_BACKEND is {os.environ.get('KERAS_BACKEND')}; expected one of "
-        f"{', '.join(BACKENDS)}."
-    )
+    if isinstance(error, ValueError):
+        raise BackendError(
+            f"KERAS_BACKEND is {backend}; expected one of {', '.join(BACKENDS)}."
+        ) from error
+    installed = [name for name in BACKENDS if name != backend and find_spec(name)]
+    raise BackendError(
+        f"KERAS_BACKEND is {backend or 'not set'}, and the package {error.name} is not installed. "
+        f"Run `pip install -r {BACKENDS[backend or 'tensorflow']}`, or set KERAS_BACKEND to "
+        f"another one (installed: {', '.join(installed) or 'none'})."
+    ) from error

@@ -16,24 +16,28 @@ def choose_devices(wanted=None):
         wanted: Devices to use on each host, int; or None: all under JAX, one elsewhere.
 
     Returns:
-        A `OneDevice` or a subclass. JAX gets `ShardedDevices` for one device as well: its steps
-        are faster than Keras' (`docs/results.md`).
+        A `OneDevice` or a subclass. Under JAX `ShardedDevices` has faster steps for one device too.
 
     Raises:
         InputError: If the backend sees fewer devices, or trains on one only.
     """
     backend = keras.backend.backend()
-    # Each of these modules imports its backend, so only the one in use is imported.
+    # Only the modules of the backend in use are imported.
     if backend == "jax":
-        from engine.devices.sharding import ShardedDevices, local_devices
+        import jax
 
-        return ShardedDevices(len(_first(local_devices(), wanted)))
+        from engine.devices.sharding import ShardedDevices
+
+        return ShardedDevices(len(_first(jax.local_devices(), wanted)))
     if wanted in (None, 1):
         return ONE_DEVICE
     if backend == "tensorflow":
-        from engine.devices.replicas import Replicas, local_devices
+        from tensorflow.config import list_logical_devices
 
-        return Replicas(_first(local_devices(), wanted))
+        from engine.devices.replicas import Replicas
+
+        devices = list_logical_devices("GPU") or list_logical_devices("CPU")
+        return Replicas(_first([device.name for device in devices], wanted))
     raise InputError(
         f"--devices is {wanted}, but {backend} trains on one device. Leave the flag out, or set "
         "KERAS_BACKEND to jax or tensorflow."

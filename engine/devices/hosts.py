@@ -6,26 +6,25 @@ In: flags, or the variables of Slurm or Open MPI. Out: processes that JAX has jo
 
 import atexit
 import contextlib
-import functools
 import os
 import re
 import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import keras
 
 from brats.errors import InputError, shortened
 
-# Variables of the number of processes and of the index of this one. `srun` and `mpirun` set them
-# for each process, but not for the batch script around.
-VARIABLES = {
-    # Open MPI comes first: it starts its processes by srun, so they have Slurm's variables too.
-    "Open MPI": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
-    "Slurm": ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
-}
+# Variables of the number of processes and of the index of this one. `mpirun` and `srun` set them
+# for each process, but not for the batch script around. `mpirun` may start processes by `srun`.
+VARIABLES = (
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+)
 FIRST_NODE = re.compile(r"(?P<prefix>[^,\[]+)(\[(?P<number>\d+))?")  # Of node[001-004,007],other.
 LOWEST_PORT = 61440  # Programs may use it and those above. A job takes one of the next 4096.
 START_AGAIN = (
@@ -34,7 +33,6 @@ START_AGAIN = (
 )
 ALIVE_S = 30  # A host without a sign of life for so long is taken for dead.
 JOINING_S = 300
-POLL_S = 0.1
 
 
 class EndedTogether(KeyboardInterrupt):
@@ -43,13 +41,7 @@ class EndedTogether(KeyboardInterrupt):
 
 @dataclass(frozen=True)
 class Group:
-    """Hosts that train together, or one alone.
-
-    Attributes:
-        coordinator: Address of host 0, "name:port"; None for one host alone.
-        num_hosts: Number of hosts, int.
-        host: Index of this host, from 0.
-    """
+    """Hosts that train together, see `find_group`. One host alone has no coordinator."""
 
     coordinator: str | None
     num_hosts: int
@@ -62,17 +54,17 @@ def find_group(coordinator, num_hosts, host, environment):
     Args:
         coordinator: Address of host 0, "name:port", or None.
         num_hosts: Number of hosts, int, or None.
-        host: Index of this host, int, or None.
+        host: Index of this host, from 0, or None.
         environment: Dict of variables, such as `os.environ`.
 
     Returns:
         A `Group`.
 
     Raises:
-        InputError: If something is missing, or the index is not below the number of hosts.
+        InputError: If something is missing or does not fit together.
     """
     is_asked = not (coordinator is num_hosts is host is None)
-    for size, rank in VARIABLES.values():
+    for size, rank in VARIABLES:
         if environment.get(size, "").isdigit() and environment.get(rank, "").isdigit():
             num_hosts = int(environment[size]) if num_hosts is None else num_hosts
             host = int(environment[rank]) if host is None else host
@@ -100,25 +92,24 @@ def find_group(coordinator, num_hosts, host, environment):
 def joining(group, tell=lambda text: None):
     """Joins the hosts of a group while the block runs. Enter it before anything uses a device.
 
-    Host 0 listens at the address of `group.coordinator` only. If the block fails on a host, or the
-    host dies, the others fail within a minute.
+    If the block fails on a host, or the host dies, the others fail within a minute.
 
     Args:
         group: A `Group`; nothing is done for one host.
         tell: Function that prints a sentence for the user who waits.
 
     Raises:
-        InputError: If the backend is not JAX, if host 0 cannot listen at the coordinator's
-            address, or if hosts are missing or have ended.
+        InputError: If the backend is not JAX, host 0 cannot listen at the address of the
+            coordinator, or hosts are missing or have ended.
     """
     if group.num_hosts == 1:
         yield
         return
     if keras.backend.backend() != "jax":
         raise InputError(
-            f"KERAS_BACKEND is {keras.backend.backend()}, but only jax trains on several hosts "
-            f"(here {group.num_hosts}). Set KERAS_BACKEND=jax, after pip install -r "
-            "requirements/jax.txt, or train on one host with --num-hosts 1."
+            f"KERAS_BACKEND is {keras.backend.backend()}, but only jax trains on "
+            f"{group.num_hosts} hosts. Run `pip install -r requirements/jax.txt` and set "
+            "KERAS_BACKEND=jax, or train on one host with --num-hosts 1."
         )
     import jax
 
@@ -127,16 +118,11 @@ def joining(group, tell=lambda text: None):
     try:
         tell(f"Host {group.host} waits for {group.num_hosts} hosts at {place}.")
         with _last_words(
-            f"Error: host {group.host} of {group.num_hosts} ended while it waited for the others "
-            f"at {place}. It waits for {JOINING_S} s. Check that all hosts can reach this address, "
-            "and that each has its own --host-id and the same --num-hosts. To train on one host, "
-            "use --num-hosts 1."
+            f"Error: host {group.host} of {group.num_hosts} ended: not all hosts came to {place} "
+            f"within {JOINING_S} s, or one of them died. Check that all can reach this address, "
+            f"and that each has its own --host-id and the same --num-hosts. {START_AGAIN}"
         ):
             _join(jax, group, address)
-        with _last_words(
-            f"Error: host {group.host} of {group.num_hosts} ended: another host gave no sign of "
-            f"life, or this one was killed. {START_AGAIN}"
-        ):
             try:
                 yield
             except EndedTogether:
@@ -157,11 +143,7 @@ def joining(group, tell=lambda text: None):
 
 
 def listening_address(coordinator):
-    """Returns the one address, "ip:port", that host 0 listens at; JAX would listen at all.
-
-    Raises:
-        InputError: If the address does not belong to this host, or its port is taken.
-    """
+    """Returns the one address, "ip:port", that host 0 listens at. JAX would listen at all."""
     name, port = coordinator.rsplit(":", 1)
     try:
         found = socket.getaddrinfo(name.strip("[]"), int(port), type=socket.SOCK_STREAM)
@@ -181,30 +163,25 @@ def _join(jax, group, address):
     # It would handle SIGTERM itself; here, hosts agree to end after each step.
     jax.config.update("jax_enable_preemption_service", False)
     # In a thread: in the main thread, JAX would hold up Ctrl-C and SIGTERM.
-    join = functools.partial(
-        jax.distributed.initialize,
-        group.coordinator,
-        group.num_hosts,
-        group.host,
-        cluster_detection_method="deactivate",
-        initialization_timeout=JOINING_S,
-        heartbeat_timeout_seconds=ALIVE_S,
-        coordinator_bind_address=address,
-    )
-    errors = []
+    joined = Future()
 
-    def note_error():
+    def join():
         try:
-            join()
-        except Exception as error:  # Raised again in the main thread.
-            errors.append(error)
+            jax.distributed.initialize(
+                group.coordinator,
+                group.num_hosts,
+                group.host,
+                cluster_detection_method="deactivate",
+                initialization_timeout=JOINING_S,
+                heartbeat_timeout_seconds=ALIVE_S,
+                coordinator_bind_address=address,
+            )
+            joined.set_result(None)
+        except Exception as error:
+            joined.set_exception(error)
 
-    thread = threading.Thread(target=note_error, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(POLL_S)
-    if errors:
-        raise errors[0]
+    threading.Thread(target=join, daemon=True).start()
+    joined.result()
 
 
 @contextlib.contextmanager
@@ -220,14 +197,9 @@ def _last_words(text):
 
 
 def _end_without_goodbye(code):
-    """Ends the process at exit at once: JAX would wait for hosts that wait for this one."""
-
-    def end():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-    atexit.register(end)
+    """Makes the exit immediate: JAX would wait for hosts that wait for this one."""
+    atexit.register(os._exit, code)
+    atexit.register(sys.stdout.flush)  # Runs before the other.
 
 
 def _first_node(environment):

@@ -7,7 +7,6 @@ In: a compiled network and batches. Out: trained variables, losses and sums of t
 import contextlib
 import json
 
-import numpy as np
 from keras.ops import convert_to_numpy
 
 from brats.errors import InputError, shortened
@@ -39,14 +38,10 @@ class OneDevice:
         """Prepares a compiled network for `train` and `evaluate`."""
 
     def share(self, num_patches):
-        """Returns which patches of a batch this host reads.
+        """Returns the slice of a batch of `num_patches` that this host reads.
 
-        Args:
-            num_patches: Patches in the batch, int.
-
-        Returns:
-            A slice. If the batch divides evenly by the devices, every host gets its own part, all
-            of one length. If not, every host gets the complete batch, and every device computes it.
+        If the devices can share the batch evenly, every host gets its own part, all of one length.
+        If not, every host gets the complete batch, and every device computes it.
         """
         if num_patches % self.num_devices:
             return slice(None)
@@ -54,15 +49,12 @@ class OneDevice:
         return slice(self.host * length, (self.host + 1) * length)
 
     def train(self, model, batch, num_patches):
-        """Takes a step of training.
+        """Takes a step of training and returns the loss, a float.
 
         Args:
             model: The network.
             batch: Arrays of this host's `share` of the batch: images, classes, mirrored.
             num_patches: Patches in the batch over all hosts, int.
-
-        Returns:
-            The loss, a float.
         """
         return float(model.train_on_batch(*batch, return_dict=True)["loss"])
 
@@ -79,53 +71,38 @@ class OneDevice:
         return build_predictor(lambda: model)
 
     def agreeing(self, is_interrupted):
-        """Returns a function like `is_interrupted` that says the same on all hosts after a batch.
-
-        It is true everywhere if any host was interrupted.
-        """
+        """Returns a function that says, after a batch, whether any host `is_interrupted`."""
         return is_interrupted
 
     def first_of(self, arrays):
         """Returns host 0's list of arrays. All hosts pass arrays of the same shapes."""
         return arrays
 
-    def all_of(self, array):
-        """Returns the arrays of all hosts, `(num_hosts, ...)`. All have the same shape."""
-        return array[None]
-
     def first_text(self, text):
         """Returns host 0's text."""
         return text
 
     def check_same(self, settings):
-        """Checks that all hosts were started with the same settings.
+        """Checks that this host was started with the same settings as host 0.
 
         Args:
             settings: Dict that JSON can hold.
 
         Raises:
-            InputError: If not, on all hosts; names the settings that differ and both values.
+            InputError: If not; names the settings that differ and both values.
         """
         text = json.dumps(settings)
-        first = self.first_text(text)
-        others = np.flatnonzero(self.all_of(np.array([text != first])))
-        if not others.size:
-            return
-        if self.host not in others:
-            raise InputError(
-                f"Hosts with other settings than host 0: {', '.join(map(str, others))}. Their "
-                "messages name the settings. Start all hosts with the same settings."
-            )
-        settings, first = json.loads(text), json.loads(first)
+        settings, first = json.loads(text), json.loads(self.first_text(text))
         differences = [
             f"{name} is {shortened(settings.get(name))} here and {shortened(first.get(name))} there"
             for name in sorted(settings.keys() | first.keys())
             if settings.get(name) != first.get(name)
         ]
-        raise InputError(
-            f"Host {self.host} has other settings than host 0: {'; '.join(differences)}. Start all "
-            "hosts with the same settings."
-        )
+        if differences:
+            raise InputError(
+                f"Host {self.host} has other settings than host 0: {'; '.join(differences)}. Start "
+                "all hosts with the same settings."
+            )
 
 
 ONE_DEVICE = OneDevice()

@@ -1,7 +1,6 @@
-"""Training on several GPUs of one host under TensorFlow: one replica of the network on each.
+"""Training on several GPUs of one host under TensorFlow, with a replica of the network on each.
 
-In: a compiled network and batches. Out: what `OneDevice` gives, equal to the rounding of sums:
-replicas exchange what a layer or the loss sums up over the batch, and draw the batch's noise.
+In: a compiled network and batches. Out: what `OneDevice` gives, up to the rounding of sums.
 """
 
 import functools
@@ -14,19 +13,11 @@ from keras import layers
 from engine.devices.one import OneDevice
 
 
-def local_devices():
-    """Returns the names of the GPUs, or of the CPUs where there is none."""
-    return [
-        device.name
-        for device in tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    ]
-
-
 class Replicas(OneDevice):
-    """Several devices of one host, kept in step by a `tf.distribute.MirroredStrategy`.
+    """Several devices of one host, with the methods of `OneDevice`.
 
     Args:
-        names: Names of the devices, a list of str.
+        names: List of the names of the devices.
     """
 
     def __init__(self, names):
@@ -34,15 +25,14 @@ class Replicas(OneDevice):
         self._strategy = tf.distribute.MirroredStrategy(names)
 
     def scope(self):
-        """Returns the context manager to build and compile the network in."""
         return self._strategy.scope()
 
     def adopt(self, model):
-        """Makes layers and loss sum over all replicas, and builds a twin on one device.
+        """Makes layers and loss sum over all replicas.
 
-        The twin evaluates the batches that do not divide evenly.
+        Also builds a twin on one device, which evaluates batches that replicas cannot share evenly.
         """
-        # Keras builds the metrics by the shapes of the first batch, which parts of one lack.
+        # Keras builds the metrics by the shapes of the first batch, which its parts do not have.
         side = 2 ** model.settings["depth"]
         images = np.zeros((1, side, side, model.input.shape[-1]), np.float32)
         with self.scope():
@@ -61,12 +51,10 @@ class Replicas(OneDevice):
                 layer.call = functools.partial(_add_share_of_noise, layer)
 
     def train(self, model, batch, num_patches):
-        """Takes a step of training, see `OneDevice`."""
         self._evaluated = model
         return super().train(model, self._spread(batch), num_patches)
 
     def evaluate(self, model, batch, num_patches):
-        """Computes loss and metrics of a batch, see `OneDevice`."""
         self._evaluated = self._twin if num_patches % self.num_devices else model
         if self._evaluated is model:
             batch = self._spread(batch)
@@ -75,7 +63,6 @@ class Replicas(OneDevice):
         return super().evaluate(self._evaluated, batch, num_patches)
 
     def sums(self, model):
-        """Returns the variables of the metrics, see `OneDevice`."""
         return super().sums(self._evaluated)
 
     def _spread(self, batch):
@@ -90,18 +77,17 @@ class Replicas(OneDevice):
 
 
 def _sum_over_replicas(tensor):
-    """Returns the sum of a tensor over the replicas, on each of them."""
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tensor)
 
 
 def _is_finite_everywhere(check, gradients):
-    """Returns whether the gradients of all replicas are finite; Keras asks the first alone."""
+    """Returns whether the gradients of all replicas are finite. Keras asks the first one only."""
     num_others = _sum_over_replicas(tf.cast(tf.logical_not(check(gradients)), tf.float32))
     return tf.equal(num_others, 0)
 
 
 def _add_share_of_noise(layer, inputs, training=False):
-    """Adds the noise that a batch of all replicas would get on one device, this replica's part."""
+    """Draws the noise that one device would add to the batch, and adds this replica's part."""
     if not training:
         return inputs
     context = tf.distribute.get_replica_context()

@@ -1,8 +1,7 @@
-"""Training on several devices and hosts under JAX: every device holds the network and a part of
-the batch, and XLA sums over all of them whatever the network, the loss and the metrics sum up.
+"""Training on several devices and hosts under JAX. XLA adds up sums over the batch.
 
-In: a compiled network and each host's share of the batches. Out: what `OneDevice` gives, equal to
-the rounding of sums on every host.
+In: a compiled network and each host's share of the batches. Out: what `OneDevice` gives, up to the
+rounding of sums, on every host.
 """
 
 import jax
@@ -15,16 +14,11 @@ from engine.devices.backend import build_predictor
 from engine.devices.one import OneDevice
 
 
-def local_devices():
-    """Returns the devices of this host, a list."""
-    return jax.local_devices()
-
-
 class ShardedDevices(OneDevice):
-    """One device, or several, of one host or of each of several.
+    """One or several devices of each host, with the methods of `OneDevice`.
 
-    The variables of the network hold arrays that lie on all devices; what is assigned to them is
-    taken to be the same on all hosts.
+    The variables of the network hold arrays that lie on all devices. All hosts must assign the
+    same values to them.
 
     Args:
         per_host: Devices to use on each host, int.
@@ -43,8 +37,8 @@ class ShardedDevices(OneDevice):
         numbers = [len(devices) for devices in by_host]
         if len(set(numbers)) > 1:
             raise InputError(
-                f"The hosts have {', '.join(map(str, numbers))} devices; expected as many on each. "
-                "Hide some, as with CUDA_VISIBLE_DEVICES."
+                f"The hosts have {', '.join(map(str, numbers))} devices; expected the same number "
+                "on each. Hide some, for example with CUDA_VISIBLE_DEVICES."
             )
         devices = np.concatenate([devices[:per_host] for devices in by_host])
         mesh = jax.sharding.Mesh(devices, ("patches",))
@@ -54,7 +48,7 @@ class ShardedDevices(OneDevice):
         self._is_interrupted, self._is_agreed = lambda: False, False
 
     def adopt(self, model):
-        """Compiles the steps, and builds what Keras otherwise builds with the first batch."""
+        """Compiles the steps, and builds what Keras would build with the first batch."""
         probabilities = np.full((1, 1, 1, model.output.shape[-1]), 0.25, np.float32)
         model.compute_metrics(None, probabilities[..., 0], probabilities)
         model.optimizer.build(model.trainable_variables)
@@ -62,28 +56,16 @@ class ShardedDevices(OneDevice):
         self._evaluate = self._compiled(model.test_step)
 
     def train(self, model, batch, num_patches):
-        """Takes a step of training, see `OneDevice`."""
-        variables = (
-            model.trainable_variables,
-            model.non_trainable_variables,
-            model.optimizer.variables,
-        )
-        return self._run(self._train, model, variables, batch, num_patches)
+        return self._run(self._train, model, [model.optimizer.variables], batch, num_patches)
 
     def evaluate(self, model, batch, num_patches):
-        """Computes loss and metrics of a batch, see `OneDevice`."""
-        variables = model.trainable_variables, model.non_trainable_variables
-        return self._run(self._evaluate, model, variables, (*batch, None), num_patches)
+        return self._run(self._evaluate, model, [], (*batch, None), num_patches)
 
     def sums(self, model):
-        """Returns the variables of the metrics, see `OneDevice`."""
         return [float(value) for value in self._sums]
 
     def build_predictor(self, model):
-        """Builds what the network says of a batch now, see `OneDevice`.
-
-        Of several hosts each has a network of its own for that: they need not all ask.
-        """
+        """With several hosts, each has a copy of the network, so that one of them can use it."""
         if self.num_hosts == 1:
             return super().build_predictor(model)
         twin = type(model).from_config(model.get_config())
@@ -96,31 +78,22 @@ class ShardedDevices(OneDevice):
         return predict_now
 
     def agreeing(self, is_interrupted):
-        """Returns whether any host was interrupted before the last batch, see `OneDevice`."""
         if self.num_hosts == 1:
             return is_interrupted
         self._is_interrupted = is_interrupted
         return lambda: self._is_agreed
 
     def first_of(self, arrays):
-        """Returns host 0's arrays, see `OneDevice`."""
         return multihost_utils.broadcast_one_to_all(arrays)
 
-    def all_of(self, array):
-        """Returns the arrays of all hosts, see `OneDevice`."""
-        if self.num_hosts == 1:
-            return super().all_of(array)
-        return np.asarray(multihost_utils.process_allgather(array))
-
     def first_text(self, text):
-        """Returns host 0's text, see `OneDevice`."""
         content = np.frombuffer(text.encode(), np.uint8)
         (length,) = self.first_of([np.int32(len(content))])
         (content,) = self.first_of([np.resize(content, int(length))])
         return content.tobytes().decode()
 
     def _compiled(self, step):
-        """Compiles a step that also tells whether a host is to end: with the batch, for nothing."""
+        """Compiles a step that also returns whether any host was interrupted, at no extra cost."""
 
         def step_and_agree(state, batch, interrupted):
             logs, state = step(state, batch)
@@ -128,20 +101,19 @@ class ShardedDevices(OneDevice):
 
         return jax.jit(step_and_agree, donate_argnums=0, out_shardings=self._everywhere)
 
-    def _run(self, step, model, variables, batch, num_patches):
+    def _run(self, step, model, more_variables, batch, num_patches):
+        variables = [model.trainable_variables, model.non_trainable_variables, *more_variables]
         metrics = [np.zeros(each.shape, each.dtype) for each in model.metrics_variables]
         values = [[variable.value for variable in group] for group in variables]
         state = jax.tree.map(self._replicate, (*values, metrics))
         interrupted = np.full(self._per_host, self._is_interrupted())
         interrupted = jax.make_array_from_process_local_data(self._shared, interrupted)
-        is_shared = num_patches % self.num_devices == 0
-        place = self._part if is_shared else self._replicate
+        place = self._replicate if num_patches % self.num_devices else self._part
         loss, (*values, self._sums), is_agreed = step(
             state, jax.tree.map(place, batch), interrupted
         )
-        for group, arrays in zip(variables, values, strict=True):
-            for variable, array in zip(group, arrays, strict=True):
-                variable.assign(array)
+        for variable, array in zip(sum(variables, []), sum(values, []), strict=True):
+            variable.assign(array)
         self._is_agreed = bool(is_agreed)
         return float(loss)
 
@@ -149,7 +121,7 @@ class ShardedDevices(OneDevice):
         return jax.make_array_from_process_local_data(self._shared, array)
 
     def _replicate(self, array):
-        """Puts an array on every device, unless it lies there."""
+        """Puts an array on every device, unless it is there already."""
         if isinstance(array, jax.Array) and array.sharding == self._everywhere:
             return array
         return jax.make_array_from_process_local_data(self._everywhere, np.asarray(array))

@@ -3,7 +3,6 @@
 In: a compiled network and readers of patches. Out: one row of the history.
 """
 
-import itertools
 import math
 import time
 
@@ -19,25 +18,21 @@ from engine.training.batches import batch_sizes, training_batches, validation_ba
 
 
 def check_depth(depth):
-    """Checks that patches can be halved so often.
-
-    Raises:
-        InputError: If they cannot; names the flag.
-    """
+    """Raises an `InputError` if patches cannot be halved `depth` times."""
     if PATCH_SIZE % 2**depth:
         raise InputError(
-            f"--depth {depth} halves patches of {PATCH_SIZE} pixels too often; expected at most "
-            f"{PATCH_SIZE.bit_length() - 1}."
+            f"--depth is {depth}, but patches of {PATCH_SIZE} pixels can be halved "
+            f"{PATCH_SIZE.bit_length() - 1} times. Lower it."
         )
 
 
 def train_epoch(
     model, reader, batch_size, num_steps, seed, progress, on_step=None, devices=ONE_DEVICE
 ):
-    """Trains for one epoch, or for what is left of it.
+    """Trains for one epoch, or for the rest of it.
 
-    The order of the patches, the mirroring and the noise follow from the seed and the epoch
-    alone, so that a resumed run sees what it would have seen.
+    The order of the patches, the mirroring and the noise depend on the seed and the epoch only, so
+    a resumed run sees the same batches.
 
     Args:
         model: Compiled network.
@@ -45,14 +40,14 @@ def train_epoch(
         batch_size: Patches in a batch, over all devices and hosts, int.
         num_steps: Batches in the epoch, int.
         seed: Seed of the run, int.
-        progress: `engine.runs.state.Progress` of the run, brought up to date with every step.
-        on_step: Function of the loss of a step, called after every one.
-        devices: What to train on, from `engine.devices.one.choose_devices`.
+        progress: `engine.runs.state.Progress` of the run; updated after every step.
+        on_step: Function of the loss of a step, called after every step.
+        devices: What to train on, from `engine.devices.choose.choose_devices`.
 
     Returns:
-        Dict of the number of the epoch, from 1, the mean loss, the metrics, the learning rate of
-        the first step, the optimizer's steps so far as `iterations`, and the elapsed time, to a
-        millisecond, as `wait_s`, for batches, and `step_s`.
+        Dict with `epoch`, from 1, mean `loss`, the metrics, `learning_rate` of the first step, the
+        optimizer's `iterations` so far, seconds of waiting for batches `wait_s` and of steps
+        `step_s`.
 
     Raises:
         InputError: If the loss is not finite; names the epoch and the batch.
@@ -63,12 +58,12 @@ def train_epoch(
         progress.learning_rate = float(convert_to_numpy(model.optimizer.learning_rate))
     rng = np.random.default_rng([seed, epoch])
     batches = training_batches(reader, batch_size, num_steps, rng, progress.step, devices.share)
-    batches = zip(itertools.repeat(batch_size), batches)
+    batches = ((batch_size, batch) for batch in batches)
     for loss, sums, wait_s, step_s in _run(model, devices, devices.train, batches):
         if not math.isfinite(loss):
             raise InputError(
                 f"The loss is {loss} in epoch {epoch + 1}, batch {progress.step + 1}: training "
-                "diverged. The run folder holds the last finished epoch. Lower --learning-rate."
+                "diverged. The run folder holds the epoch before, if any. Lower --learning-rate."
             )
         progress.step += 1
         progress.sums = np.add(progress.sums or 0.0, sums).tolist()
@@ -82,7 +77,7 @@ def train_epoch(
 
 
 def validate(model, reader, batch_size, on_batch=None, devices=ONE_DEVICE):
-    """Evaluates the loss and the metrics over a whole validation set.
+    """Evaluates the loss and the metrics over the validation set.
 
     Args:
         model: Compiled network.
@@ -92,8 +87,8 @@ def validate(model, reader, batch_size, on_batch=None, devices=ONE_DEVICE):
         devices: As for `train_epoch`.
 
     Returns:
-        Dict of the mean loss and the metrics, their names prefixed with `val_`, and the elapsed
-        time as `validation_s`; empty if there are no patches.
+        Dict of the mean loss and the metrics, with `val_` before their names, and the seconds
+        `validation_s`; empty if there are no patches.
 
     Raises:
         InputError: If the loss is not finite.
@@ -121,13 +116,7 @@ def validate(model, reader, batch_size, on_batch=None, devices=ONE_DEVICE):
 
 
 def describe_epoch(row, num_epochs, saving_s):
-    """Returns a line with the losses, the soft Dice of the regions, and where the time went.
-
-    Args:
-        row: Row of the history, with or without validation.
-        num_epochs: Epochs of the run, int.
-        saving_s: Seconds spent on writing files.
-    """
+    """Returns a line with the losses and the soft Dice of a row, and where the time went."""
     cells = [f"epoch {row['epoch']}/{num_epochs}"]
     for prefix, name in (("", "train"), ("val_", "validation")):
         if f"{prefix}loss" in row:
@@ -141,14 +130,11 @@ def describe_epoch(row, num_epochs, saving_s):
 
 
 def _run(model, devices, run_on_batch, batches):
-    """Runs a pass; yields loss, sums of the metrics, seconds of waiting and of running per batch.
+    """Yields loss, sums of the metrics, seconds of waiting and of running for every batch.
 
-    Batches come as `(number of patches, arrays)`.
-
-    The metrics of Keras are sums, which it resets with every batch, for others to sum up. A
-    loop rather than `fit`, which at random takes up to twice the time for the same processor
-    time under TensorFlow (`docs/results.md`).
+    A loop rather than `fit`, which stalls at random under TensorFlow (`docs/results.md`).
     """
+    # Keras resets the metrics with every batch. Their variables are sums, so they can be added up.
     start = time.perf_counter()
     for num_patches, batch in read_ahead(batches):
         ready = time.perf_counter()
@@ -160,14 +146,14 @@ def _run(model, devices, run_on_batch, batches):
 
 
 def _scores(model, sums):
-    """Returns the loss and the metrics of which the sums are given."""
+    """Returns the loss and the metrics by the sums of their variables."""
     for variable, total in zip(model.metrics_variables, sums, strict=True):
         variable.assign(total)
     return {name: float(value) for name, value in model.get_metrics_result().items()}
 
 
 def _row(model, progress):
-    """Returns the row of the history of an epoch whose last step is done."""
+    """Returns the row of the history after the last step of an epoch."""
     return {
         "epoch": len(progress.history) + 1,
         **_scores(model, progress.sums),
@@ -179,7 +165,7 @@ def _row(model, progress):
 
 
 def _seed_noise(model, seed, epoch):
-    """Sets the state of every random layer, which a `.keras` file does not hold."""
+    """Sets the state of every random layer, which a `.keras` file does not contain."""
     for layer in model.layers:
         if hasattr(layer, "seed_generator"):
             layer.seed_generator.state.assign([seed % 2**31, epoch])

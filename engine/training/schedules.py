@@ -1,7 +1,7 @@
-"""Learning rates as functions of the optimizer's step, the published one first.
+"""Learning rates and optimizers by name.
 
-In: settings and the number of steps. Out: a Keras schedule, a pure function of the step, so that
-a resumed run goes on where it was.
+In: settings and the number of steps. Out: Keras objects. A schedule is a pure function of the
+optimizer's step, so a resumed run continues with the same rates.
 """
 
 import keras
@@ -42,40 +42,30 @@ class PublishedSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self):
         """Returns the arguments of the constructor."""
-        return {
-            "initial_rate": self.initial_rate,
-            "steps_per_epoch": self.steps_per_epoch,
-            "decay": self.decay,
-        }
+        return {name: getattr(self, name) for name in ("initial_rate", "steps_per_epoch", "decay")}
+
+
+# Functions of the learning rate at compile time, the steps in an epoch, and those in all epochs.
+SCHEDULES = {
+    "published": lambda rate, steps, all_steps: PublishedSchedule(rate, steps),
+    "constant": lambda rate, steps, all_steps: rate,
+    # It falls to 0 at the end of the last epoch.
+    "cosine": lambda rate, steps, all_steps: keras.optimizers.schedules.CosineDecay(
+        rate, all_steps
+    ),
+}
+# Functions of a learning rate or a schedule, and of the momentum.
+OPTIMIZERS = {
+    "sgd": lambda rate, momentum: keras.optimizers.SGD(rate, momentum=momentum),
+    "adam": lambda rate, momentum: keras.optimizers.Adam(rate, beta_1=momentum),
+}
 
 
 def build_schedule(name, initial_rate, epochs, steps_per_epoch):
-    """Builds a learning rate by name.
-
-    Args:
-        name: "published"; "constant"; or "cosine", half a cosine from the initial rate to 0 at
-            the end of the last epoch.
-        initial_rate: Learning rate at compile time, float.
-        epochs: Number of epochs.
-        steps_per_epoch: Optimizer steps in an epoch.
-
-    Returns:
-        A Keras schedule, or a float for "constant".
-
-    Raises:
-        ValueError: If there is no schedule of that name.
-    """
-    if name == "published":
-        return PublishedSchedule(initial_rate, steps_per_epoch)
-    if name == "constant":
-        return initial_rate
-    if name == "cosine":
-        return keras.optimizers.schedules.CosineDecay(initial_rate, epochs * steps_per_epoch)
-    raise ValueError(f"No schedule is called {name}; expected published, constant or cosine.")
+    """Returns a learning rate from `SCHEDULES`: a Keras schedule, or a float if it is constant."""
+    return SCHEDULES[name](initial_rate, steps_per_epoch, epochs * steps_per_epoch)
 
 
 def build_optimizer(name, learning_rate, momentum):
-    """Builds "sgd", gradient descent with momentum, or "adam", whose beta 1 is the momentum."""
-    if name == "adam":
-        return keras.optimizers.Adam(learning_rate, beta_1=momentum)
-    return keras.optimizers.SGD(learning_rate, momentum=momentum)
+    """Returns a Keras optimizer from `OPTIMIZERS`. The learning rate may be a schedule."""
+    return OPTIMIZERS[name](learning_rate, momentum)
