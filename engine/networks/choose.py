@@ -1,81 +1,99 @@
-"""Which networks to predict with: those of runs, or of files of weights; and on which cases.
+"""Which networks to predict with, and on which cases.
 
-In: run folders, or paths of networks. Out: paths, networks, and the cases for them.
+In: run folders, or files of weights. Out: `Network`s, and for each group of cases its networks.
 """
 
 import hashlib
-from itertools import chain
+from dataclasses import dataclass
 from pathlib import Path
 
 from brats.cases.find import select_cases
 from brats.editions import CLASSES, MODALITIES
 from brats.errors import InputError
 from brats.patches.file import check_agreement
-from engine.networks.files import read_network_settings
+from engine.networks.files import check_exists, read_network_settings
 from engine.networks.weights import load_weights
 from engine.runs.folder import RECORD, network_path, read_record
 
 
+@dataclass(frozen=True)
+class Network:
+    """A file of a network.
+
+    Attributes:
+        path: `Path` of the file.
+        sha256: SHA-256 of the file, in hexadecimal.
+        trained_on: Ids of the cases that the network was trained on, a frozenset.
+    """
+
+    path: Path
+    sha256: str
+    trained_on: frozenset
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cases that the same networks segment.
+
+    Attributes:
+        networks: Tuple of the `Network`s whose predictions are averaged.
+        cases: List of `Case`s.
+    """
+
+    networks: tuple
+    cases: list
+
+
 def find_networks(run_dirs, checkpoint, weights=()):
-    """Returns the networks to predict with: one of every run, or others that are given.
+    """Finds the networks to predict with: one of each run, or the files of `weights`.
 
     Args:
         run_dirs: Paths of run folders.
-        checkpoint: Which network of each, "best" or "last".
-        weights: Paths of networks to use instead, of which no training is known.
+        checkpoint: Which network of each run, "best" or "last".
+        weights: Paths of files to use instead. Nothing is known about their training.
 
     Returns:
-        `(paths, trained_on)`: two lists, of the path of every network, and of the set of the ids
-        of the cases that it was trained on.
+        List of `Network`.
 
     Raises:
-        FileNotFoundError: If there is no such run, or it has no network yet.
-        InputError: If a run's patches were made in another way than by this version, or its
-            record does not say which cases it was trained on.
+        FileNotFoundError: If a run or a file does not exist, or a run has no network yet.
+        InputError: If the patches of a run were made in another way than by this version, or two
+            files hold the same network.
     """
     if weights:
-        return list(weights), [set() for _ in weights]
-    trained_on = []
-    for run_dir in run_dirs:
-        extraction = read_record(run_dir)["extraction"]
-        path = Path(run_dir) / RECORD
-        check_agreement(extraction, path)
-        split = extraction.get("split")
-        ids = split.get("train") if isinstance(split, dict) else None
-        if not (isinstance(ids, list) and all(isinstance(name, str) for name in ids)):
-            raise InputError(
-                f"{path} does not say which cases the run was trained on: it is damaged. Train "
-                "again, or give the network with --weights."
-            )
-        trained_on.append(set(ids))
-    return [network_path(run_dir, checkpoint) for run_dir in run_dirs], trained_on
+        networks = [_network(path) for path in weights]
+    else:
+        networks = [_network_of_run(run_dir, checkpoint) for run_dir in run_dirs]
+    if len({network.sha256 for network in networks}) < len(networks):
+        names = ", ".join(str(network.path) for network in networks)
+        raise InputError(f"Two of these files hold the same network: {names}. Give each once.")
+    return networks
 
 
-def assign_cases(cases, ids, paths, trained_on, cross_validate=False):
-    """Selects the cases to predict, and says which networks are averaged for each.
+def assign_cases(cases, ids, networks, cross_validate=False):
+    """Selects the cases to predict, and the networks that are averaged for each.
 
     Args:
         cases: List of `Case`s.
-        ids: Ids of cases; none for all that no network was trained on, or, to cross-validate, all
-            that at least one was not trained on.
-        paths: List of the paths of networks.
-        trained_on: List of the set of ids that each was trained on.
-        cross_validate: Whether a case is for those networks alone that were not trained on it;
-            otherwise it is for all.
+        ids: Ids of the cases to predict. If empty: all cases that no network was trained on or,
+            to cross-validate, all that at least one network was not trained on.
+        networks: List of `Network`.
+        cross_validate: Whether only networks that were not trained on a case segment it. If not,
+            all networks segment all cases.
 
     Returns:
-        Dict from a tuple of paths, in their order, to a list of `Case`s.
+        List of `Group`.
 
     Raises:
-        InputError: If a case is unknown, none is left, or one that is asked for cannot be
+        InputError: If a case is unknown, no case is left, or a case in `ids` cannot be
             cross-validated.
     """
+    seen = [network.trained_on for network in networks]
     if not cross_validate:
-        return {tuple(paths): _select_unseen(cases, ids, set().union(*trained_on))}
+        return [Group(tuple(networks), _select_unseen(cases, ids, frozenset().union(*seen)))]
     groups = {}
-    for case in _select_unseen(cases, ids, set.intersection(*trained_on)):
-        networks = zip(paths, trained_on, strict=True)
-        unseen_by = tuple(path for path, seen in networks if case.id not in seen)
+    for case in _select_unseen(cases, ids, frozenset.intersection(*seen)):
+        unseen_by = tuple(network for network in networks if case.id not in network.trained_on)
         groups.setdefault(unseen_by, []).append(case)
     if () in groups:
         raise InputError(
@@ -83,45 +101,21 @@ def assign_cases(cases, ids, paths, trained_on, cross_validate=False):
             "cross-validate, expected one that was not. Leave it out of --cases, or add a run to "
             "--run-dir."
         )
-    return groups
-
-
-def _select_unseen(cases, ids, trained_on):
-    """Returns the cases with the given ids, seen or not, or all others than were trained on.
-
-    Raises:
-        InputError: If a case is unknown, or none is left.
-    """
-    if ids:
-        return select_cases(cases, ids)
-    unseen = [case for case in cases if case.id not in trained_on]
-    if not unseen:
-        raise InputError(
-            f"The network was trained on all {len(cases)} cases that were found. Name the ones to "
-            "segment with --cases, or give another --data-root."
-        )
-    return unseen
+    return [Group(*group) for group in groups.items()]
 
 
 def all_cases(groups):
-    """Returns the cases of all groups of `assign_cases`, sorted by id."""
-    return sorted(chain(*groups.values()), key=lambda case: case.id)
-
-
-def networks_by_case(groups):
-    """Returns the paths of the networks of every case as a dict that JSON can hold, by id."""
-    return {case.id: list(map(str, paths)) for paths, cases in groups.items() for case in cases}
+    """Returns the cases of a list of `Group`s, sorted by id."""
+    return sorted((case for group in groups for case in group.cases), key=lambda case: case.id)
 
 
 def describe_groups(groups, found):
-    """Returns how many cases are segmented by which networks, and how many by none, as a line.
-
-    Args:
-        groups: As of `assign_cases`.
-        found: List of the `Case`s that were to be assigned.
-    """
-    parts = [f"{len(cases)} by {' + '.join(map(str, paths))}" for paths, cases in groups.items()]
-    if num_seen := max(len(found) - len(all_cases(groups)), 0):
+    """Returns a line: how many of the found cases which networks segment, and how many none."""
+    parts = [
+        f"{len(group.cases)} by {' + '.join(str(network.path) for network in group.networks)}"
+        for group in groups
+    ]
+    if (num_seen := len(found) - len(all_cases(groups))) > 0:
         parts.append(f"{num_seen} left out, which every run was trained on")
     return ", ".join(parts)
 
@@ -137,7 +131,7 @@ def read_network(path, build_network):
         A residual U-Net for the modalities and classes of `brats.editions`.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         InputError: If the file holds something else.
     """
     settings = read_network_settings(path)
@@ -152,23 +146,27 @@ def read_network(path, build_network):
     return network
 
 
-def digest_networks(paths):
-    """Tells the files of networks apart by what they hold.
+def _network(path, trained_on=()):
+    check_exists(path)
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Network(Path(path), digest, frozenset(trained_on))
 
-    Args:
-        paths: List of paths.
 
-    Returns:
-        Dict of the SHA-256 of each file, in hexadecimal, by path.
+def _network_of_run(run_dir, checkpoint):
+    record, path = read_record(run_dir), Path(run_dir) / RECORD
+    check_agreement(record["patches"], path)
+    return _network(network_path(run_dir, checkpoint), record["split"]["train"])
 
-    Raises:
-        InputError: If two hold the same.
-    """
-    digests = {}
-    for path in paths:
-        with open(path, "rb") as file:
-            digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
-    if len(set(digests.values())) < len(paths):
-        names = ", ".join(map(str, paths))
-        raise InputError(f"Two of these files hold the same network: {names}. Give each once.")
-    return digests
+
+def _select_unseen(cases, ids, trained_on):
+    """Returns the cases with the given ids or, if there are none, those not in `trained_on`."""
+    if ids:
+        return select_cases(cases, ids)
+    unseen = [case for case in cases if case.id not in trained_on]
+    if not unseen:
+        raise InputError(
+            f"The network was trained on all {len(cases)} cases that were found. Name the ones to "
+            "segment with --cases, or give another --data-root."
+        )
+    return unseen

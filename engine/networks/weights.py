@@ -1,7 +1,7 @@
 """Weights from files: ours (`.keras`, `.weights.h5`) and the original's (`.hdf5`, Keras 2).
 
-In: a network and a file. Out: the network with the weights of the file, or an error that says
-why they do not fit.
+In: a network and a file. Out: the network with the weights of the file, or an error that says why
+they do not go together.
 """
 
 import contextlib
@@ -20,14 +20,12 @@ from engine.runs.folder import read_record
 def load_weights(model, path):
     """Copies weights from a file into a network of the same shape.
 
-    An original `.hdf5` file, whole model or weights only, is read by position, as its layer
-    names mean nothing here. Of one that was written under Theano all kernels are turned by 180
-    degrees:
+    An original `.hdf5` file, whole model or weights only, is read by position, as its layers have
+    other names. If it was written under Theano, all kernels are turned by 180 degrees:
 
         convolution(x, kernel) = correlation(x, kernel[::-1, ::-1])
 
-    Theano computes the former, all that Keras 3 runs on the latter. Channels are last in the file
-    under either, and biases, slopes and statistics are the same.
+    Theano computes the convolution, the backends of Keras 3 the correlation.
 
     Args:
         model: A `ResUNet`.
@@ -39,44 +37,36 @@ def load_weights(model, path):
             network, or its network pads on the other side.
 
     Reference:
-        Keras 2, `keras/engine/saving.py`, `_need_convert_kernel`, which Keras 3 has no more.
+        Keras 2, `keras/engine/saving.py`, `_need_convert_kernel`, which Keras 3 no longer has.
     """
     pad_before = pads_before(path)
     if pad_before != model.settings.get(PAD_BEFORE, False):
         side = "above and left" if pad_before else "below and right"
         raise InputError(
             f"The 2x2 convolutions of {path} pad {side} of a slice, those of the network do not. "
-            "Build it with the settings of the file."
+            "Build the network with the settings of the file."
         )
     try:
         with _refusing_to_skip():
             model.load_weights(path)
     except ZIP_ERRORS as error:
         raise InputError(
-            f"The weights in {path} do not fit a network of {model.count_params():,} parameters "
-            f"({_first_line(error)}). Check --base-filters and --depth."
+            f"The weights in {path} are not those of a network of {model.count_params():,} "
+            f"parameters ({_first_line(error)}). Check --base-filters and --depth."
         ) from error
-    # Departure: Keras 3 ignores the backend that a file names, and would leave it at that.
+    # Departure: Keras 3 ignores the backend that a file names, and would not turn the kernels.
     if is_original(path) and pad_before:
-        _turn_kernels(model)
+        for layer in model.layers:
+            if isinstance(layer, layers.Conv2D):
+                kernel, *bias = layer.get_weights()
+                layer.set_weights([np.flip(kernel, axis=(0, 1)), *bias])
 
 
 def choose_padding(run_dir, weights, resume, devices):
-    """Chooses on which side the network of a run pads: as it did, or as the weights it starts from.
-
-    Args:
-        run_dir: Run folder, with a record if the run goes on.
-        weights: Path of a file of weights, or None.
-        resume: Whether the run goes on.
-        devices: What to train on, from `engine.devices.one.choose_devices`.
-
-    Returns:
-        `pad_before` of `model.build_resunet`, that of host 0.
-    """
+    """Returns `pad_before` of host 0: as in the run to resume, or as in the file of weights."""
     pad_before = False
     if devices.is_first and resume:
-        # Runs from before there was this setting have none.
-        pad_before = read_record(run_dir).get(PAD_BEFORE) is True
+        pad_before = read_record(run_dir).get(PAD_BEFORE, False)
     elif devices.is_first and weights:
         pad_before = pads_before(weights)
     return json.loads(devices.first_text(json.dumps(pad_before)))
@@ -84,11 +74,7 @@ def choose_padding(run_dir, weights, resume, devices):
 
 @contextlib.contextmanager
 def _refusing_to_skip():
-    """Makes an error of Keras' warning that it leaves random weights where a file has none.
-
-    Raises:
-        ValueError: If Keras warned of that.
-    """
+    """Raises a ValueError where Keras only warns that a file has no weights for some layers."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "Skipping nested container", UserWarning)
         try:
@@ -97,15 +83,7 @@ def _refusing_to_skip():
             raise ValueError("its weights are those of other layers") from warning
 
 
-def _turn_kernels(model):
-    """Turns the kernels of all convolutions by 180 degrees."""
-    for layer in model.layers:
-        if isinstance(layer, layers.Conv2D):
-            kernel, *bias = layer.get_weights()
-            layer.set_weights([np.flip(kernel, axis=(0, 1)), *bias])
-
-
 def _first_line(error):
-    """Returns the first line of an error of Keras, without its advice for programmers."""
+    """Returns the first line of an error of Keras, without advice for programmers."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return shortened(re.split(" If you | Please | Make sure ", lines[0])[0].rstrip(".:"))

@@ -1,5 +1,5 @@
 """The run folder: its files, its state, its log.
 
-In: a network in training. Out: what `--resume` and prediction start from.
+In: a network in training. Out: the files that `--resume` and prediction start from.
 Open `folder.py` first.
 """

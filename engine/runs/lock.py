@@ -1,7 +1,7 @@
-"""One process at a time in a folder or at a file, by locks that end with their process.
+"""One process at a time in a run folder.
 
-In: a path. Out: a lock, or an error that says that another process has it. The system gives a lock
-back however its process ends.
+In: a folder. Out: a lock, or an error if another process has it. The system releases the lock when
+its process ends, however it ends.
 """
 
 import contextlib
@@ -11,84 +11,51 @@ import os
 from pathlib import Path
 
 from brats.errors import InputError
-from brats.files import WRITING, make_writable_folder
+from brats.files import make_writable_folder, remove_abandoned
 
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # Of file systems that have none.
-LOCK = ".lock"  # In the folder; NFS has locks for files alone.
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # The file system has no locks.
+LOCK = ".lock"  # A file in the folder, as NFS locks files only.
 
 
 @contextlib.contextmanager
 def owning(folder, *subfolders):
-    """Keeps other processes out of a folder, and removes what killed ones were writing to it.
+    """Keeps other processes out of a folder, if the file system has locks.
 
-    Those killed before are meant, and workers that were killed in a block that succeeded. Where
-    the file system has no locks, neither is done.
+    It first removes the files that killed processes were writing.
 
     Args:
-        folder: Path of a folder, made if it does not exist.
-        *subfolders: Names of the folders in it that its processes write to, too.
+        folder: Path of a folder. It is made if it does not exist.
+        *subfolders: Names of the folders in it that the run writes to, too.
 
     Raises:
-        OSError: If it cannot be made, or written to; names the folder.
+        OSError: If the folder cannot be made, or written to; names it.
         InputError: If another process owns the folder.
     """
     folder = Path(folder)
     make_writable_folder(folder)
-    with locking(folder / LOCK, folder) as (file, is_locked):
-        places = (folder, *(folder / name for name in subfolders)) if is_locked else ()
+    path = folder / LOCK
+    with open(path, "ab") as file:
+        # Its owner may have removed the file after we opened it.
+        if not _lock(file) or os.fstat(file.fileno()).st_nlink == 0:
+            raise InputError(
+                f"{folder} is being written by another process. Wait for it, or give another."
+            )
+        remove_abandoned(folder, *(folder / name for name in subfolders))
         try:
-            _remove_unfinished(places)
             yield
-            _remove_unfinished(places)  # Of workers that were killed meanwhile.
         finally:
-            # On a disk that has become read-only, the error that says so is under way.
+            # If the disk became read-only, that error is already propagating; do not hide it.
             with contextlib.suppress(OSError):
-                Path(file.name).unlink()
+                path.unlink()
 
 
-def _remove_unfinished(places):
-    for place in places:
-        for path in place.glob(WRITING.format(process="*", name="*")):
-            path.unlink(missing_ok=True)  # A worker may have finished it.
-
-
-@contextlib.contextmanager
-def locking(path, name):
-    """Opens a file for this process alone, where the file system has locks.
-
-    Args:
-        path: Path of a file, made if it does not exist. Only who has the lock may remove it.
-        name: What it is told as.
-
-    Yields:
-        `(file, is_locked)`: the file, open for reading and appending bytes without a buffer, and
-        whether it is locked: False where the file system has no locks.
-
-    Raises:
-        InputError: If another process has the lock; gives the name.
-    """
-    with open(path, "ab+", buffering=0) as file:
-        is_locked = _take_lock(file, name)
-        # The process that had it may have ended and removed it since it was opened.
-        if os.fstat(file.fileno()).st_nlink == 0:
-            raise taken_error(name)
-        yield file, is_locked
-
-
-def _take_lock(file, name):
+def _lock(file):
+    """Locks a file; returns False if another process has the lock."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise taken_error(name) from error
+    except BlockingIOError:
+        return False
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
-        return False
     return True
-
-
-def taken_error(name):
-    """Returns the error of what another process writes to."""
-    return InputError(
-        f"{name} is being written by another process. Wait for it, or give another one."
-    )

@@ -1,21 +1,22 @@
 """The TensorBoard log of a run: losses of steps, rows of the history, pictures of patches.
 
-In: a network in training and the patches to validate it on. Out: the runs `train` and `validation`
-in the folder `tensorboard` of the run folder; the same tag in both, so that their curves share a
-chart.
+In: the network in training and the validation patches. Out: event files in the folder `tensorboard`
+of the run folder. Each subfolder is a run in TensorBoard: `train` and `validation` by epoch, with
+the same tags, so that their curves share a chart; `steps` by step; `patches` by epoch.
 """
 
+import time
 from pathlib import Path
 
 import numpy as np
 
-from brats.errors import InputError
 from brats.editions import REGIONS
+from brats.errors import InputError
 from brats.pictures.patches import choose_patches, draw_patches
-from engine.runs.folder import LOG
+from engine.runs.folder import EVENT_FILES, LOG
 
 SHARED_TAGS = {"loss": "loss/epochs"} | {f"dice_{name}": f"soft_dice/{name}" for name in REGIONS}
-# For each run, the columns of the history that it shows, and under which tag.
+# The columns of the history that `train` and `validation` show, and their tags.
 TAGS = {
     "train": SHARED_TAGS
     | {"learning_rate": "learning_rate", "wait_s": "seconds/waiting", "step_s": "seconds/steps"},
@@ -23,17 +24,17 @@ TAGS = {
     | {"validation_s": "seconds/validation"},
 }
 STEPS, PATCHES = "loss/steps", "patches"
-POINTS_PER_EPOCH = 100  # At most, of the losses of steps; each is the mean since the one before.
+POINTS_PER_EPOCH = 100  # At most. A point is the mean loss of the steps since the point before.
 
 
 def check_tensorboard():
-    """Checks that the package `tensorboard` is installed.
+    """Checks that the package `tensorboardX` is installed.
 
     Raises:
-        InputError: If it is not; names the line that installs it.
+        InputError: If it is not; names the command that installs it.
     """
     try:
-        import engine.runs.event_file  # noqa: F401
+        import tensorboardX  # noqa: F401
     except ModuleNotFoundError as error:
         raise InputError(
             f"--tensorboard needs the package {error.name}, which is not installed. Run "
@@ -42,69 +43,88 @@ def check_tensorboard():
 
 
 class TrainingLog:
-    """Writes the log of a run, which goes on after the epochs that are finished.
+    """Writes the log of a run.
 
-    What lies beyond them and the steps done after them, from a run that was killed, is removed.
-    Epochs that were not logged are taken from the history, without a picture.
+    A resumed run continues its log. TensorBoard hides what a killed run logged after the state that
+    the run resumes from. Nothing here draws a random number: training is the same without a log.
 
     Args:
         run_dir: Run folder.
-        progress: `engine.runs.state.Progress` of the run; its history holds numbers or text.
+        progress: `engine.runs.state.Progress` of the run.
         num_steps: Steps in an epoch, int.
-        predict: Function from images `(N, H, W, 4)` to the probabilities that the network in
-            training gives now.
-        validation: Reader of the validation patches; where there are none, nothing is drawn.
+        predict: Function from images `(N, H, W, 4)` to the probabilities of the network in
+            training.
+        validation: Reader of the validation patches. If it is empty, nothing is drawn.
 
     Raises:
         OSError: If the folder cannot be written to.
     """
 
     def __init__(self, run_dir, progress, num_steps, predict, validation):
-        from engine.runs.event_file import EventFile  # Needs an optional install.
-
-        history = progress.history
-        num_steps_done = num_steps * len(history) + progress.step
-
-        def keeps(tag, step):
-            return step <= (num_steps_done if tag == STEPS else len(history))
-
-        self._files = {
-            name: EventFile(Path(run_dir, LOG, name), _scalars(history, tags), keeps)
-            for name, tags in TAGS.items()
-            if name == "train" or len(validation)
-        }
-        self._num_steps = num_steps
-        self._predict = predict
-        self._patches = choose_patches(validation)
+        folder, num_epochs = Path(run_dir, LOG), len(progress.history)
+        self._steps = _EventFile(folder / "steps", num_steps * num_epochs + progress.step + 1)
+        self._patches = _EventFile(folder / "patches", num_epochs + 1)
+        names = [name for name in TAGS if name == "train" or len(validation)]
+        # The history is logged again, as epochs may have been trained without a log.
+        self._epochs = {name: _EventFile(folder / name, first_step=0) for name in names}
+        for row in progress.history:
+            self._add_row(row)
+        self._num_steps, self._predict = num_steps, predict
+        self._images, self._classes = choose_patches(validation)
 
     def add_step(self, progress, loss):
-        """Takes up the loss of the step that was just done, a float, into the progress."""
+        """Adds the loss of the step that was just done, a float."""
         progress.log_losses.append(loss)
         is_last = progress.step == self._num_steps
         if is_last or len(progress.log_losses) * POINTS_PER_EPOCH >= self._num_steps:
             step = self._num_steps * len(progress.history) + progress.step
-            self._files["train"].add_scalars([(STEPS, step, np.mean(progress.log_losses))])
+            self._steps.add_scalars(step, {STEPS: np.mean(progress.log_losses)})
             progress.log_losses.clear()
 
     def add_epoch(self, row):
-        """Adds a row of the history, and what the network now says of the patches.
+        """Adds a row of the history, and a picture of what the network predicts now."""
+        self._add_row(row)
+        if len(self._images):
+            probabilities = self._predict(self._images.astype(np.float32))
+            predicted = np.asarray(probabilities).argmax(axis=-1)
+            picture = draw_patches(self._images, self._classes, predicted)
+            self._patches.add_picture(row["epoch"], PATCHES, picture)
 
-        Nothing here draws a random number: training is the same without a log.
-        """
-        for name, file in self._files.items():
-            file.add_scalars(_scalars([row], TAGS[name]))
-        images, classes = self._patches
-        if len(images):
-            predicted = np.asarray(self._predict(images.astype(np.float32))).argmax(axis=-1)
-            picture = draw_patches(images, classes, predicted)
-            self._files["validation"].add_picture(PATCHES, row["epoch"], picture)
+    def _add_row(self, row):
+        for name, file in self._epochs.items():
+            values = {tag: row[column] for column, tag in TAGS[name].items() if column in row}
+            file.add_scalars(row["epoch"], values)
 
 
-def _scalars(history, tags):
-    """Returns `(tag, epoch, value)` of every column with a tag, where a row has a value."""
-    return [
-        (tag, int(row["epoch"]), float(row[column]))
-        for row in history
-        for column, tag in tags.items()
-        if row.get(column) not in (None, "")
-    ]
+class _EventFile:
+    """One event file of a folder. What was added is on the disk, also if the process is killed.
+
+    `tensorboardX.SummaryWriter` is not used: its `flush` does not wait for its thread, so that a
+    killed run loses points before its newest state.
+    """
+
+    def __init__(self, folder, first_step):
+        """Starts the file, which hides what earlier files hold from step `first_step` on."""
+        from tensorboardX import event_file_writer, proto, summary  # An optional install.
+
+        self._event_pb2, self._summary = proto.event_pb2, summary
+        folder.mkdir(parents=True, exist_ok=True)
+        # The number tells files apart that are started within one second.
+        suffix = f".{len(list(folder.glob(EVENT_FILES))):04d}{Path(EVENT_FILES).suffix}"
+        self._writer = event_file_writer.EventsWriter(str(folder / "events"), suffix)
+        session_log = self._event_pb2.SessionLog
+        # `SummaryWriter` writes the same for its `purge_step`.
+        self._add(first_step, session_log=session_log(status=session_log.START))
+
+    def add_scalars(self, step, values):
+        """Adds a dict of values by tag."""
+        scalars = [self._summary.scalar(tag, value).value[0] for tag, value in values.items()]
+        self._add(step, summary=self._summary.Summary(value=scalars))
+
+    def add_picture(self, step, tag, picture):
+        """Adds a picture, red, green and blue as uint8 `(H, W, 3)`."""
+        self._add(step, summary=self._summary.image(tag, picture, dataformats="HWC"))
+
+    def _add(self, step, **content):
+        self._writer.write_event(self._event_pb2.Event(wall_time=time.time(), step=step, **content))
+        self._writer.flush()

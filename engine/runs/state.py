@@ -1,51 +1,41 @@
-"""The state of a run: all that training needs to go on as if it had never stopped.
+"""The state of a run: everything that training needs to continue as if it had never stopped.
 
 In: a compiled network and the progress of its training. Out: `newest.npz` and `previous.npz` in the
-folder `state` of the run folder, and from them the same network and progress again, bit for bit.
+folder `state` of the run folder, from which the same network and progress are read, bit for bit.
 """
 
 import dataclasses
 import hashlib
 import io
 import json
-import math
-import os
-import time
-import tokenize
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from brats.errors import ZIP_ERRORS, InputError, shortened
-from brats.files import parse_json, replacing
+from brats.errors import InputError
+from brats.files import replacing
 
 STATE = "state"
 NEWEST, PREVIOUS = "newest.npz", "previous.npz"
 VERSION = 1
 PROGRESS = "progress"  # The array that holds the progress and the version, as JSON in bytes.
 DIGEST_SIZE = hashlib.sha256().digest_size
-MOST_SHARE = 0.01  # Of the time of training, spent on writing states.
-LEAST_INTERVAL_S = 60
-
-
-class EndedTogether(KeyboardInterrupt):
-    """An interruption that all hosts have agreed on, between two batches."""
 
 
 @dataclasses.dataclass
 class Progress:
-    """How far a run is: what, beside the variables of the network, decides how it goes on.
+    """How far a run is: with the variables of the network, it decides how training continues.
 
     Attributes:
         history: List of one dict per finished epoch.
-        step: Steps done of the epoch after those, int.
+        step: Finished steps of the next epoch, int.
         sums: Sums over these steps of the variables of the metrics, list of floats.
-        learning_rate: Of the first step of the epoch.
+        learning_rate: Learning rate of the first step of the epoch.
         wait_s: Seconds of these steps spent on waiting for batches.
         step_s: Seconds of these steps spent in them.
-        row: The epoch's row of the history once its last step is done, without validation.
-        log_losses: Losses of steps that the TensorBoard log has still to average.
+        row: Row of the history without validation, once the last step of the epoch is done.
+        log_losses: Losses of steps that are not yet in the TensorBoard log.
     """
 
     history: list = dataclasses.field(default_factory=list)
@@ -64,76 +54,16 @@ class Progress:
         return f"epoch {len(self.history)}" if self.history else "no step"
 
 
-class StateWriter:
-    """Writes the state of a run when it is time to, and when the run is to end.
-
-    Args:
-        run_dir: Run folder.
-        model: The compiled network in training.
-        every: Steps between two states, int, or None for as often as takes 1 % of the time, at
-            most once a minute.
-        is_interrupted: Function without arguments that returns whether the run is to end, as of
-            `brats.errors.deferring_interruption`.
-        writes: Whether this is the host that writes.
-    """
-
-    def __init__(self, run_dir, model, every=None, is_interrupted=lambda: False, writes=True):
-        self._elapsed_s = 0.0  # Spent on writing.
-        self._run_dir, self._model, self._every = run_dir, model, every
-        self._writes = writes
-        self._is_interrupted = is_interrupted
-        self._next_s = time.perf_counter() + LEAST_INTERVAL_S
-
-    def keep(self, progress):
-        """Writes the state if it is time to; to be called between two steps.
-
-        Raises:
-            EndedTogether: If the run is to end, once the state is written; says how to go on.
-        """
-        self.end_if_interrupted(progress)
-        is_due = time.perf_counter() >= self._next_s
-        if progress.step % self._every == 0 if self._every else is_due:
-            self.write(progress)
-
-    def end_if_interrupted(self, progress):
-        """Writes the state if the run is to end, and ends it as `keep` does."""
-        if self._is_interrupted():
-            self.write(progress)
-            raise EndedTogether(
-                f"The state after {progress} is in {Path(self._run_dir, STATE)}; go on with the "
-                "same command and --resume."
-            )
-
-    def write(self, progress):
-        """Writes the state, see `write_state`, if this is the host that writes."""
-        if not self._writes:
-            return
-        start = time.perf_counter()
-        write_state(self._run_dir, self._model, progress)
-        end = time.perf_counter()
-        self._elapsed_s += end - start
-        self._next_s = end + max(LEAST_INTERVAL_S, (end - start) / MOST_SHARE)
-
-    def lap(self):
-        """Returns the seconds spent on writing since the last call."""
-        elapsed_s, self._elapsed_s = self._elapsed_s, 0.0
-        return elapsed_s
-
-
 def write_state(run_dir, model, progress):
-    """Writes the state of a run beside the one before, which is kept.
+    """Writes the state of a run, and keeps the state before it.
 
-    A kill at any moment leaves a whole state, and so does a power cut: the file is on the disk
-    before it takes the place of the one before. Should it be damaged later, its checksum tells.
+    A kill or a power cut at any moment leaves a complete state. A checksum detects later damage.
 
     Args:
         run_dir: Run folder.
-        model: Compiled network. All its variables are written, those of its random layers, of the
-            optimizer and of its loss scaling included.
+        model: Compiled network. All its variables are written, including those of random layers,
+            of the optimizer and of its loss scaling.
         progress: A `Progress`.
-
-    Raises:
-        OSError: If the file cannot be written.
     """
     newest, previous = (Path(run_dir, STATE, name) for name in (NEWEST, PREVIOUS))
     arrays = [keras.ops.convert_to_numpy(variable) for variable in _variables(model)]
@@ -143,28 +73,24 @@ def write_state(run_dir, model, progress):
             np.savez(file, *arrays, **{PROGRESS: np.frombuffer(text.encode(), dtype=np.uint8)})
             file.seek(0)
             file.write(hashlib.file_digest(file, "sha256").digest())
-            file.flush()
-            os.fsync(file.fileno())
         if newest.exists():
             newest.replace(previous)
 
 
 def read_state(run_dir, model):
-    """Reads the newest state of a run that is whole.
-
-    If that is the one before, it takes the place of the damaged one.
+    """Reads the newest state of a run, or the one before if the newest is damaged.
 
     Args:
         run_dir: Run folder.
-        model: Compiled network of the same settings; takes over all variables.
+        model: Compiled network of the same settings. All its variables are set.
 
     Returns:
         `(progress, warning)`: a `Progress`, and a sentence about a damaged state, or None.
 
     Raises:
         FileNotFoundError: If there is no state.
-        InputError: If none can be read; says why.
-        OSError: If the system refuses to read one.
+        InputError: If no state can be read; says why.
+        OSError: If the system refuses to read a state.
     """
     folder = Path(run_dir, STATE)
     damages = []
@@ -172,22 +98,22 @@ def read_state(run_dir, model):
         try:
             progress = _read(path, _variables(model))
         except FileNotFoundError:
-            continue  # As after a kill between the two renamings.
+            continue  # A kill between the two renamings leaves only the previous state.
         except InputError as error:
             damages.append(str(error))
             continue
         if not damages:
             return progress, None
         path.replace(folder / NEWEST)
-        return progress, f"{damages[0]} The run goes on from the state before, after {progress}."
+        return progress, f"{damages[0]} The run continues from the state before, after {progress}."
     if damages:
         raise InputError(
             f"{' '.join(damages)} No other state is left. Start again with --overwrite, or another "
             "run with --weights from last.keras of this one."
         )
     raise FileNotFoundError(
-        f"{folder} holds no state to go on from. Start again with --overwrite, or another run with "
-        "--weights."
+        f"{folder} holds no state to continue from. Start again with --overwrite, or another run "
+        "with --weights."
     )
 
 
@@ -196,8 +122,8 @@ def spread(model, progress, devices):
 
     Args:
         model: Compiled network of the same settings on all hosts.
-        progress: Host 0's `Progress`; the other hosts' is not used.
-        devices: What to train on, from `engine.devices.one.choose_devices`.
+        progress: Host 0's `Progress`. That of other hosts is not used.
+        devices: What to train on, from `engine.devices.choose.choose_devices`.
 
     Returns:
         Host 0's `Progress`.
@@ -213,78 +139,31 @@ def spread(model, progress, devices):
 
 def clear_state(run_dir):
     """Removes the states of an earlier run."""
-    folder = Path(run_dir, STATE)
     for name in (NEWEST, PREVIOUS):
-        (folder / name).unlink(missing_ok=True)
+        Path(run_dir, STATE, name).unlink(missing_ok=True)
 
 
 def _read(path, variables):
-    """Reads a state into variables, which stay as they are if it is damaged."""
+    """Sets variables to those of a state, and returns its progress; changes none on an error."""
     content = path.read_bytes()
     data, digest = content[:-DIGEST_SIZE], content[-DIGEST_SIZE:]
     if hashlib.sha256(data).digest() != digest:
         raise InputError(f"{path} is damaged: its checksum is wrong.")
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            fits = _shapes(archive.zip) == [tuple(variable.shape) for variable in variables]
-            values = parse_json(archive[PROGRESS].tobytes())
-            arrays = [archive[name] for name in archive.files if fits and name != PROGRESS]
-        version, progress = values.pop("version"), Progress(**values)
-        _check_progress(progress)
-    except (*ZIP_ERRORS, AttributeError, SyntaxError, tokenize.TokenError) as error:
-        raise InputError(
-            f"{path} is not a state that train.py wrote: {shortened(error)}."
-        ) from error
+    with np.load(io.BytesIO(data)) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    values = json.loads(arrays.pop(PROGRESS).tobytes())
+    version = values.pop("version")
     if version != VERSION:
         raise InputError(f"{path} has version {version}; expected {VERSION}.")
-    if not fits:
+    if [array.shape for array in arrays.values()] != [tuple(each.shape) for each in variables]:
         raise InputError(f"{path} is the state of another network.")
-    for variable, array in zip(variables, arrays, strict=True):
+    for variable, array in zip(variables, arrays.values(), strict=True):
         variable.assign(array)
-    return progress
-
-
-def _shapes(archive):
-    """Returns the shapes of the arrays in a zip archive, read before memory is taken for them.
-
-    Raises:
-        ValueError: If an array does not hold numbers, or the progress is larger than its file.
-    """
-    shapes = []
-    for name in archive.namelist():
-        with archive.open(name) as file:
-            np.lib.format.read_magic(file)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        if name != f"{PROGRESS}.npy":
-            shapes.append(shape)
-        elif math.prod(shape) > archive.getinfo(name).file_size:
-            raise ValueError(f"{name} is cut short")
-        if dtype.kind not in "biufV":
-            raise ValueError(f"{name} holds values of type {dtype}")
-    return shapes
-
-
-def _check_progress(progress):
-    """Checks that the values of a `Progress` are of the types that it starts with.
-
-    Raises:
-        TypeError: If one is not; names it.
-    """
-    for name, value in dataclasses.asdict(progress).items():
-        expected = type(getattr(Progress(), name))
-        allowed = (int, float) if expected is float else (expected,)
-        if type(value) not in allowed:
-            raise TypeError(f"{name} is {type(value).__name__}, not {expected.__name__}")
-    if not all(type(row) is dict for row in progress.history):
-        raise TypeError("the history is damaged")
-    losses = [row.get("val_loss", row.get("loss")) for row in progress.history]
-    numbers = [*progress.sums, *progress.log_losses, *losses]
-    if not all(type(number) in (int, float) for number in numbers):
-        raise TypeError("a loss or a sum is not a number")
+    return Progress(**values)
 
 
 def _variables(model):
-    """Returns all variables of a network and of its optimizer, which is built where it was not."""
+    """Returns all variables of a network and of its optimizer, which is built if it was not."""
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     return [*model.variables, *model.optimizer.variables]
