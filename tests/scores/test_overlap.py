@@ -1,4 +1,4 @@
-"""Overlap of drawn masks and of empty ones, beside SimpleITK's measures."""
+"""Overlap of drawn and empty masks, compared with SimpleITK's measures."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_sensitivity_specificity_and_precision_tell_too_little_from_too_much():
 @pytest.mark.parametrize(
     ("predicted", "reference", "expected"),
     [
-        (EMPTY, EMPTY, (1, 1, 1, 1)),  # Nothing was there and nothing was found.
+        (EMPTY, EMPTY, (1, 1, 1, 1)),
         (FULL, EMPTY, (0, 1, 0, 0)),
         (EMPTY, FULL, (0, 0, 1, 1)),
         (FULL, FULL, (1, 1, 1, 1)),
