@@ -1,10 +1,10 @@
-"""Trains the residual U-Net on a patch file, or on several as one set.
+"""Trains the residual U-Net on patch files.
 
-In: the patch files --patches. Out: the run folder --run-dir with config.json, history.csv,
-curves.png, best.keras (lowest validation loss), last.keras, state/ (for --resume) and, if asked, a
-log for TensorBoard.
+In: folders of patch files, --patches. Out: the run folder --run-dir with config.json (with the
+split), history.csv, curves.png, best.keras (lowest validation loss), last.keras, state/ (for
+--resume) and, with --tensorboard, a log.
 
-    python train.py --patches data/patches.h5 --run-dir runs/default
+    python train.py --patches data/patches --run-dir runs/default
 """
 
 import contextlib
@@ -17,9 +17,10 @@ from tqdm import tqdm
 
 from brats.editions import CLASSES, MODALITIES, REGIONS
 from brats.flags import parse, to_dict
-from brats.patches.reader import open_readers
-from brats.patches.set import read_set_settings
+from brats.patches.reader import PatchReader
+from brats.patches.set import describe_patches, find_twins, open_patches, split_patches
 from brats.script import deferring_interruption, end_with_code, header
+from brats.volumes.network_input import INPUT_FORMAT
 from config import TrainConfig
 from engine.devices.backend import (
     check_can_train,
@@ -38,22 +39,30 @@ from engine.runs.writer import RunWriter
 from engine.training.batches import steps_per_epoch
 from engine.training.epochs import check_depth, describe_epoch, train_epoch, validate
 from engine.training.schedules import build_optimizer, build_schedule
-from losses import ClassImbalanceLoss, SoftDice
+from losses import SoftDice, build_loss
 from model import build_resunet
 
 
 def main(argv=None):
-    """Runs the training by command line arguments; of several hosts the first writes and speaks."""
+    """Runs the training. Of several hosts, the first one writes and prints."""
     config = parse(TrainConfig, argv, __doc__)
     if config.tensorboard:
         check_tensorboard()
     check_can_train()
     group = find_group(config.coordinator, config.num_hosts, config.host_id, os.environ)
-    extraction, readers = read_set_settings(config.patches), open_readers(config.patches)
+    files = open_patches(config.patches)
+    parts = split_patches(
+        files, config.validation_fraction, config.num_folds, config.fold, config.seed
+    )
+    readers = {name: PatchReader(part) for name, part in parts.items()}
+    split = {name: [file.id for file in part] for name, part in parts.items()}
     steps = steps_per_epoch(len(readers["train"]), config.batch_size, config.steps_per_epoch)
-    run = config.run_dir, to_dict(config), extraction
+    patches = describe_patches(files)
+    run = config.run_dir, to_dict(config), patches, split
     if group.host == 0:
         runs.check_may_start(*run)
+        for sentence in find_twins(files):
+            print(f"Warning: {sentence}", file=sys.stderr)
     with joining(group, tell=functools.partial(print, flush=True)):
         prepare_training(config.seed, config.mixed_precision, config.deterministic)
         devices = choose_devices(config.devices)
@@ -61,14 +70,14 @@ def main(argv=None):
         devices.check_same(runs.settings_in_common(*run))
         model = build_compiled(config, steps, devices)
         with runs.owning_run(*run) if devices.is_first else contextlib.redirect_stdout(None):
-            train(config, extraction, readers, steps, model, devices)
+            train(config, {"patches": patches, "split": split}, readers, steps, model, devices)
 
 
-def train(config, extraction, readers, steps, model, devices):
-    """Begins a run, or goes on with one, to its last epoch."""
+def train(config, data, readers, steps, model, devices):
+    """Starts a run, or continues one, and trains to its last epoch."""
     record = {
         "settings": to_dict(config),
-        "extraction": extraction,
+        **data,
         "num_parameters": model.count_params(),
         "pad_before": model.settings.get("pad_before", False),
         "num_hosts": devices.num_hosts,
@@ -105,13 +114,20 @@ def build_compiled(config, steps, devices=ONE_DEVICE):
     shape = (None, None, len(MODALITIES))
     pad_before = choose_padding(config.run_dir, config.weights, config.resume, devices)
     with devices.scope():
-        model = build_resunet(shape, len(CLASSES), config.base_filters, config.depth, pad_before)
+        model = build_resunet(
+            shape,
+            num_classes=len(CLASSES),
+            base_filters=config.base_filters,
+            depth=config.depth,
+            pad_before=pad_before,
+            input_format=INPUT_FORMAT,
+        )
         if config.weights:
             load_weights(model, config.weights)
         schedule = build_schedule(config.schedule, config.learning_rate, config.epochs, steps)
         model.compile(
             optimizer=build_optimizer(config.optimizer, schedule, config.momentum),
-            loss=ClassImbalanceLoss(config.class_weights, config.loss == "present-classes"),
+            loss=build_loss(config.loss, config.class_weights),
             metrics=[SoftDice(classes, f"dice_{region}") for region, classes in REGIONS.items()],
             jit_compile=training_compilation(),
         )
@@ -120,7 +136,7 @@ def build_compiled(config, steps, devices=ONE_DEVICE):
 
 
 def run_epoch(config, model, readers, steps, progress, writer, devices):
-    """Trains and validates for what is left of an epoch; returns its row of the history."""
+    """Trains the rest of an epoch and validates; returns the epoch's row of the history."""
 
     def note(loss):
         bar.update()
@@ -135,25 +151,23 @@ def run_epoch(config, model, readers, steps, progress, writer, devices):
 
 
 def print_header(record, readers, steps, progress):
-    """Prints what is about to happen, and on what."""
-    print(
-        header(
-            "Training the residual U-Net",
-            **record["settings"],
-            training=f"{len(readers['train'])} patches, {steps} batches per epoch",
-            validation=f"{len(readers['validation'])} patches",
-            starts_after=progress,
-            parameters=f"{record['num_parameters']:,}",
-            pad_before=record["pad_before"],
-            device=record["device"],
-            spread_over=f"devices: {record['num_devices']}, hosts: {record['num_hosts']}",
-            versions=record["versions"],
-            commit=record["commit"],
-        ),
-        flush=True,
-    )
+    """Prints the settings, the data, and what the training runs on."""
+    facts = record["settings"] | {
+        "training": f"{describe_part(record, readers, 'train')}, {steps} batches per epoch",
+        "validation": describe_part(record, readers, "validation"),
+        "starts_after": progress,
+        "parameters": f"{record['num_parameters']:,}",
+        "spread_over": f"devices: {record['num_devices']}, hosts: {record['num_hosts']}",
+    }
+    facts |= {name: record[name] for name in ("pad_before", "device", "versions", "commit")}
+    print(header("Training the residual U-Net", facts), flush=True)
+
+
+def describe_part(record, readers, part):
+    """Returns how many patches and cases are in a part of the split, as text."""
+    return f"{len(readers[part])} patches of {len(record['split'][part])} cases"
 
 
 if __name__ == "__main__":
-    advice = "Go on with --resume if the run folder holds a config.json; else start again."
+    advice = "Continue with --resume if the run folder has a config.json; if not, start again."
     end_with_code(main, advice)

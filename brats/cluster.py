@@ -1,64 +1,44 @@
-"""A Dask cluster: one that runs, or workers on this machine.
+"""Cases on a Dask cluster: one that runs already, or workers on this machine.
 
-In: the address of a scheduler. Out: a `brats.cluster_work.Cluster` to send cases to. Dask is
-imported when a cluster is asked for.
+In: a scheduler, a function and tasks. Out: results in order. Dask itself retries, survives dead
+workers, and gives up on cases that kill them. Scheduler and workers run from this repository.
 """
 
+import collections
 import contextlib
 import logging
 import os
+import pickle
 import signal
+import uuid
+import warnings
 from pathlib import Path
 
-from brats.cluster_work import Cluster
-from brats.errors import InputError
-from brats.files import parse_json
+from brats.errors import Failed, InputError
+from brats.parallel import attempt
+from brats.provenance import source_commit
 
-LOCAL = "local"
-TIMEOUT_S = 5  # To reach a scheduler.
-# What tells libraries how many cores a worker may take: TensorFlow, PyTorch, NumPy.
+TIMEOUT_S = 10  # To reach a scheduler.
+PACKAGES = ["numpy", "h5py", "SimpleITK", "keras"]  # The same versions give the same bytes.
+# What tells TensorFlow, PyTorch and NumPy how many cores a worker may use.
 THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @contextlib.contextmanager
-def connecting(address, num_workers=None):
-    """Connects to a Dask cluster, or starts one.
+def connecting(address, folder, num_workers=None):
+    """Yields a `Cluster` that will write to a folder, or None without an address.
 
     Args:
-        address: "local" to start workers here, which end with this process; "tcp://HOST:PORT", or
-            the path of the file that a scheduler writes; or None.
-        num_workers: Workers to start here, of one thread each; None for one per core.
-
-    Yields:
-        A `Cluster`, or None without an address.
+        address: "local" to start `num_workers` workers here (None: one per core);
+            "tcp://HOST:PORT", "tls://HOST:PORT", or the .json file of a scheduler; or None.
 
     Raises:
-        InputError: If Dask is not installed, or the file is none of a scheduler.
+        InputError: If Dask is missing, or a worker has another version, commit or disk.
         OSError: If no scheduler answers.
     """
     if address is None:
         yield None
         return
-    distributed = _import_distributed()
-    with contextlib.ExitStack() as stack:
-        if address == LOCAL:
-            target = stack.enter_context(_starting(distributed, num_workers or os.cpu_count()))
-        else:
-            target = _read_address(address) if address.endswith(".json") else address
-        try:
-            client = distributed.Client(target, timeout=TIMEOUT_S, set_as_default=False)
-        # What another program answers may be taken for anything, such as an array of exabytes.
-        except Exception as error:
-            raise OSError(
-                f"No Dask scheduler answers at {target} within {TIMEOUT_S} s. Check the address, "
-                "or start one: dask scheduler."
-            ) from error
-        stack.callback(client.close, timeout=2)
-        yield Cluster(client, target if address != LOCAL else "this machine")
-
-
-def _import_distributed():
-    """Returns Dask's package of clusters, which logs no more than what a person can act on."""
     try:
         import distributed
     except ImportError as error:
@@ -66,59 +46,110 @@ def _import_distributed():
             f"--scheduler needs Dask, which cannot be imported: {error}. Install it with "
             "pip install -r requirements/cluster.txt"
         ) from error
-    # That a worker dies, or the connection is lost, is told here and without a traceback.
-    for name in logging.root.manager.loggerDict:
-        if name.partition(".")[0] == "distributed":
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-    return distributed
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # The script prints the errors.
+    with contextlib.ExitStack() as stack:
+        security = None
+        if address == "local":
+            security = distributed.Security.temporary()  # Only this process can reach the workers.
+            target = {"address": stack.enter_context(_start(security, num_workers))}
+        else:
+            target = {"scheduler_file" if Path(address).is_file() else "address": address}
+        try:
+            client = distributed.Client(
+                **target, security=security, timeout=TIMEOUT_S, set_as_default=False
+            )
+        except (OSError, TimeoutError, ValueError, KeyError) as error:
+            raise OSError(
+                f"No Dask scheduler answers at {address}. Start dask scheduler."
+            ) from error
+        stack.callback(client.close, timeout=2)
+        client.wait_for_workers(1)
+        _check_workers(client, Path(folder).absolute())
+        yield Cluster(client, address)
 
 
-def _read_address(path):
-    """Returns the address in the file that `dask scheduler --scheduler-file` writes."""
-    try:
-        return str(parse_json(Path(path).read_bytes())["address"])
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"There is no scheduler file {path}. Start the scheduler with dask scheduler "
-            f"--scheduler-file {path}, and wait until it is there."
-        ) from error
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"{path} is not the file of a Dask scheduler: it gives no address. Give the path "
-            "that dask scheduler --scheduler-file was started with."
-        ) from error
+def _start(security, num_workers):
+    from distributed import LocalCluster
 
-
-@contextlib.contextmanager
-def _starting(distributed, num_workers):
-    """Starts a scheduler in this process, and workers that end with it; yields the cluster."""
-    import dask
-
-    settings = {
-        # Every death is told, and counted in `brats.cluster_work`.
-        "distributed.scheduler.allowed-failures": 0,
-        # Dask has workers give memory back to the system at once, which takes them half as long
-        # again: 0.9 s instead of 0.6 s for the patches of a case.
-        "distributed.nanny.pre-spawn-environ": {},
-    }
-    with dask.config.set(settings):
-        cluster = distributed.LocalCluster(
-            num_workers,
-            threads_per_worker=1,
-            memory_limit=0,  # Cases have to fit, as they have to without a cluster.
-            # Python serves the state of the scheduler in any case; not on Dask's one port, then.
-            dashboard_address=None,
-            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-            silence_logs=50,
-            preload=[__name__],
-            env=dict.fromkeys(THREADS, str(max(1, os.cpu_count() // num_workers))),
-        )
-    try:
-        yield cluster
-    finally:
-        cluster.close(timeout=5)
+    num_workers = num_workers or os.cpu_count()
+    return LocalCluster(
+        num_workers,
+        threads_per_worker=1,
+        memory_limit=0,
+        security=security,
+        dashboard_address=None,
+        silence_logs=logging.CRITICAL,
+        preload=[__name__],
+        env=dict.fromkeys(THREADS, str(max(1, os.cpu_count() // num_workers))),
+    )
 
 
 def dask_setup(worker):
-    """Lets a worker that was started here outlive Ctrl-C: who started it ends it, in order."""
+    """Makes a worker on this machine ignore Ctrl-C; the process that started it ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _check_workers(client, folder):
+    """Checks that all workers have the versions, the commit and the disk of this process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    token = folder / f".writing-token-{uuid.uuid4().hex}"
+    token.touch()
+    try:
+        with warnings.catch_warnings(action="error"):
+            client.get_versions(check=True, packages=PACKAGES)
+        found, expected = client.run(_describe_worker, token), _describe_worker(token)
+    except (ValueError, Warning, ImportError) as error:
+        raise InputError(f"The workers do not run from this repository: {error}") from error
+    finally:
+        token.unlink()
+    for worker, facts in found.items():
+        if facts != expected:
+            raise InputError(
+                f"Worker {worker} has {facts}; expected {expected}. Start all workers from this "
+                "repository, on a disk that all machines share."
+            )
+
+
+def _describe_worker(token):
+    access = token.exists() and os.access(token.parent, os.W_OK)
+    backend = os.environ.get("KERAS_BACKEND")
+    return {"commit": source_commit(), "KERAS_BACKEND": backend, str(token.parent): access}
+
+
+class Cluster:
+    """A Dask cluster whose workers were checked; its text is its address and size."""
+
+    def __init__(self, client, address):
+        self._client, self._address = client, address
+
+    def __str__(self):
+        return f"{self._address}, {self._count_threads()} cases at once"
+
+    def run(self, function, tasks):
+        """Yields the result of each task in order, see `brats.parallel.run_per_case`."""
+        waiting, running = iter(tasks.items()), collections.deque()
+        while True:
+            while len(running) <= 2 * self._count_threads() and (item := next(waiting, None)):
+                # As bytes, so that the scheduler does not import what only workers need.
+                call = pickle.dumps((function, *item))
+                running.append((item[0], self._client.submit(_call, call, retries=2, pure=False)))
+            if not running:
+                return
+            yield self._wait(*running.popleft())
+
+    def _wait(self, case_id, future):
+        from distributed import CancelledError, KilledWorker
+
+        try:
+            return future.result()
+        except KilledWorker:
+            return Failed(case_id, f"{case_id}: workers died with it, perhaps out of memory.")
+        except CancelledError as error:
+            raise OSError(f"The scheduler {self._address} is gone. Start it again.") from error
+
+    def _count_threads(self):
+        return sum(self._client.nthreads().values())
+
+
+def _call(packed):
+    return attempt(*pickle.loads(packed))

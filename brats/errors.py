@@ -8,17 +8,16 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 
-# What h5py raises over a damaged file: it turns the kinds of HDF5's errors into these.
-# Reference: h5py, `h5py/_errors.pyx`.
+# What h5py raises for a damaged file. Reference: h5py, `h5py/_errors.pyx`.
 HDF5_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError)
-# What zipfile raises over a damaged archive, or one of another method or with a password, and what
-# h5py and NumPy raise over what lies in it.
+# What zipfile raises for a damaged archive or another file, and what h5py and NumPy raise
+# for its contents.
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, *HDF5_ERRORS)
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A case that could not be done, while the others go on.
+    """A case that failed, while the others continue.
 
     Attributes:
         case_id: Id of the case.
@@ -37,7 +36,7 @@ class InputError(ValueError):
 
 
 def shortened(value, most=300):
-    """Returns a value of a file as text for a message, cut to `most` characters."""
+    """Returns a value as text for a message, cut to `most` characters."""
     text = str(value)
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
@@ -46,7 +45,7 @@ def describe_error(error):
     """Returns an error of the system as a sentence; one of ours is one already."""
     if isinstance(error, MemoryError):
         reason = f"{error}".rstrip(".")
-        return f"Out of memory. {reason}. Ask for less at once: fewer workers, smaller batches."
+        return f"Out of memory. {reason}. Use less at once: fewer workers, smaller batches."
     if isinstance(error, OSError) and error.strerror:
         path = error.filename or "a file without a name, such as the standard output"
         return f"Cannot use {path}: {error.strerror}. Check the path and its permissions."

@@ -1,6 +1,6 @@
 """Files that are complete or absent.
 
-In: the final path of a file. Out: a temporary path to write to, renamed once it is whole.
+In: the final path of a file. Out: a temporary path to write to, which becomes the final one.
 """
 
 import contextlib
@@ -8,72 +8,83 @@ import csv
 import json
 import os
 import platform
+import time
 from pathlib import Path
 
 from brats.errors import InputError
 
-WRITING = ".writing-{process}-{name}"  # Of a file that a process is writing.
+WRITING = ".writing-{host}-{process}-{name}"  # A file that a process is writing.
+ABANDONED_S = 24 * 3600  # A file of another host that nobody has written to for so long.
 
 
 @contextlib.contextmanager
 def replacing(path):
     """Gives a temporary path beside `path`, and renames it to `path` if the block succeeds.
 
-    The folder of `path` is made if it does not exist. If the block raises, the temporary file
-    is removed and what stood under `path` before is untouched.
+    The data is on the disk before the file gets its name, so a power cut leaves no file that looks
+    complete and is not. If the block raises, what stood under `path` before is untouched.
 
     Args:
-        path: Final path, str or `Path`.
+        path: Final path, str or `Path`. Its folder is made if it does not exist.
 
     Yields:
         A `Path` in the same folder, with the same suffixes as `path`.
 
     Raises:
-        OSError: If the folder cannot be made, or the system refuses to write; names the path.
+        OSError: If the folder cannot be made, or the system refuses to write; names `path`.
     """
     path = Path(path)
     make_writable_folder(path.parent)
-    # Processes of several machines may write to one folder.
-    process = f"{platform.node()}-{os.getpid()}"
-    temporary = path.with_name(WRITING.format(process=process, name=path.name))
+    temporary = path.with_name(
+        WRITING.format(host=platform.node(), process=os.getpid(), name=path.name)
+    )
     try:
-        with naming(path, temporary):
-            yield temporary
-            temporary.replace(path)
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        # An error without a number is one of ours; one about another file names that file.
+        if error.errno is None or error.filename and Path(error.filename) != temporary:
+            raise
+        raise OSError(f"Cannot write {path}: {os.strerror(error.errno)}.") from error
     finally:
-        # On a disk that has become read-only, the error that says so is under way.
+        # If the disk became read-only, that error is already propagating; do not hide it.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def naming(path, *temporary):
-    """Names the final path in an error of the system that a temporary file met with.
+def remove_abandoned(*folders):
+    """Removes files that killed processes were writing to; other processes keep theirs.
 
     Args:
-        path: Final path.
-        *temporary: Paths that are written to instead.
-
-    Raises:
-        OSError: With a sentence that names `path`.
+        *folders: Folders to clean; one that does not exist is skipped.
     """
+    for folder in folders:
+        for path in Path(folder).glob(WRITING.format(host="*", process="*", name="*")):
+            with contextlib.suppress(OSError):
+                if _is_abandoned(path):
+                    path.unlink()
+
+
+def _is_abandoned(path):
+    process, is_here, _ = path.name.removeprefix(f".writing-{platform.node()}-").partition("-")
+    if not (is_here and process.isdigit()):
+        return time.time() - path.stat().st_mtime > ABANDONED_S
     try:
-        yield
-    except OSError as error:
-        # Without a number it is one of ours, with a sentence of its own.
-        if error.errno is None or error.filename and Path(error.filename) not in temporary:
-            raise
-        raise OSError(f"Cannot write {path}: {os.strerror(error.errno)}.") from error
+        os.kill(int(process), 0)  # Signal 0 only asks whether the process exists.
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return int(process) == os.getpid()
 
 
 def make_writable_folder(folder):
-    """Makes a folder where there is none.
-
-    Args:
-        folder: A `Path`.
+    """Makes a folder if it does not exist.
 
     Raises:
-        OSError: If it cannot be made, or written to; names the folder.
+        OSError: If the folder cannot be made, or written to; names it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -86,16 +97,16 @@ def make_writable_folder(folder):
 
 
 def check_outside(name, folder, root_name, root):
-    """Checks that what is written to a folder is not found when another is looked through.
+    """Checks that an output folder does not lie in a folder that is searched for cases.
 
     Args:
-        name: What the folder is called, such as its flag.
-        folder: Path of the folder.
-        root_name: What the other is called.
-        root: Path of the other.
+        name: Flag of the output folder.
+        folder: Its path.
+        root_name: Flag of the folder of cases.
+        root: Its path.
 
     Raises:
-        InputError: If the folder is the other one, or lies in it; names both.
+        InputError: If the output folder is the other one, or lies in it; names both.
     """
     if Path(folder).resolve().is_relative_to(Path(root).resolve()):
         raise InputError(
@@ -118,7 +129,7 @@ def parse_json(text):
     """Returns the value of JSON text, str or bytes.
 
     Raises:
-        ValueError: If it is not JSON, or nested more deeply than Python can follow.
+        ValueError: If the text is not JSON, or nested more deeply than Python can follow.
     """
     try:
         return json.loads(text)
@@ -128,8 +139,6 @@ def parse_json(text):
 
 def write_table(path, rows):
     """Writes dicts as CSV: a header of all their keys, then one line per dict.
-
-    What a dict lacks is left empty, as in a run that an earlier version began.
 
     Raises:
         OSError: If the file cannot be written.
@@ -144,11 +153,11 @@ def read_table(path):
     """Reads a table of CSV, every value as text; an absent file has no rows.
 
     Raises:
-        InputError: If there is something else than a table; names it.
+        InputError: If the path is no table; names it.
     """
     if not Path(path).exists():
         return []
-    if not Path(path).is_file():  # A pipe would be waited for.
+    if not Path(path).is_file():
         raise InputError(f"{path} is not a file. Remove it.")
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:  # With or without a mark.

@@ -1,6 +1,6 @@
-"""HDF5 files that others wrote, opened to be read.
+"""HDF5 files, opened for reading.
 
-In: a path. Out: an open file, or an error that says why there is none.
+In: a path. Out: an open file, or an error that says why it cannot be read.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from brats.errors import HDF5_ERRORS, InputError, shortened
 
 @contextlib.contextmanager
 def open_hdf5(path):
-    """Opens an HDF5 file for reading, and names it in what h5py raises while the block reads it.
+    """Opens an HDF5 file for reading, and names it in whatever h5py raises in the block.
 
     Args:
         path: Path of a file.
@@ -24,17 +24,15 @@ def open_hdf5(path):
 
     Raises:
         FileNotFoundError: If there is no such file.
-        InputError: If it cannot be read, is being written to, or is no whole HDF5 file.
+        InputError: If the path is no regular file, or the file cannot be read or is damaged.
     """
+    if Path(path).exists() and not Path(path).is_file():  # HDF5 would wait for a pipe forever.
+        raise InputError(f"{path} is not a regular file; expected an HDF5 file. Give another.")
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             yield file
     except (InputError, FileNotFoundError):
         raise
-    except BlockingIOError as error:
-        raise InputError(
-            f"{path} is open for writing in another program. Wait until that has ended."
-        ) from error
     except HDF5_ERRORS as error:
         if isinstance(error, OSError) and error.errno:
             raise InputError(
@@ -44,6 +42,6 @@ def open_hdf5(path):
         if "signature not found" in str(error):
             found = "not an HDF5 file" if Path(path).stat().st_size else "empty"
             raise InputError(f"{path} is {found}. Give another, or copy it again.") from error
-        # HDF5 says it in parentheses, after what it was about to do.
+        # HDF5 gives the reason in parentheses.
         reason = shortened(str(error).partition("(")[2].rstrip(")") or error)
         raise InputError(f"{path} is a damaged HDF5 file: {reason}. Copy it again.") from error

@@ -1,9 +1,9 @@
-"""What produced a file or a run: settings, versions of the packages, commit.
+"""What produced a file: versions of the packages, commit of this repository.
 
-In: settings and package names. Out: dicts for the files' own records, and the header that a
-script prints first.
+In: names of packages. Out: values for the files' own records.
 """
 
+import functools
 import platform
 import subprocess
 from importlib import metadata
@@ -11,11 +11,12 @@ from pathlib import Path
 
 
 def software_versions(*packages):
-    """Returns the version of Python and of each installed package, by name."""
+    """Returns the version of Python and of each installed package, a dict by name."""
     versions = {name: metadata.version(name) for name in packages}
     return {"python": platform.python_version(), **versions}
 
 
+@functools.cache
 def source_commit():
     """Returns the commit of this checkout, with "-dirty" after local changes, or "unknown"."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]

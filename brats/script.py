@@ -10,16 +10,29 @@ import sys
 from brats.errors import InputError, describe_error
 
 
-def exit_code(main, advice="Start it again."):
-    """Runs a script's `main` and returns the exit code that tells how it ended.
+def end_with_code(main, advice="Run the command again."):
+    """Runs a script's `main` and ends the process, see `exit_code`.
 
-    An `InputError`, `OSError` or `MemoryError` becomes one message on stderr; any other exception
+    Raises:
+        SystemExit: With the exit code.
+    """
+    code = exit_code(main, advice)
+    # The work is over: a signal now would only interrupt Python while it cleans up.
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(code)
+
+
+def exit_code(main, advice="Run the command again."):
+    """Runs a script's `main` and returns the exit code that says how it ended.
+
+    An `InputError`, `OSError` or `MemoryError` becomes one message on stderr. Any other exception
     is a defect of the program and keeps its traceback. SIGTERM, which batch systems send, ends the
     script as Ctrl-C does.
 
     Args:
         main: Callable without arguments.
-        advice: How to go on after an interruption that does not say so itself.
+        advice: How to continue after an interruption that does not say so itself.
 
     Returns:
         0 if `main` returned, 1 after an error of the data or the machine, 130 after an
@@ -37,27 +50,11 @@ def exit_code(main, advice="Start it again."):
     return 0
 
 
-def end_with_code(main, advice="Start it again."):
-    """Runs a script's `main` and ends the process, see `exit_code`.
-
-    Signals that come after the work are ignored: Python would be interrupted in tidying up.
-
-    Raises:
-        SystemExit: With the exit code.
-    """
-    code = exit_code(main, advice)
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
-    sys.exit(code)
-
-
 @contextlib.contextmanager
-def deferring_interruption(second_ends=True):
-    """Defers SIGINT and SIGTERM, so that the block can end where nothing is half done.
+def deferring_interruption():
+    """Defers the first SIGINT or SIGTERM, so that the block can end between two steps.
 
-    Args:
-        second_ends: Whether a second signal raises `KeyboardInterrupt` at once; if not, it is
-            deferred as well, for work that is soon where it can end.
+    A second signal raises `KeyboardInterrupt` at once.
 
     Yields:
         Function without arguments that returns whether a signal came.
@@ -65,7 +62,7 @@ def deferring_interruption(second_ends=True):
     received = []
 
     def note(number, frame):
-        if received and second_ends:
+        if received:
             signal.default_int_handler(number, frame)
         received.append(number)
 
@@ -78,14 +75,32 @@ def deferring_interruption(second_ends=True):
             signal.signal(each, handler)
 
 
-def header(title, **facts):
-    """Returns a title and one aligned line per fact.
+def header(title, facts):
+    """Returns a title and one aligned line per fact of a dict.
 
-    A dict becomes "name value" pairs, a tuple its items; None and what is empty become "none".
+    A fact that is a dict becomes "name value" pairs, a tuple its items; None and what is empty become "none".
     """
     facts = {name.replace("_", " "): _text(value) for name, value in facts.items()}
     width = max(map(len, facts), default=0)
     return "\n".join([title, *(f"  {name:<{width}}  {text}" for name, text in facts.items())])
+
+
+def check_none_failed(failures, num_cases):
+    """Checks, at the end of a script, that no case failed.
+
+    Args:
+        failures: Iterable of ids of cases; the script has printed why each failed.
+        num_cases: Number of all cases, int.
+
+    Raises:
+        InputError: If any failed; names them.
+    """
+    failures = list(failures)
+    if failures:
+        raise InputError(
+            f"{len(failures)} of {num_cases} cases failed, see above: {', '.join(failures)}. Fix "
+            "them and run the command again; it does only what is missing."
+        )
 
 
 def _text(value):

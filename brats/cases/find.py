@@ -1,7 +1,7 @@
-"""Cases on disk: finding them, complete and in order.
+"""Finds the cases of a data folder.
 
-In: a folder of BraTS cases of any edition, or of several. Out: `Case` records that are complete
-and sorted.
+In: a folder of BraTS cases of one edition or of several. Out: complete cases, sorted by id, and the
+reason why each other case is incomplete.
 """
 
 import re
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from brats.cases.layouts import (
     EXTENSIONS,
+    TRAINING_LABELS,
     find_case_paths,
     find_ignored,
     folder_grade,
@@ -19,7 +20,7 @@ from brats.cases.layouts import (
     stem,
 )
 from brats.editions import EDITIONS, MODALITIES, Edition
-from brats.errors import InputError
+from brats.errors import Failed, InputError, shortened
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,10 @@ class Case:
         id: Name of the case folder, or of the file that holds all modalities.
         folder: The folder of the images.
         edition: `Edition` by which its files are named and its labels numbered.
-        images: Dict from modality to `Path`, in the order of `MODALITIES`; the same path for all
-            if the edition has components. `brats.volumes.files.read_modalities` reads them.
-        segmentation: Path of the ground truth, or None.
-        grade: "HGG" or "LGG" if a folder or a table tells it, else None.
+        images: Dict from modality to `Path`, in the order of `MODALITIES`. All paths are the same
+            if the edition has components.
+        segmentation: Path of the reference, or None.
+        grade: "HGG" or "LGG" if a folder or a table says so, otherwise None.
     """
 
     id: str
@@ -52,74 +53,141 @@ class Case:
 
     @property
     def patient(self):
-        """The id without the visit, so that visits of one patient stay together."""
+        """The id without the visit, so that all visits of a patient stay together."""
         return re.sub(self.edition.visit, "", self.id) if self.edition.visit else self.id
 
 
 def find_cases(root, need_segmentation):
-    """Finds every case under a folder and checks that each has all of its files.
+    """Finds every case under a folder and checks that it has all of its files.
 
     Args:
         root: Folder that holds cases of one edition or of several, see `brats.cases.layouts`.
-        need_segmentation: Whether a case without ground truth is incomplete; the test images of
-            MSD, which have none, are then left out.
+        need_segmentation: Whether a case without a reference is incomplete. The test images of
+            MSD, which have no reference, are then left out.
 
     Returns:
-        List of `Case`, sorted by id.
+        `(cases, failures)`: the complete cases, a list of `Case`, and a `Failed` for each other
+        case. It has no file or several files for something it needs, or its name cannot be
+        printed. Both lists are sorted by id.
 
     Raises:
         FileNotFoundError: If `root` is not a folder.
-        InputError: If there is no case, two cases share an id, a name cannot be printed, or a
-            case has no file, or more than one, for something it needs; with a table of what is
-            wrong.
+        InputError: If there is no case, no complete case, or two cases share an id.
     """
     root = Path(root)
-    paths = find_case_paths(root, with_test_images=not need_segmentation)
+    paths = sorted(find_case_paths(root, with_test_images=not need_segmentation), key=stem)
     if not paths:
         raise _nothing_found(root)
-    found = [(path, *_match_files(path)) for path in paths]
-    _check_names(found)
-    _check_complete(root, found, need_segmentation)
     grades = read_grades(root, paths)
-    cases = [
-        Case(
-            id=stem(path),
-            folder=path.parent if edition.components else path,
-            edition=edition,
-            images={modality: files[modality][0] for modality in MODALITIES},
-            segmentation=files["seg"][0] if files["seg"] else None,
-            grade=folder_grade(root, path) or grades.get(stem(path)),
+    cases, failures = [], []
+    for path in paths:
+        edition, files = _match_files(path)
+        if reason := _why_incomplete(path, edition, files, need_segmentation):
+            case_id = stem(path) if stem(path).isprintable() else repr(stem(path))[1:-1]
+            failures.append(Failed(case_id, reason))
+            continue
+        cases.append(
+            Case(
+                id=stem(path),
+                folder=path.parent if edition.components else path,
+                edition=edition,
+                images={modality: files[modality][0] for modality in MODALITIES},
+                segmentation=files["seg"][0] if files["seg"] else None,
+                grade=folder_grade(root, path) or grades.get(stem(path)),
+            )
         )
-        for path, edition, files in found
-    ]
-    return sorted(cases, key=lambda case: case.id)
+    if not cases:
+        reasons = "".join(f"\n  {failed.reason}" for failed in failures)
+        raise InputError(f"No case in {root} is complete, of {len(failures)} found:{reasons}")
+    return cases, failures
 
 
 def describe_ignored(root, cases):
-    """Returns what lies beside cases in a folder and is none, as text; "nothing" if all are."""
+    """Returns the images and folders under `root` that belong to no case, as text, or "nothing"."""
     paths = [case.folder if not case.edition.components else case.images["t1"] for case in cases]
-    ignored = [str(path) for path in find_ignored(Path(root), paths)]
-    more = f" and {len(ignored) - 5} more" if len(ignored) > 5 else ""
-    return ", ".join(ignored[:5]) + more or "nothing"
+    return _first_names(map(str, find_ignored(Path(root), paths)))
 
 
-def select_cases(cases, ids):
-    """Returns the cases with the given ids, in the order of `cases`.
+def select_cases(cases, failures, ids):
+    """Selects the cases with the given ids, complete or not.
+
+    Args:
+        cases: List of `Case`, as of `find_cases`.
+        failures: List of `Failed`, as of `find_cases`.
+        ids: Ids of cases; none for all.
+
+    Returns:
+        `(cases, failures)`, those of them that have one of the ids.
 
     Raises:
-        InputError: If an id is not among them.
+        InputError: If no case has one of these ids.
     """
-    unknown = sorted(set(ids) - {case.id for case in cases})
+    if not ids:
+        return cases, failures
+    unknown = set(ids) - {case.id for case in cases} - {failure.case_id for failure in failures}
     if unknown:
         raise InputError(
-            f"No case is called {', '.join(unknown)}. Found {len(cases)} cases, from "
+            f"No case is called {', '.join(sorted(unknown))}. Found {len(cases)} cases, from "
             f"{cases[0].id} to {cases[-1].id}."
         )
-    return [case for case in cases if case.id in set(ids)]
+    return (
+        [case for case in cases if case.id in ids],
+        [failure for failure in failures if failure.case_id in ids],
+    )
+
+
+def _first_names(names):
+    names = list(names)
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more or "nothing"
+
+
+def _match_files(path):
+    """Returns the `Edition` of a case and the list of its files for each modality and "seg"."""
+    if not path.is_dir():
+        return EDITIONS["msd"], dict.fromkeys(MODALITIES, [path]) | {"seg": label_files(path)}
+    files, matches = nifti_files(path), []
+    for edition in (edition for edition in EDITIONS.values() if edition.suffixes):
+        ends = _suffixes(edition).items()
+        found = {name: [file for file in files if stem(file).endswith(end)] for name, end in ends}
+        matches.append((edition, found))
+    return max(matches, key=lambda match: sum(map(bool, match[1].values())))
+
+
+def _suffixes(edition):
+    return edition.suffixes | {"seg": edition.segmentation}
+
+
+def _why_incomplete(path, edition, files, need_segmentation):
+    """Returns what is wrong with the files of a case, a sentence, or None."""
+    for each in (path, *(file for found in files.values() for file in found)):
+        if not str(each).isprintable():  # ITK crashes on some of these names.
+            return (
+                f"The path {str(each)!r} has characters that cannot be printed, such as a line "
+                "break, or is not UTF-8. Rename it."
+            )
+    wrong = {
+        name: len(found)
+        for name, found in files.items()
+        if len(found) > 1 or (not found and (need_segmentation or name != "seg"))
+    }
+    if not wrong:
+        return None
+    if edition.components:
+        expected, found = f"{TRAINING_LABELS}/{stem(path)}", files["seg"]
+    else:
+        expected = ", ".join(f"*{_suffixes(edition)[name]}" for name in wrong)
+        found = nifti_files(path)
+    names = ", ".join(file.name for file in found) or "nothing"
+    counts = ", ".join(f"{count or 'no'} for {name}" for name, count in wrong.items())
+    return (
+        f"{path} has wrong numbers of files: {counts}. Expected one each, named {expected} and ending in "
+        f"{' or '.join(EXTENSIONS)}; found {shortened(names)}. Complete the case, or remove it."
+    )
 
 
 def _nothing_found(root):
-    """Returns the error of a folder without cases, which says what it holds."""
+    """Returns the error for a folder without cases."""
     images = nifti_files(root)
     if len(images) > len(MODALITIES) + 1:
         return InputError(
@@ -127,69 +195,9 @@ def _nothing_found(root):
         )
     if images:
         return InputError(f"{root} is a case itself; give the folder that holds it, {root.parent}.")
-    names = sorted(path.name for path in root.iterdir())
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    suffixes = [
-        ", ".join(suffix + EXTENSIONS[0] for suffix in edition.suffixes.values())
-        for edition in EDITIONS.values()
-        if edition.suffixes
-    ]
+    names = _first_names(sorted(path.name for path in root.iterdir()))
     return InputError(
-        f"No case found in {root}, which holds {', '.join(names[:5]) or 'nothing'}{more}. Expected "
-        f"case folders such as {root}/BraTS2021_00000, or {root}/HGG/<case>, each with files "
-        f"ending in {' or '.join(suffixes)}; or {root}/imagesTr/BRATS_001{EXTENSIONS[0]}."
+        f"No case found in {root}, which holds {names}. Expected folders such as "
+        f"{root}/BraTS2021_00000 or {root}/HGG/<case> with files such as <case>_t1ce.nii.gz, or "
+        f"{root}/imagesTr/BRATS_001.nii.gz. docs/data.md lists all names."
     )
-
-
-def _match_files(path):
-    """Returns the `Edition` of a case and the list of its files for each modality and "seg"."""
-    if not path.is_dir():
-        return EDITIONS["msd"], dict.fromkeys(MODALITIES, [path]) | {"seg": label_files(path)}
-    files = nifti_files(path)
-    matches = {}
-    for edition in EDITIONS.values():
-        if edition.suffixes:
-            suffixes = edition.suffixes | {"seg": edition.segmentation}
-            matches[edition.name] = {
-                name: [file for file in files if stem(file).endswith(suffix)]
-                for name, suffix in suffixes.items()
-            }
-    best = max(matches, key=lambda name: sum(map(bool, matches[name].values())))
-    return EDITIONS[best], matches[best]
-
-
-def _check_names(found):
-    """Checks that all names can be printed, and given to ITK, which ends on those that cannot."""
-    for path, _, files in found:
-        for each in (path, *(file for paths in files.values() for file in paths)):
-            if not str(each).isprintable():
-                raise InputError(
-                    f"The path {str(each)!r} has characters that cannot be printed, such as a "
-                    "line break or what is not UTF-8. Rename it."
-                )
-
-
-def _check_complete(root, found, need_segmentation):
-    needed = (*MODALITIES, "seg") if need_segmentation else MODALITIES
-    columns = (*MODALITIES, "seg")
-    rows = []
-    for path, edition, files in found:
-        missing = any(not files[name] for name in needed)
-        if missing or any(len(paths) > 1 for paths in files.values()):
-            counts = [{0: "-", 1: "yes"}.get(len(files[name]), "many") for name in columns]
-            cells = "".join(f"{cell:<8}" for cell in counts)
-            rows.append(f"{cells}{path.relative_to(root)}{_unrecognized(path, edition, files)}")
-    if rows:
-        table = "\n  ".join(["".join(f"{name:<8}" for name in columns) + "case", *rows])
-        raise InputError(
-            f"{len(rows)} of {len(found)} cases in {root} do not have exactly one file each for "
-            f"{', '.join(needed)}. Complete or remove them:\n  {table}"
-        )
-
-
-def _unrecognized(path, edition, files):
-    """Returns the names of a case folder's images that end in no known suffix, as a remark."""
-    known = {file for paths in files.values() for file in paths}
-    others = [] if edition.components else [p.name for p in nifti_files(path) if p not in known]
-    more = ", ..." if len(others) > 3 else ""
-    return f", not recognized: {', '.join(others[:3])}{more}" if others else ""

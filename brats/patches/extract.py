@@ -1,296 +1,175 @@
-"""The extraction, case by case: what it needs, and how it goes on after it was ended.
+"""The extraction of one case, and which cases are still to be extracted.
 
-In: cases, and an unfinished patch file. Out: their patches in it, in the order of the cases, each
-case noted as a step once its patches are there.
+In: cases and settings. Out: `<case>.h5` in a folder, each complete or absent.
 """
 
-import json
 import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
 from brats.editions import CLASSES
 from brats.errors import Failed, InputError
-from brats.files import make_writable_folder
-from brats.parts import Part, parts_path
-from brats.patches.centers import CENTERS, sample_case
-from brats.patches.file import append_case, append_patches, keep_case, read_settings
+from brats.inputs import describe_inputs, find_changes
+from brats.patches.centers import sample_case
+from brats.patches.file import case_file_path, read_case_file, stored_bytes, write_case_file
 from brats.provenance import software_versions, source_commit
-from brats.unfinished import StaleError, partial_path
 
-# Settings that the patches depend on: the file holds them. The second ones only where they are
-# asked for, so that other files stay as they were before there were these.
-STORED = ("dtype", "patches_per_case", "seed", "data_root")
-STORED_IF_SET = {"num_folds": None, "fold": None, "centers": CENTERS[0]}
 # Shares that the original reports for BraTS 2017, in percent, in the order of CLASSES.
 PUBLISHED_SHARES = (98.0, 0.18, 1.1, 0.38)
 
 
-def choose_stored(settings):
-    """Returns what the patch file says of the settings of the extraction, a dict."""
-    stored = {name: settings[name] for name in STORED}
-    return stored | {
-        name: settings[name] for name, default in STORED_IF_SET.items() if settings[name] != default
-    }
+@dataclass(frozen=True)
+class Recipe:
+    """How the patches of a case are made; the fields are those of `brats.patches.file.SETTINGS`.
+
+    Attributes:
+        patches_per_case: Patches to draw, int.
+        centers: One of `brats.patches.centers.CENTERS`.
+        dtype: Type of the stored images, "float32" or "float16".
+        seed: Seed of the centers, int.
+    """
+
+    patches_per_case: int
+    centers: str
+    dtype: str
+    seed: int
 
 
-def file_settings(cases, train, validation):
-    """Returns what the patch file says of its cases and its making.
+def find_missing(cases, folder, recipe, overwrite=False):
+    """Finds the cases that have no patch file yet, or one of older input.
 
     Args:
-        cases: List of all `Case`s.
-        train: Those to train on.
-        validation: Those to validate on.
+        cases: List of `Case`.
+        folder: Folder of patch files.
+        recipe: A `Recipe`.
+        overwrite: Whether to extract all cases, whatever is there.
 
     Returns:
-        Dict that JSON can hold, without the class shares and the warnings.
-    """
-    return {
-        "label_schemes": {case.edition.name: case.edition.labels for case in cases},
-        "trained_as_background": {
-            f"label {value} of {case.edition.name}": f"({meaning})"
-            for case in cases
-            for value, meaning in case.edition.background.items()
-        },
-        "cases": [case.id for case in cases],
-        "split": {
-            "train": [case.id for case in train],
-            "validation": [case.id for case in validation],
-        },
-        "versions": software_versions("numpy", "h5py", "SimpleITK"),
-        "commit": source_commit(),
-    }
-
-
-def describe_class_shares(shares):
-    """Returns the share of each class beside the one that the original reports, as lines."""
-    rows = [
-        f"  {name:<10} {100 * share:6.2f} ({published:g})"
-        for name, share, published in zip(CLASSES, shares, PUBLISHED_SHARES, strict=True)
-    ]
-    return "\n".join(["Class shares of all voxels, in percent (original, BraTS 2017):", *rows])
-
-
-def check_output(output, overwrite):
-    """Checks, before any work is done, that the patch file can and may be written.
-
-    Args:
-        output: Path of the patch file.
-        overwrite: Whether an existing one may be replaced.
+        `(missing, changed, failures)`: lists of the `Case`s to extract, of sentences about those
+        among them whose input changed, and of `Failed` for damaged patch files.
 
     Raises:
-        OSError: If its folder cannot be made or written to.
-        InputError: If it is a folder, or exists and may not be replaced.
+        InputError: If a file was made with other settings; names both values.
     """
-    make_writable_folder(output.parent)
-    if output.is_dir():
-        raise InputError(f"{output} is a folder. Give the path of a file with --output.")
-    if output.exists() and not overwrite:
-        raise InputError(f"{output} exists. Add --overwrite, or give another --output.")
+    missing, changed, failures = [], [], []
+    for case in cases:
+        path = case_file_path(folder, case.id)
+        if overwrite or not path.exists():
+            missing.append(case)
+            continue
+        try:
+            file = read_case_file(path)
+        except InputError as error:
+            failures.append(Failed(case.id, str(error)))
+            continue
+        _check_recipe(file, recipe)
+        if changes := find_changes(case, file.description["inputs"]):
+            missing.append(case)
+            changed.append(f"{case.id} is extracted again: {', '.join(changes)} changed.")
+    return missing, changed, failures
 
 
-def is_extracted(output, settings):
-    """Returns whether a patch file exists that was made with the given settings."""
-    try:
-        existing = read_settings(output)
-    except (OSError, InputError):
-        return False
-    settings = json.loads(json.dumps(settings))  # As the file gives them back.
-    # A file of a fold is another one, though the cases may happen to be split alike.
-    names = settings.keys() | STORED_IF_SET
-    return all(existing.get(name) == settings.get(name) for name in names)
-
-
-def check_free_space(output, needed):
+def check_free_space(folder, num_cases, recipe):
     """Checks that the disk has room for the patches before any work is done.
 
-    What an earlier attempt has left counts as free: it is gone on with, or replaced.
-
-    Args:
-        output: Path of the patch file.
-        needed: Its size in bytes.
-
     Returns:
-        The free bytes, int.
+        `(needed, free)`: bytes that the patches need at most, and that are free.
 
     Raises:
-        InputError: If they are too few; gives both sizes.
+        InputError: If there is too little room; gives both sizes.
     """
-    folder, partial = output.absolute().parent, partial_path(output)
+    needed = stored_bytes(num_cases * recipe.patches_per_case, recipe.dtype)
     free = shutil.disk_usage(folder).free
-    for path in (partial, *parts_path(output).glob("*")):
-        if path.exists():
-            free += path.stat().st_blocks * 512  # The unit of st_blocks, whatever the disk's.
     if free < needed:
         raise InputError(
-            f"The patches need {needed / 1e9:.3g} GB, and the disk of {output} has "
+            f"The patches need {needed / 1e9:.3g} GB, and the disk of {folder} has "
             f"{free / 1e9:.3g} GB free. Free some, or give another --output, fewer "
             "--patches-per-case or --dtype float16."
         )
-    return free
+    return needed, free
 
 
-def keep_cases(file, disk, steps, cases, split_of):
-    """Gives the cases that an unfinished patch file holds their places.
-
-    Args:
-        file: The `h5py.File`.
-        disk: The `LayoutFile` below it.
-        steps: What `append_cases` has noted of them.
-        cases: List of all `Case`s.
-        split_of: Function from a `Case` to its split.
-
-    Raises:
-        StaleError: If what was noted is damaged, or a file of such a case has changed since.
-    """
-    for index, (case, step) in enumerate(zip(cases, steps, strict=False)):
-        _check_step(disk.path, case, step)
-        now, then = file_states(case), step["files"]
-        changed = [path for path in now if now[path] != then.get(path)]
-        if changed:
-            raise StaleError(
-                f"{changed[0]} has changed since the patches of case {case.id} were cut."
-            )
-        keep_case(disk, file[split_of(case)], index, np.asarray(step["centers"]).reshape(-1, 3))
-    disk.release()
+def tasks(cases, folder, recipe):
+    """Returns the tasks of `extract_case`, a dict by case id, with absolute paths."""
+    here = Path.cwd()
+    return {case.id: (case.below(here), here / folder, recipe) for case in cases}
 
 
-def _check_step(path, case, step):
-    """Checks that a line of the journal is one that `append_cases` has noted for a case.
+def extract_case(task):
+    """Extracts the patches of a case.
 
-    Raises:
-        StaleError: If it is not; names the unfinished file.
-    """
-    noted = step if isinstance(step, dict) else {}
-    counts, centers, warnings = map(noted.get, ("class_counts", "centers", "warnings"))
-    if not (
-        noted.get("case") == case.id
-        and isinstance(noted.get("files"), dict)
-        and isinstance(centers, list)
-        and all(map(_is_index, centers))
-        and _is_index(counts, len(CLASSES), 2**63)
-        and isinstance(warnings, list)
-        and all(isinstance(sentence, str) for sentence in warnings)
-    ):
-        raise StaleError(f"The journal of {path} is damaged at case {case.id}.")
-
-
-def _is_index(value, length=3, limit=2**31):
-    """Returns whether a value of JSON is a list of so many ints in [0, limit)."""
-    return (
-        isinstance(value, list)
-        and len(value) == length
-        and all(type(each) is int and 0 <= each < limit for each in value)
-    )
-
-
-def prepare_case(attempt, case, index, num_patches, seed, centers, folder=None):
-    """Draws the patches of a case, unless a part of the attempt holds them.
+    The generator is seeded with the seed and the id of the case, so that the patches do not depend
+    on which other cases there are.
 
     Args:
-        attempt: The `Attempt` whose parts may be there.
-        case: A `Case`.
-        index: Its index among all cases, int.
-        num_patches: Patches to draw, int.
-        seed: Seed of the patches' places, int.
-        centers: One of `brats.patches.centers.CENTERS`.
-        folder: What relative paths of the case are relative to; None for the current folder.
+        task: `(case, folder, recipe)`: a `Case`, the folder to write to, and a `Recipe`.
 
     Returns:
-        `(step, patches)`: what the journal notes of the case, and a `CasePatches` or a `Part`.
+        List of sentences on what is odd about the case.
 
     Raises:
         InputError: If the case cannot be read.
+        OSError: If the file cannot be written.
     """
-    states = file_states(case, folder)
-    if part := attempt.find(index, states):
-        return part.step, part
-    # A generator of its own, so that a case's patches depend on no other case's.
-    rng = np.random.default_rng([seed, index])
-    patches = sample_case(case.below(folder) if folder else case, num_patches, rng, centers)
-    step = {
+    case, folder, recipe = task
+    inputs = describe_inputs(case)
+    rng = np.random.default_rng([recipe.seed, *case.id.encode()])
+    patches = sample_case(case, recipe.patches_per_case, rng, recipe.centers)
+    edition = case.edition
+    description = asdict(recipe) | {
         "case": case.id,
-        "files": states,
-        "centers": (patches.centers + patches.origin).tolist(),
+        "patient": case.patient,
+        "grade": case.grade,
+        "edition": edition.name,
+        "labels": dict(zip(CLASSES, edition.labels, strict=True)),
+        "trained_as_background": {str(value): name for value, name in edition.background.items()},
         "class_counts": patches.class_counts.tolist(),
         "warnings": patches.warnings,
+        "inputs": inputs,
+        "versions": software_versions("numpy", "h5py", "SimpleITK"),
+        "commit": source_commit(),
     }
-    return step, patches
+    write_case_file(case_file_path(folder, case.id), patches, description)
+    few = len(patches.centers)
+    if few < recipe.patches_per_case:
+        return [*patches.warnings, f"only {few} voxels can be centers of patches; took them all."]
+    return patches.warnings
 
 
-def append_cases(file, disk, unfinished, cases, split_of, prepared):
-    """Appends the patches of the cases that an unfinished patch file does not hold yet.
-
-    After a case that has failed, nothing is appended: what follows stays in its parts.
-
-    Args:
-        file: The `h5py.File`.
-        disk: The `LayoutFile` below it.
-        unfinished: The `Unfinished` that the steps are noted in.
-        cases: List of all `Case`s.
-        split_of: Function from a `Case` to its split.
-        prepared: Iterable over what `prepare_case` returns for these cases, in order, or the
-            `Failed` of a case.
-
-    Yields:
-        Each `Case`, and what the journal notes of it, or a `Failed`.
-
-    Raises:
-        InputError: If a case cannot be read, or a part is damaged.
-        OSError: If a patch cannot be written.
-    """
-    is_appending = True
-    missing = range(len(unfinished.steps), len(cases))
-    for index, each in zip(missing, prepared, strict=True):
-        if isinstance(each, Failed):
-            if is_appending:
-                disk.give_back()  # The parts that follow take the space that was reserved.
-            is_appending = False
-            yield cases[index], each
-            continue
-        step, patches = each
-        if is_appending:
-            group = file[split_of(cases[index])]
-            if isinstance(patches, Part):
-                _check_step(patches.path, cases[index], step)
-                centers = np.asarray(step["centers"], np.int32).reshape(-1, 3)
-                append_patches(group, index, centers, patches.images, patches.labels)
-            else:
-                append_case(group, index, patches)
-            disk.check_written()
-            unfinished.add(step)
-            if isinstance(patches, Part):
-                patches.remove()
-        yield cases[index], step
-
-
-def describe_step(case, step, num_patches):
-    """Returns what is to be told of a case whose patches are written, as sentences.
+def describe_result(cases, folder):
+    """Describes the patch files of some cases: the class shares, and how many there are.
 
     Args:
-        case: A `Case`.
-        step: What `append_cases` has noted of it.
-        num_patches: Patches that were asked for, int.
+        cases: List of `Case`; those without a patch file are left out.
+        folder: Folder of patch files.
+
+    Returns:
+        Text with the share of each class, beside the share that the original reports.
     """
-    sentences = [f"{case.id}: {sentence}" for sentence in step["warnings"]]
-    num_centers = len(step["centers"])
-    if num_centers < num_patches:
-        sentences.append(
-            f"{case.id} has {num_centers} admissible centers; took them all instead of "
-            f"{num_patches}."
+    paths = [case_file_path(folder, case.id) for case in cases]
+    files = [read_case_file(path) for path in paths if path.exists()]
+    if not files:
+        return f"No patches are in {folder}."
+    counts = np.sum([file.description["class_counts"] for file in files], axis=0)
+    rows = [
+        f"  {name:<10} {100 * share:6.2f} ({published:g})"
+        for name, share, published in zip(
+            CLASSES, counts / counts.sum(), PUBLISHED_SHARES, strict=True
         )
-    return sentences
+    ]
+    title = "Class shares of all voxels, in percent (original, BraTS 2017):"
+    num_patches = sum(file.num_patches for file in files)
+    last = f"{num_patches} patches of {len(files)} cases are in {folder}"
+    return "\n".join([title, *rows, last])
 
 
-def file_states(case, folder=None):
-    """Returns size and time of change of each file of a case, by path.
-
-    Args:
-        case: A `Case`.
-        folder: What relative paths are relative to; None for the current folder.
-    """
-    states = {}
-    for path in (*case.images.values(), case.segmentation):
-        status = (folder / path if folder else path).stat()
-        states[str(path)] = [status.st_size, status.st_mtime_ns]
-    return states
+def _check_recipe(file, recipe):
+    for name, wanted in asdict(recipe).items():
+        found = file.description[name]
+        if found != wanted:
+            raise InputError(
+                f"{file.path} was made with --{name.replace('_', '-')} {found}, not {wanted}. Give "
+                "the same settings, another --output, or --overwrite."
+            )

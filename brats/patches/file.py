@@ -1,253 +1,262 @@
-"""The patch file: HDF5 that describes itself, complete or absent.
+"""The patch file of a case: HDF5 that describes itself, complete or absent.
 
-In: patches of cases. Out: a file of them and its settings, for `brats.patches.reader` to read. The
-layout is in `docs/data.md`.
+In: the patches of a case. Out: `<case>.h5`, and a `CaseFile` that says what is in it and where.
+
+Datasets, contiguous and uncompressed, so that patch i lies at `offset + i * size` and is read
+without HDF5:
+
+    images    (N, 128, 128, 4)  float32 or float16, normalized
+    labels    (N, 128, 128)     uint8 class indices
+    center    (N, 3)            int32 (z, y, x) in the uncropped volume
+    checksum  (N,)              uint32, CRC-32 of the image and then the labels of each patch
+
+Attributes: `format`, `version`, `case`, and `description`, a JSON text with everything else.
 """
 
-import contextlib
-import errno
+import hashlib
 import json
-import os
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import h5py
 import numpy as np
 
 from brats.editions import CLASSES, MODALITIES
 from brats.errors import InputError, shortened
-from brats.files import parse_json
+from brats.files import parse_json, replacing
 from brats.hdf5 import open_hdf5
-from brats.layout_file import LayoutFile
 from brats.patches.centers import cut_patch
-from brats.unfinished import StaleError
-from brats.volumes.network_input import PATCH_SIZE, PUBLISHED_SHAPE, PUBLISHED_WINDOW
-from brats.volumes.normalization import BACKGROUND, NORMALIZATION
+from brats.volumes.network_input import (
+    INPUT_FORMAT,
+    PATCH_SIZE,
+    PUBLISHED_SHAPE,
+    PUBLISHED_WINDOW,
+)
+from brats.volumes.normalization import BACKGROUND
 
-FORMAT = "brats-patches"
-VERSION = 1
-SPLITS = ("train", "validation")
-# What training and prediction take from extraction: the file carries it, and each stage compares.
-AGREEMENT = {
-    "format": FORMAT,
-    "version": VERSION,
+FORMAT, VERSION = "brats-patches", 2
+SUFFIX = ".h5"
+# What training and prediction take over from extraction. Each stage compares it.
+AGREEMENT = INPUT_FORMAT | {
     "patch_size": PATCH_SIZE,
-    "modalities": list(MODALITIES),
     "classes": list(CLASSES),
     "crop": {
         "shape": list(PUBLISHED_SHAPE),
         "window": [[part.start, part.stop] for part in PUBLISHED_WINDOW],
         "other_shapes": "bounding box of the brain",
     },
-    "normalization": NORMALIZATION,
 }
+# What a user can choose. All files of a set have the same, but for the seed.
+SETTINGS = ("patches_per_case", "centers", "dtype", "seed")
+# What the readers of files rely on.
+FIELDS = {"case": str, "patient": str, "class_counts": list, "warnings": list, "inputs": dict}
+SHAPE = (PATCH_SIZE, PATCH_SIZE)
+REMEDY = "Make it again with extract_patches.py --overwrite."
 
 
-@contextlib.contextmanager
-def laying_out(path, dtype, num_patches=0):
-    """Lays a patch file out from its first byte, in a new file or over an unfinished one.
+@dataclass(frozen=True)
+class CaseFile:
+    """A patch file, known by its header.
 
-    The same calls put the same bytes in the same places. So the patches in an unfinished file stay
-    where they are if its cases are given to `keep_case` first, in their order; all else is written
-    again. Until the `LayoutFile` is released, no error costs what the unfinished file holds; after
-    that, the file ends where what has been laid out does.
+    Attributes:
+        path: Path of the file.
+        description: Dict of `AGREEMENT`, `SETTINGS`, case, patient, grade, edition, labels,
+            class counts, warnings, input files, versions and commit.
+        num_patches: Number of patches, int.
+        offsets: First byte of the images and of the labels.
+        checksums: CRC-32 of each patch, uint32 `(N,)`.
+    """
+
+    path: Path
+    description: dict
+    num_patches: int
+    offsets: tuple
+    checksums: np.ndarray = field(repr=False)
+
+    @property
+    def id(self):
+        """The id of the case."""
+        return self.description["case"]
+
+    @property
+    def patient(self):
+        """The id of the patient."""
+        return self.description["patient"]
+
+    @property
+    def grade(self):
+        """HGG, LGG or None."""
+        return self.description.get("grade")
+
+    @property
+    def dtype(self):
+        """The type of the images."""
+        return np.dtype(self.description["dtype"])
+
+    @property
+    def checksum(self):
+        """SHA-256 of the checksums of all patches, in hexadecimal."""
+        return hashlib.sha256(self.checksums.astype("<u4").tobytes()).hexdigest()
+
+
+def case_file_path(folder, case_id):
+    """Returns the path of the patch file of a case."""
+    return Path(folder) / f"{case_id}{SUFFIX}"
+
+
+def stored_bytes(num_patches, dtype):
+    """Returns the bytes that images of type `dtype` and labels take on disk."""
+    return num_patches * PATCH_SIZE**2 * (len(MODALITIES) * np.dtype(dtype).itemsize + 1)
+
+
+def write_case_file(path, patches, description):
+    """Writes the patches of a case.
 
     Args:
-        path: Path of the file.
-        dtype: Type of the stored images, "float32" or "float16".
-        num_patches: Patches to reserve disk space for, int; what is not needed is given back.
-
-    Yields:
-        `(file, disk)`: the open `h5py.File` and the `LayoutFile` below it.
+        path: Final path.
+        patches: A `CasePatches`.
+        description: Dict that JSON can hold: `SETTINGS`, and what else is known of the case.
 
     Raises:
         OSError: If the file cannot be written.
     """
-    patch = (PATCH_SIZE, PATCH_SIZE)
-    shapes = {
-        "images": ((*patch, len(MODALITIES)), dtype),
-        "labels": (patch, "uint8"),
-        "case": ((), "int32"),
-        "center": ((3,), "int32"),
-    }
-    with LayoutFile(path) as disk:
-        try:
-            _reserve(disk, stored_bytes(num_patches, dtype))
-            with h5py.File(disk, "w") as file, disk.muted_after_error():
-                for split in SPLITS:
-                    for name, (shape, kind) in shapes.items():
-                        # One patch is one chunk, so that a random read touches nothing else.
-                        chunk = (1, *shape) if len(shape) > 1 else (4096, *shape)
-                        file.create_dataset(
-                            f"{split}/{name}",
-                            (0, *shape),
-                            kind,
-                            chunks=chunk,
-                            maxshape=(None, *shape),
-                        )
-                yield file, disk
-            disk.check_written()
-        finally:
-            disk.give_back()
+    num_patches, dtype = len(patches.centers), np.dtype(description["dtype"])
+    checksums = np.zeros(num_patches, dtype="<u4")
+    with replacing(path) as temporary:
+        offsets = _lay_out(temporary, patches, dtype, AGREEMENT | description)
+        if not num_patches:
+            return
+        with open(temporary, "r+b") as file:
+            # Past HDF5: faster, in threads side by side, and a full disk raises an error here.
+            for name, volume, kind, beyond in (
+                ("images", patches.channels, dtype, BACKGROUND),
+                ("labels", patches.classes, np.uint8, 0),
+            ):
+                file.seek(offsets[name])
+                for index, center in enumerate(patches.centers):
+                    patch = cut_patch(volume, center, beyond)
+                    patch = np.ascontiguousarray(patch, dtype=kind)
+                    checksums[index] = zlib.crc32(patch, int(checksums[index]))
+                    file.write(patch)
+            file.seek(offsets["checksum"])
+            file.write(checksums)
 
 
-def stored_bytes(num_patches, dtype):
-    """Returns the disk space of patches, images of type `dtype` and labels, in bytes."""
-    return num_patches * PATCH_SIZE**2 * (len(MODALITIES) * np.dtype(dtype).itemsize + 1)
-
-
-def _reserve(file, num_bytes):
-    """Reserves disk space, where the system can: faster to write to, and surely there."""
-    if num_bytes and hasattr(os, "posix_fallocate"):
-        try:
-            os.posix_fallocate(file.fileno(), 0, num_bytes)
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
-                raise
-
-
-def append_case(group, case_index, patches):
-    """Cuts the patches of a case out and appends them to a split of an open patch file.
-
-    Args:
-        group: The `h5py.Group` of the split.
-        case_index: Index of the case in the attribute `cases` of the file.
-        patches: A `CasePatches`.
-    """
-    append_patches(
-        group, case_index, patches.centers + patches.origin, *cut(patches, group["images"].dtype)
-    )
-
-
-def append_patches(group, case_index, centers, images, labels):
-    """Appends patches of a case that are cut out already, as `append_case` does.
-
-    Args:
-        group: The `h5py.Group` of the split.
-        case_index: Index of the case in the attribute `cases` of the file.
-        centers: Patch centers in the uncropped volume, int `(K, 3)`.
-        images: Iterable of K images `(128, 128, M)`, in the type of the file and in C order.
-        labels: Iterable of K labels, uint8 `(128, 128)`.
-    """
-    start = _add_places(group, case_index, centers)
-    for name, patches in (("images", images), ("labels", labels)):
-        for index, patch in enumerate(patches, start):
-            _write_patch(group[name], index, patch)
-
-
-def cut(patches, dtype):
-    """Cuts the patches of a case out, one by one, in the form that the file holds them in.
-
-    Args:
-        patches: A `CasePatches`.
-        dtype: Type of the stored images.
-
-    Returns:
-        `(images, labels)`: iterators over arrays `(128, 128, M)` and uint8 `(128, 128)`.
-    """
-
-    def cut_all(volume, dtype, beyond):
-        for center in patches.centers:
-            patch = cut_patch(volume, center, beyond).astype(dtype, order="C", copy=False)
-            yield np.ascontiguousarray(patch)
-
-    return cut_all(patches.channels, dtype, BACKGROUND), cut_all(patches.classes, np.uint8, 0)
-
-
-def keep_case(disk, group, case_index, centers):
-    """Appends a case whose patches an unfinished file holds in their places already.
-
-    Args:
-        disk: The `LayoutFile` of the file.
-        group: The `h5py.Group` of the split.
-        case_index: Index of the case in the attribute `cases` of the file.
-        centers: The centers that `append_case` has stored, int `(K, 3)`.
-
-    Raises:
-        StaleError: If the unfinished file ends before the patches.
-    """
-    start = _add_places(group, case_index, np.asarray(centers))
-    for dataset in (group["images"], group["labels"]):
-        nothing = np.empty(dataset.shape[1:], dataset.dtype)
-        with disk.keeping(nothing.nbytes):
-            for index in range(start, len(dataset)):
-                _write_patch(dataset, index, nothing)
-    if disk.end > disk.kept_bytes:
-        raise StaleError(f"{disk.path} was cut short.")
-
-
-def _add_places(group, case_index, centers):
-    """Makes room for the patches around `centers`, notes them; returns the first one's index."""
-    start = len(group["case"])
-    stop = start + len(centers)
-    for name in ("images", "labels", "case", "center"):
-        group[name].resize(stop, axis=0)
-    group["case"][start:stop] = case_index
-    group["center"][start:stop] = centers
-    return start
-
-
-def _write_patch(dataset, index, patch):
-    # Past HDF5's cache of chunks, so that a full disk raises here and not on closing.
-    dataset.id.write_direct_chunk((index,) + (0,) * patch.ndim, patch)
-
-
-def write_settings(file, settings):
-    """Writes the attributes of a patch file, each as JSON text: `AGREEMENT` and `settings`."""
-    for name, value in (AGREEMENT | settings).items():
-        file.attrs[name] = json.dumps(value)
-
-
-def read_settings(path):
-    """Reads the attributes of a patch file.
+def read_case_file(path):
+    """Reads what is in a patch file and where, but no patches.
 
     Args:
         path: Path of a patch file.
 
     Returns:
-        Dict of the attributes, those of `AGREEMENT` included.
+        A `CaseFile`.
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        InputError: If it is not a patch file, or was made in another way than here.
+        InputError: If it is no patch file, is damaged, or another version made it.
     """
-    try:
-        with open_hdf5(path) as file:
-            stored = dict(file.attrs)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"The patch file {path} does not exist. Make it with extract_patches.py, or give "
-            "another with --patches."
-        ) from error
-    if str(stored.get("format")) != json.dumps(FORMAT):
-        raise InputError(
-            f"{path} is not a patch file: no attribute gives its format as {FORMAT}, among "
-            f"{shortened(', '.join(stored) or 'none')}. Give one of extract_patches.py with "
-            "--patches."
-        )
-    try:
-        settings = {name: parse_json(value) for name, value in stored.items()}
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"{path} has an attribute that is not JSON: {error}. Make it again with "
-            "extract_patches.py."
-        ) from error
-    check_agreement(settings, path)
-    return settings
+    with open_hdf5(path) as file:
+        description = _read_description(path, file)
+        places = {}
+        num_patches = len(file["checksum"]) if "checksum" in file else 0
+        dtype = np.dtype(description["dtype"])
+        for name, shape, kind in _datasets(num_patches, dtype):
+            places[name] = _find(path, file, name, shape, kind)
+        checksums = file["checksum"][:]
+    offsets = places["images"], places["labels"]
+    return CaseFile(Path(path), description, num_patches, offsets, checksums)
 
 
-def check_agreement(settings, source):
-    """Checks that patches were made the way that this version makes them.
+def check_agreement(description, source):
+    """Checks that patches were made the way this version makes them.
 
     Args:
-        settings: Attributes of a patch file.
-        source: Where they come from, for the message.
+        description: Dict with the keys of `AGREEMENT`.
+        source: Where it comes from, for the message.
 
     Raises:
-        InputError: If a value of `AGREEMENT` differs or is missing; names both values.
+        InputError: If a value differs or is missing; names both values.
     """
     for name, expected in AGREEMENT.items():
-        if settings.get(name) != expected:
-            found = f"{name} {shortened(settings[name])}" if name in settings else f"no {name}"
+        if description.get(name) != expected:
+            found = shortened(description.get(name, "missing"))
             raise InputError(
-                f"{source} has {found}; expected {expected}. "
-                "Make the patches again with extract_patches.py, and train again."
+                f"{source} has {name} {found}; expected {expected}. Make the patches again with "
+                "extract_patches.py, and train again."
             )
+
+
+def _datasets(num_patches, dtype):
+    """Returns name, shape and type of every dataset."""
+    return (
+        ("images", (num_patches, *SHAPE, len(MODALITIES)), dtype),
+        ("labels", (num_patches, *SHAPE), np.dtype(np.uint8)),
+        ("center", (num_patches, 3), np.dtype("<i4")),
+        ("checksum", (num_patches,), np.dtype("<u4")),
+    )
+
+
+def _lay_out(path, patches, dtype, description):
+    """Writes all but the patches and their checksums; returns the offset of every dataset."""
+    creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # So that the offsets are known.
+    creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    offsets = {}
+    with h5py.File(path, "w", locking=False) as file:
+        file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+        file.attrs["case"] = description["case"]
+        file.attrs["description"] = json.dumps(description)
+        for name, shape, kind in _datasets(len(patches.centers), dtype):
+            space, kind = h5py.h5s.create_simple(shape), h5py.h5t.py_create(kind)
+            dataset = h5py.h5d.create(file.id, name.encode(), kind, space, dcpl=creation)
+            offsets[name] = dataset.get_offset()
+        file["center"][...] = patches.centers + patches.origin
+    return offsets
+
+
+def _read_description(path, file):
+    """Returns the description in an open file, once it is one of this version."""
+    found = {name: file.attrs.get(name) for name in ("format", "version")}
+    if str(found["format"]).strip('"') != FORMAT:
+        raise InputError(
+            f"{path} is not a patch file. Give files or folders of extract_patches.py with "
+            "--patches."
+        )
+    if found["version"] != VERSION:
+        raise InputError(
+            f"{path} is a patch file of another version, {found['version']}; expected {VERSION}. "
+            "Run extract_patches.py again, which now writes a folder with one file per case."
+        )
+    try:
+        description = parse_json(file.attrs["description"])
+        wrong = [name for name, kind in FIELDS.items() if not isinstance(description[name], kind)]
+        wrong += [name for name in SETTINGS if name not in description]
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path} has a damaged description: {error}. {REMEDY}") from error
+    if wrong or description["dtype"] not in ("float32", "float16"):
+        raise InputError(f"{path} has a damaged description: {', '.join(wrong)}. {REMEDY}")
+    check_agreement(description, path)
+    return description
+
+
+def _find(path, file, name, shape, kind):
+    """Returns the offset of a dataset, once it is contiguous and within the file."""
+    link = file.get(name, getlink=True)
+    if isinstance(link, h5py.SoftLink | h5py.ExternalLink):
+        raise InputError(f"{path} links {name} to {link.path}; expected the data itself. {REMEDY}")
+    dataset = file.get(name)
+    if not isinstance(dataset, h5py.Dataset) or (dataset.shape, dataset.dtype) != (shape, kind):
+        found = f"{dataset.shape} {dataset.dtype}" if isinstance(dataset, h5py.Dataset) else "none"
+        raise InputError(f"{path} has {name} of {found}; expected {shape} {kind}. {REMEDY}")
+    if not dataset.nbytes:
+        return 0
+    offset = dataset.id.get_offset()
+    if dataset.chunks or dataset.external or offset is None:
+        raise InputError(
+            f"{path} keeps {name} in chunks, compressed or in another file; expected one "
+            f"contiguous piece. {REMEDY}"
+        )
+    if offset + dataset.nbytes > Path(path).stat().st_size:
+        raise InputError(f"{path} was cut short. Copy it again, or extract the case again.")
+    return offset

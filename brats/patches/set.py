@@ -1,211 +1,146 @@
-"""Several patch files as one set to train on: what they have to agree in, and what they are.
+"""Several patch files as one set to train on.
 
-In: the attributes of patch files. Out: those of their union, of which the run folder keeps a copy.
+In: folders or files. Out: their `CaseFile`s, once they agree, and what the run folder records.
 """
 
-import re
-from itertools import combinations
 from pathlib import Path
 
-import numpy as np
-
-from brats.editions import CLASSES, EDITIONS
+from brats.cases.split import split_cases, split_fold
 from brats.errors import InputError, shortened
-from brats.patches.centers import CENTERS
-from brats.patches.file import AGREEMENT, SPLITS, read_settings
+from brats.patches.file import AGREEMENT, SUFFIX, read_case_file
 
-# Beside AGREEMENT. With other numbers of patches, the cases of one file would count for more.
-SAME = ("dtype", "patches_per_case")
-REMEDY = "Make them again with extract_patches.py and the same flags, or train on one of them."
+# Files of one set have the same, so that no case counts for more than another.
+SAME = ("dtype", "patches_per_case", "centers")
 
 
-def read_set_settings(paths):
-    """Reads the attributes of patch files, and checks that they make one sound set.
+def open_patches(paths):
+    """Finds the patch files of a set, and checks that they go together.
 
     Args:
-        paths: Sequence of paths, at least one.
+        paths: Paths of folders of patch files, or of files.
 
     Returns:
-        Dict of the attributes of a single file, as they are; or those of `AGREEMENT` and
-
-        - `dtype`, `patches_per_case`, `centers` if they are not the published ones: what all files
-          have.
-        - `label_schemes`, `trained_as_background`, `warnings`: of all files.
-        - `cases`, `split`: the ids of all files, in the order of the files.
-        - `class_shares`: their mean, weighted by the numbers of cases.
-        - `files`: a list of the attributes of each file, without those of `AGREEMENT`.
+        List of `CaseFile`, sorted by case id.
 
     Raises:
-        FileNotFoundError: If a file does not exist.
-        InputError: If one is no patch file, is given twice, or does not go with the others;
-            names both, and both values.
+        FileNotFoundError: If a path does not exist.
+        InputError: If a file is no patch file, two hold the same case, or two were made with
+            different settings; names both files and both values.
     """
-    _check_given_once(paths)
-    files = [read_settings(path) for path in paths]
-    if len(files) == 1:
-        return files[0]
-    for path, settings in zip(paths, files, strict=True):
-        _check_whole(path, settings)
-    for name in SAME:
-        _check_equal(name, paths, [settings[name] for settings in files])
-    centers = [settings.get("centers", CENTERS[0]) for settings in files]
-    _check_equal("centers", paths, centers)
-    for name in ("label_schemes", "trained_as_background"):
-        for key in dict.fromkeys(key for settings in files for key in settings[name]):
-            having = [
-                (path, each[name][key])
-                for path, each in zip(paths, files, strict=True)
-                if key in each[name]
-            ]
-            _check_equal(f"{name} of {key}", *zip(*having, strict=True))
-    _check_cases_are_in_one_file(paths, files)
-    _check_patients_are_in_one_split(paths, files)
-    return _union(files)
-
-
-def _check_given_once(paths):
-    """Raises an InputError if two paths are of one file."""
-    for one, other in combinations(map(Path, paths), 2):
-        if one.exists() and other.exists() and one.samefile(other):
-            raise InputError(f"--patches names one file twice, {one} and {other}. Give each once.")
-
-
-def _check_whole(path, settings):
-    """Raises an InputError if a file does not say what a set of files is checked by."""
-    kinds = {"dtype": str, "patches_per_case": int, "label_schemes": dict}
-    kinds |= {"trained_as_background": dict, "warnings": dict, "class_shares": list}
-    kinds |= {"cases": list, "split": dict}
-    wrong = [name for name, kind in kinds.items() if not isinstance(settings.get(name), kind)]
-    if not wrong:
-        split, shares = settings["split"], settings["class_shares"]
-        ids = [settings["cases"], *(split.get(name) for name in SPLITS)]
-        if not all(isinstance(each, list) and all(map(_is_text, each)) for each in ids):
-            wrong = ["split"]
-        elif not settings["cases"]:
-            wrong = ["cases"]
-        if len(shares) != len(CLASSES) or not all(isinstance(each, float) for each in shares):
-            wrong.append("class_shares")
-    if wrong:
-        raise InputError(
-            f"{path} does not say its {', '.join(wrong)}, by which several patch files are held "
-            "against each other. Make it again with extract_patches.py, or train on it alone."
-        )
-
-
-def _is_text(value):
-    return isinstance(value, str)
-
-
-def _check_equal(name, paths, values):
-    """Raises an InputError if a value differs from the first; names both, and their files."""
-    for path, value in zip(paths, values, strict=True):
-        if value != values[0]:
+    files = [read_case_file(path) for given in paths for path in _find_files(Path(given))]
+    first = {}
+    for file in files:
+        other = first.setdefault(file.id, file)
+        if other is not file:
             raise InputError(
-                f"{path} has {name} {shortened(value)}, and {paths[0]} has {shortened(values[0])}; "
-                f"expected the same in all files of --patches. {REMEDY}"
+                f"{other.path} and {file.path} both hold case {file.id}. Give each case once."
             )
+        for name in SAME:
+            here, there = file.description[name], files[0].description[name]
+            if here != there:
+                raise InputError(
+                    f"{file.path} has {name} {here}, and {files[0].path} has {there}; expected "
+                    "one value in all files of --patches. Extract them with the same flags."
+                )
+    return sorted(files, key=lambda file: file.id)
 
 
-def _check_cases_are_in_one_file(paths, files):
-    """Raises an InputError if files share a case; names one, best one on both sides."""
-    owners = {}
-    for path, settings in zip(paths, files, strict=True):
-        sides = {name: split for split in SPLITS for name in settings["split"][split]}
-        shared = [name for name in sides if name in owners]
-        if shared:
-            name = next((each for each in shared if sides[each] != owners[each][1]), shared[0])
-            other, side = owners[name]
-            raise InputError(
-                f"{path} and {other} have cases in common, {len(shared)} in all: "
-                f"{shortened(name)} is in {sides[name]} of the one and in {side} of the other; "
-                "expected each case in one file, so that none counts twice, and none that is "
-                "trained on is validated on. Extract from data folders without a case in common, "
-                "and name different cases differently."
-            )
-        owners.update({name: (path, split) for name, split in sides.items()})
+def split_patches(files, fraction, num_folds=None, fold=None, seed=0):
+    """Divides patch files into those to train on and those to validate on, by patient.
+
+    Args:
+        files: List of `CaseFile`.
+        fraction: Share of the patients to validate on, unless folds are given.
+        num_folds: Number of folds, int, or None.
+        fold: Index of the validation fold, int, or None.
+        seed: Seed of the split, int.
+
+    Returns:
+        Dict of "train" and "validation", lists of `CaseFile` sorted by id.
+
+    Raises:
+        InputError: As `brats.cases.split`.
+    """
+    if num_folds is None:
+        parts = split_cases(files, fraction, seed)
+    else:
+        parts = split_fold(files, num_folds, fold, seed)
+    return dict(zip(("train", "validation"), parts, strict=True))
 
 
-def _check_patients_are_in_one_split(paths, files):
-    """Raises an InputError if a patient is trained on in a file and validated on in another."""
-    owners = {split: {} for split in SPLITS}
-    for path, settings in zip(paths, files, strict=True):
-        for split in SPLITS:
-            for name in settings["split"][split]:
-                patient = _patient(name, settings["label_schemes"])
-                owners[split].setdefault(patient, (path, name))
-    train, validation = (owners[split] for split in SPLITS)
-    for patient in train:
-        if patient in validation:
-            (path, name), (other, other_name) = train[patient], validation[patient]
-            raise InputError(
-                f"{path} has {shortened(name)} to train on, and {other} has "
-                f"{shortened(other_name)} of the same patient to validate on; expected each "
-                "patient on one side, as scores are too good otherwise. Extract all visits of a "
-                "patient into one file, or files to train on alone with --validation-fraction 0."
-            )
+def describe_patches(files):
+    """Returns what the run folder records of a set, a dict that JSON can hold.
 
-
-def _patient(name, editions):
-    """Returns the id of a case without the visit that a naming of its file ends ids in."""
-    for edition in editions:
-        visit = EDITIONS[edition].visit if edition in EDITIONS else None
-        name = re.sub(visit, "", name) if visit else name
-    return name
-
-
-def _union(files):
-    """Returns the attributes of a set of files, see `read_set_settings`."""
-    merged = {name: {} for name in ("label_schemes", "trained_as_background", "warnings")}
-    for name, values in merged.items():
-        for settings in files:
-            values.update(settings[name])
-    num_cases = [len(settings["cases"]) for settings in files]
-    shares = np.average([settings["class_shares"] for settings in files], 0, num_cases)
-    return {
-        **AGREEMENT,
-        **{name: files[0][name] for name in (*SAME, "centers") if name in files[0]},
-        **merged,
-        "cases": [name for settings in files for name in settings["cases"]],
-        "split": {
-            split: [name for settings in files for name in settings["split"][split]]
-            for split in SPLITS
-        },
-        "class_shares": shares.tolist(),
-        "files": [
-            {name: value for name, value in settings.items() if name not in AGREEMENT}
-            for settings in files
-        ],
+    Args:
+        files: List of `CaseFile`, at least one.
+    """
+    names = (*AGREEMENT, *SAME)
+    return {name: files[0].description[name] for name in names} | {
+        "cases": {
+            file.id: {
+                "patient": file.patient,
+                "grade": file.grade,
+                "num_patches": file.num_patches,
+                "checksum": file.checksum,
+            }
+            for file in files
+        }
     }
 
 
-def describe_other_patches(before, now, paths_before):
-    """Says in which way the patches of a run differ from those that it is to go on with.
+def describe_other_patches(before, now):
+    """Returns how a set differs from the one that a run was trained on, a clause, or None.
 
     Args:
-        before: Attributes of the patches that the run was trained on, as of `read_set_settings`.
-        now: Those of the patches given.
-        paths_before: What the run's setting `patches` was, for the message.
-
-    Returns:
-        A clause, or None if they do not differ.
+        before: Dict of `describe_patches` that the run recorded.
+        now: That of the patches given.
     """
-    if before == now:
-        return None
-    old, new = map(_files, (before, now))
-    if len(old) == len(new) == 1:
-        return "the patch file is another than it was trained on"
-    if len(old) != len(new):
-        return f"the files of --patches are {len(new)}, were {len(old)}: {shortened(paths_before)}"
-    if all(each in new for each in old):
-        return f"--patches has the files in another order, was {shortened(paths_before)}"
-    differing = [str(n) for n, (a, b) in enumerate(zip(old, new, strict=True), 1) if a != b]
-    return (
-        f"--patches has other files (number {', '.join(differing)} of {len(new)}), was "
-        f"{shortened(paths_before)}"
-    )
+    old, new = before.get("cases", {}), now["cases"]
+    for name in now.keys() - {"cases"}:
+        if before.get(name) != now[name]:
+            return f"the patches have {name} {now[name]}, was {shortened(before.get(name))}"
+    for problem, ids in (
+        ("lack", sorted(old.keys() - new.keys())),
+        ("have in addition", sorted(new.keys() - old.keys())),
+        ("have other patches of", sorted(name for name in new if old.get(name) != new[name])),
+    ):
+        if ids:
+            return f"--patches {problem} {shortened(', '.join(ids), 80)}"
+    return None
 
 
-def _files(settings):
-    """Returns the attributes of each file of a set; damaged ones are taken for a single file's."""
-    files = settings.get("files")
-    return files if isinstance(files, list) else [settings]
+def find_twins(files):
+    """Returns sentences about cases with the same images: one patient under two ids.
+
+    Args:
+        files: List of `CaseFile`.
+    """
+    owners, found = {}, []
+    for file in files:
+        for name, state in file.description["inputs"].items():
+            other, other_name = owners.setdefault(state["sha256"], (file.id, name))
+            if other != file.id:
+                found.append(
+                    f"{name} is the same file as {other_name}: {file.id} and {other} may be one "
+                    "patient under two ids."
+                )
+                break
+    return found
+
+
+def _find_files(path):
+    """Returns the patch files in a folder, or the one that a path is."""
+    if not path.exists():
+        raise FileNotFoundError(
+            f"The patches {path} do not exist. Make them with extract_patches.py, or give others "
+            "with --patches."
+        )
+    if not path.is_dir():
+        return [path]
+    found = sorted(each for each in path.glob(f"*{SUFFIX}") if not each.name.startswith("."))
+    if not found:
+        raise InputError(
+            f"The folder {path} holds no patch files, which end in {SUFFIX}. Make them with "
+            "extract_patches.py, or give another folder with --patches."
+        )
+    return found

@@ -1,16 +1,17 @@
 """The record of a case: how its segmentation was made, and its scores.
 
-In: what was done with a case. Out: `<case>.json` beside `<case>.nii.gz`. The record is written
-last, so it alone says whether a case is done. Tables and the report are derived from the records.
+In: what was done with a case. Out: `<case>.json` beside `<case>.nii.gz`. The record says whether a
+case is done with the networks, settings and input at hand. Tables and the report are derived from
+the records.
 """
 
-import json
 from pathlib import Path
 
 from brats.cases.layouts import EXTENSIONS
-from brats.errors import InputError
+from brats.errors import InputError, shortened
 from brats.files import parse_json, write_json
 
+SUFFIX = ".json"
 FORMAT = {"format": "brats-prediction", "version": 1}
 # What the readers of records rely on.
 FIELDS = {"case": str, "networks": list, "settings": dict, "inputs": dict, "warnings": list}
@@ -25,7 +26,7 @@ def segmentation_path(output, case):
 
 def record_path(output, case):
     """Returns the path of a case's record."""
-    return Path(output) / f"{case.id}.json"
+    return Path(output) / f"{case.id}{SUFFIX}"
 
 
 def write_record(output, case, record):
@@ -34,10 +35,10 @@ def write_record(output, case, record):
     Args:
         output: Folder of predictions.
         case: A `Case`.
-        record: Dict that JSON can hold: "networks", a list of "path" and "sha256"; "settings", all
-            that the labels depend on; "inputs", as of `brats.inputs`; "warnings", a list of
-            sentences; "slices", those drawn; "scores", the rows of `score_case`; and anything else
-            about its making.
+        record: Dict that JSON can hold: "networks", a list of "path" and "sha256", empty for the
+            segmentation of another tool; "settings", all else that the labels depend on; "inputs",
+            as of `brats.inputs`; "warnings", a list of sentences; "slices", those drawn; "scores",
+            the rows of `score_case`; and anything else about its making.
 
     Raises:
         OSError: If the file cannot be written.
@@ -45,37 +46,41 @@ def write_record(output, case, record):
     write_json(record_path(output, case), FORMAT | {"case": case.id} | record)
 
 
-def read_record(output, case):
-    """Returns the record of a case, or None if there is none.
+def read_record(path):
+    """Reads the record of a case.
+
+    Args:
+        path: Path of a JSON file.
+
+    Returns:
+        The dict that `write_record` wrote, or None if there is none, or another tool's file.
 
     Raises:
-        InputError: If the file is damaged, or is another tool's; names it.
+        InputError: If the file is damaged; names it.
     """
-    path = record_path(output, case)
-    if not path.exists():
+    if not path.is_file():
         return None
     try:
         record = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{path} is not a record of predict.py: {error}. Remove it.") from error
+        raise InputError(f"{path} is damaged: {shortened(error)}. Remove it.") from error
     parts = record if isinstance(record, dict) else {}
-    if {name: parts.get(name) for name in FORMAT} != FORMAT or parts.get("case") != case.id:
-        found = json.dumps({name: parts.get(name) for name in (*FORMAT, "case")})
-        raise InputError(
-            f"{path} is not a record of this version of predict.py: it has {found}. Move it away, "
-            "or give another --output."
-        )
+    if parts.get("format") != FORMAT["format"]:
+        return None
     wrong = [name for name, kind in FIELDS.items() if not isinstance(parts.get(name), kind)]
-    if wrong:
-        raise InputError(f"{path} is damaged: it has no {', '.join(wrong)}. Remove it.")
+    if wrong or parts.get("version") != FORMAT["version"]:
+        raise InputError(
+            f"{path} is damaged or of another version: expected version {FORMAT['version']} with "
+            f"{', '.join(FIELDS)}. Remove it."
+        )
     return record
 
 
-def read_records(output, cases):
-    """Returns the records of those cases that have one, a dict by case id.
+def read_records(output):
+    """Returns the records in a folder of predictions, a dict by case id.
 
     Raises:
-        InputError: As `read_record`.
+        InputError: If one is damaged; names it.
     """
-    records = {case.id: read_record(output, case) for case in cases}
-    return {case_id: record for case_id, record in records.items() if record}
+    records = map(read_record, sorted(Path(output).glob(f"*{SUFFIX}")))
+    return {record["case"]: record for record in records if record}

@@ -7,7 +7,6 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from brats.cases.find import select_cases
 from brats.editions import CLASSES, MODALITIES
 from brats.errors import InputError
 from brats.patches.file import check_agreement
@@ -75,8 +74,8 @@ def assign_cases(cases, ids, networks, cross_validate=False):
 
     Args:
         cases: List of `Case`s.
-        ids: Ids of the cases to predict. If empty: all cases that no network was trained on or,
-            to cross-validate, all that at least one network was not trained on.
+        ids: Ids by which the cases were selected. If empty: only cases that no network was trained
+            on are predicted or, to cross-validate, that at least one was not trained on.
         networks: List of `Network`.
         cross_validate: Whether only networks that were not trained on a case segment it. If not,
             all networks segment all cases.
@@ -85,7 +84,7 @@ def assign_cases(cases, ids, networks, cross_validate=False):
         List of `Group`.
 
     Raises:
-        InputError: If a case is unknown, no case is left, or a case in `ids` cannot be
+        InputError: If no case is left, or a case in `ids` cannot be
             cross-validated.
     """
     seen = [network.trained_on for network in networks]
@@ -146,11 +145,15 @@ def read_network(path, build_network):
     return network
 
 
+def digest(path):
+    """Returns the SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _network(path, trained_on=()):
     check_exists(path)
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Network(Path(path), digest, frozenset(trained_on))
+    return Network(Path(path), digest(path), frozenset(trained_on))
 
 
 def _network_of_run(run_dir, checkpoint):
@@ -160,10 +163,8 @@ def _network_of_run(run_dir, checkpoint):
 
 
 def _select_unseen(cases, ids, trained_on):
-    """Returns the cases with the given ids or, if there are none, those not in `trained_on`."""
-    if ids:
-        return select_cases(cases, ids)
-    unseen = [case for case in cases if case.id not in trained_on]
+    """Returns all cases if they were asked for by id, otherwise those not in `trained_on`."""
+    unseen = [case for case in cases if ids or case.id not in trained_on]
     if not unseen:
         raise InputError(
             f"The network was trained on all {len(cases)} cases that were found. Name the ones to "

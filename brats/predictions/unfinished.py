@@ -1,0 +1,95 @@
+"""Which cases a prediction still has to segment, and which only to score.
+
+In: cases, and the folder of predictions. Out: what is missing in it. The record of a case alone
+decides whether the case is done.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from brats.errors import InputError
+from brats.inputs import find_changes, input_name
+from brats.predictions.record import read_record, record_path, segmentation_path
+from brats.predictions.write import FIGURES, probability_paths
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """What is left to do.
+
+    Attributes:
+        missing: List of the `Case`s to segment.
+        unscored: List of the segmented `Case`s to score and draw.
+        changed: List of sentences about cases whose input changed.
+    """
+
+    missing: list = field(default_factory=list)
+    unscored: list = field(default_factory=list)
+    changed: list = field(default_factory=list)
+
+
+def find_unfinished(output, cases, making, probabilities=False, slices=(), overwrite=False):
+    """Finds out what is left to do for some cases.
+
+    Args:
+        output: Folder of predictions.
+        cases: List of `Case`.
+        making: Dict of the "networks" and "settings" of their records.
+        probabilities: Whether probabilities are wanted.
+        slices: Indices of the axial slices to draw.
+        overwrite: Whether to segment all cases, whatever is there.
+
+    Returns:
+        An `Unfinished`.
+
+    Raises:
+        InputError: If a segmentation was made in another way, or by another tool; says how.
+    """
+    left = Unfinished()
+    for case in cases:
+        if overwrite:
+            left.missing.append(case)
+            continue
+        record = read_record(record_path(output, case))
+        if not _is_segmented(output, case, record, making, probabilities):
+            left.missing.append(case)
+            continue
+        changes = find_changes(case, record["inputs"])
+        images = set(map(input_name, case.images.values()))
+        if images & set(changes):
+            left.missing.append(case)
+            left.changed.append(f"{case.id} is segmented again: {', '.join(changes)} changed.")
+        elif changes or not _is_drawn(output, case, record, slices):
+            left.unscored.append(case)
+    return left
+
+
+def _is_segmented(output, case, record, making, probabilities):
+    path = segmentation_path(output, case)
+    if record is None and not path.exists():
+        return False
+    if record is None or not record["networks"]:
+        raise InputError(
+            f"{path} was made by another tool. Add --overwrite to replace it, or give another "
+            "--output."
+        )
+    made = [network["sha256"] for network in record["networks"]]
+    wanted = [network["sha256"] for network in making["networks"]]
+    differences = [f"networks {made}, not {wanted}"] if made != wanted else []
+    differences += [
+        f"{name} {record['settings'].get(name)}, not {value}"
+        for name, value in making["settings"].items()
+        if record["settings"].get(name) != value
+    ]
+    if differences:
+        raise InputError(
+            f"{path} was made with {'; '.join(differences)}. Give the same settings, another "
+            "--output, or --overwrite."
+        )
+    paths = [path, *(probability_paths(output, case).values() if probabilities else ())]
+    return all(path.exists() for path in paths)
+
+
+def _is_drawn(output, case, record, slices):
+    picture = Path(output) / FIGURES / f"{case.id}-modalities.png"
+    return picture.exists() and set(slices) <= set(record["slices"])

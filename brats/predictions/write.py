@@ -1,0 +1,118 @@
+"""What a prediction writes of a case: pictures, scores, the record, and volumes.
+
+In: the predicted classes of a case. Out: in the folder of predictions `<case>.nii.gz`,
+`probabilities/<case>-<class>.nii.gz`, `figures/<case>-*.png` and `<case>.json`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from brats.cases.layouts import EXTENSIONS
+from brats.editions import CLASSES, classes_to_labels
+from brats.errors import InputError
+from brats.pictures.overlays import write_pictures
+from brats.predictions.record import segmentation_path, write_record
+from brats.scores.tables import score_case
+from brats.volumes.files import write_volume
+
+FIGURES, PROBABILITIES = "figures", "probabilities"
+
+
+def write_prediction(output, case, raw, classes, record, slices=(), probabilities=None):
+    """Writes everything that belongs to a case.
+
+    Args:
+        output: Folder of predictions.
+        case: A `Case`.
+        raw: Its `RawCase`.
+        classes: Predicted class indices, uint8 `(Z, Y, X)`.
+        record: Dict as of `write_record`, without "slices" and "scores".
+        slices: As for `evaluate`.
+        probabilities: Of every class, float32 `(Z, Y, X, C)`, or None.
+
+    Returns:
+        The rows of the case's scores; none without a reference.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    # A record without a volume is not done, and a volume without a record is another tool's. So
+    # the old volume goes first and the new one comes last, in case of a kill in between.
+    segmentation_path(output, case).unlink(missing_ok=True)
+    if probabilities is not None:
+        write_probabilities(output, case, probabilities, raw.geometry)
+    rows = evaluate(output, case, raw, classes, record, slices)
+    path = Path(output) / f"{case.id}{EXTENSIONS[0]}"
+    write_volume(path, classes_to_labels(classes, case.edition), raw.geometry)
+    return rows
+
+
+def evaluate(output, case, raw, classes, record, slices=()):
+    """Scores a segmentation if there is a reference, draws it, and writes the record.
+
+    Args:
+        output: Folder of predictions.
+        case: A `Case`.
+        raw: Its `RawCase`.
+        classes: Predicted class indices, uint8 `(Z, Y, X)`.
+        record: Dict as of `write_record`, without "slices" and "scores".
+        slices: Indices of the axial slices to draw; none for the one with most tumor.
+
+    Returns:
+        The rows of the case's scores; none without a reference.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    rows = []
+    if raw.classes is not None:
+        spacing_mm = raw.geometry.spacing_mm[::-1]  # (z, y, x), as the arrays.
+        rows = score_case(case.id, classes, raw.classes, spacing_mm)
+    write_pictures(Path(output) / FIGURES, case.id, raw, classes, slices)
+    write_record(output, case, record | {"slices": list(slices), "scores": rows})
+    return rows
+
+
+def check_slices(case, raw, slices):
+    """Checks that a case has the axial slices that are to be drawn.
+
+    Raises:
+        InputError: If it does not; names the case.
+    """
+    num_slices = len(raw.volumes[0])
+    if slices and max(slices) >= num_slices:
+        raise InputError(
+            f"Case {case.id} has axial slices 0 to {num_slices - 1}, and no slice {max(slices)}. "
+            "Give other --slices, or name the cases that have it with --cases."
+        )
+
+
+def write_probabilities(output, case, probabilities, geometry):
+    """Writes one volume per tumor class, in steps of 1/4096.
+
+    Viewers show a volume with one number per voxel as a map over the image. The probability of
+    background is what is missing to 1. The steps leave the last bits of a float empty, so that it
+    compresses.
+
+    Args:
+        output: Folder of predictions.
+        case: A `Case`.
+        probabilities: float32 `(Z, Y, X, C)`.
+        geometry: The `Geometry` to write.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    for index, path in probability_paths(output, case).items():
+        steps = np.round(probabilities[..., index] * 4096) / np.float32(4096)
+        write_volume(path, steps, geometry)
+
+
+def probability_paths(output, case):
+    """Returns the paths of the probabilities of a case, by index of the tumor class."""
+    folder = Path(output) / PROBABILITIES
+    return {
+        index: folder / f"{case.id}-{name}{EXTENSIONS[0]}"
+        for index, name in enumerate(CLASSES[1:], 1)
+    }
