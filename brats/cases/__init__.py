@@ -1,5 +1,5 @@
-"""Which cases are there, and can they be used.
+"""Which cases there are, and whether they can be used.
 
-In: a data folder. Out: `Case` records, complete and sorted; a split by patient; a check of every voxel.
+In: a data folder. Out: complete cases, a reason for each other one, a split, a check of all voxels.
 Open `find.py` first.
 """

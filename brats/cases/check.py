@@ -1,219 +1,187 @@
-"""A look at cases before the work: what they are, what is wrong with them, and what is odd.
+"""Checks every voxel of the cases, for `extract_patches.py --check`.
 
-In: cases. Out: one `Inspection` per case with its errors, which stop the work, and its warnings,
-which a person has to judge. `docs/data.md` lists what is looked for.
+In: cases. Out: a `CaseCheck` per case, with its errors, which no script can work with, and its
+warnings, which a person has to judge; and a table of them. `docs/data.md` lists what is checked.
 """
 
 import functools
 import hashlib
 from collections import defaultdict
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-import SimpleITK
 
 from brats.cases.voxels import SAMPLE, case_warnings
 from brats.editions import CLASSES, count_classes, label_warnings, labels_to_classes
 from brats.errors import InputError
-from brats.volumes.files import empty_error, read_header_grid, read_modalities, read_volume
-from brats.volumes.grids import grid_error
-from brats.volumes.nifti import check_stored_voxels, read_header
+from brats.volumes.case import empty_error, grid_error, read_modalities
+from brats.volumes.files import read_volume
+from brats.volumes.geometry import orientation
 
 SEGMENTATION = "seg"
 
 
 @dataclass(frozen=True)
-class Inspection:
-    """What was found in one case.
+class CaseCheck:
+    """The result of checking one case.
 
     Attributes:
         case_id: Id of the case.
-        errors: Sentences on what no script can work with.
-        warnings: Sentences on what a person has to judge.
-        contents: Dict from modality to bytes that are equal where the images are; by headers,
-            where the files are.
-        facts: Dict from column of the table to text; empty after a look at headers.
+        errors: Sentences about what no script can work with.
+        warnings: Sentences about what a person has to judge.
+        contents: Dict from modality to bytes that are equal if the images are.
+        facts: Dict from column of the table to text.
     """
 
     case_id: str
     errors: list
     warnings: list
-    contents: dict
+    contents: dict = field(default_factory=dict)
     facts: dict = field(default_factory=dict)
 
 
-def inspect_headers(cases):
-    """Looks at cases without reading their voxels.
+def check_case(case):
+    """Checks every voxel of a case.
 
     Args:
-        cases: Iterable of `Case`.
+        case: A `Case`, with or without a reference.
 
     Returns:
-        List of `Inspection`: whether the files are whole and on one grid, and their contents to
-        compare. What takes voxels to know is missing.
+        A `CaseCheck`.
     """
-    known = {}  # Grids by header: ITK takes 1 ms for each, and most files of a cohort share one.
-    inspections = []
-    for case in cases:
-        grids, errors = _read_each(case, lambda path, names: [_read_grid(path, known)] * len(names))
-        errors += _grid_errors(case, grids)
-        whole = {name: path for name, path in case.images.items() if name in grids}
-        # Modalities that share a file cannot be compared without reading it.
-        whole = {} if case.edition.components else whole
-        contents = {name: _stored_content(path) for name, path in whole.items()}
-        inspections.append(Inspection(case.id, errors, [], contents))
-    return inspections
-
-
-def inspect_case(case):
-    """Looks at every voxel of a case.
-
-    Args:
-        case: A `Case`, with or without ground truth.
-
-    Returns:
-        An `Inspection`.
-    """
-    found, errors = _read_each(case, functools.partial(_read_voxels, case))
-    grids = {name: (volume.shape, geometry) for name, (volume, geometry) in found.items()}
-    volumes = {name: volume for name, (volume, _) in found.items()}
-    labels = volumes.pop(SEGMENTATION, None)
+    paths = case.images | ({SEGMENTATION: case.segmentation} if case.segmentation else {})
+    read, errors = _read_files(case)
+    grids = {name: (volume.shape, geometry) for name, (volume, geometry) in read.items()}
+    first = next(iter(grids), None)
+    grid_errors = [
+        error
+        for name, grid in grids.items()
+        if (error := grid_error(case, paths[name], grid, paths[first], grids[first]))
+    ]
+    errors += grid_errors
+    volumes = {name: volume for name, (volume, _) in read.items()}
+    classes, warnings = None, []
+    if not case.segmentation:
+        warnings.append("No segmentation: usable for prediction only.")
+    elif SEGMENTATION in volumes:
+        labels = volumes.pop(SEGMENTATION)
+        warnings += label_warnings(labels, case.edition)
+        try:
+            classes = labels_to_classes(labels, case.edition)
+        except InputError as error:
+            errors.append(f"{case.segmentation}: {error}")
     masks = {name: volume != 0 for name, volume in volumes.items()}
     values = {name: volume[masks[name]] for name, volume in volumes.items()}
-    classes, label_errors = _classes(case, labels)
-    empty = [name for name in values if not values[name].size]
-    grid_errors = _grid_errors(case, grids)
-    errors += grid_errors + label_errors
-    errors += [empty_error(case.images[name]) for name in empty]
-    num_files = len(set(_paths(case).values()))
-    facts = _header_facts(grids, volumes, num_files, same_grid=not grid_errors)
-    warnings = [] if case.segmentation else ["No segmentation: good for prediction only."]
-    warnings += [] if labels is None else label_warnings(labels, case.edition)
+    errors += [empty_error(paths[name]) for name, found in values.items() if not found.size]
     values = {name: found for name, found in values.items() if found.size}
+    facts = {"files": str(len(set(paths.values())))}
+    if volumes:
+        facts |= _file_facts(volumes, *grids[first], is_same_grid=not grid_errors)
     if values and not grid_errors:
         brain = functools.reduce(np.logical_or, masks.values())
-        geometry = next(iter(grids.values()))[1]
-        warnings += case_warnings(brain, values, classes, geometry.voxel_ml)
+        warnings += case_warnings(brain, values, classes, grids[first][1].voxel_ml)
         facts |= _voxel_facts(brain, values, classes)
-    contents = {name: _content(found) for name, found in values.items()}
-    return Inspection(case.id, errors, warnings, contents, facts)
+    contents = {name: _digest(found) for name, found in values.items()}
+    return CaseCheck(case.id, errors, warnings, contents, facts)
 
 
-def _read_each(case, read):
-    """Reads each file of a case.
+def compare_cases(checks):
+    """Returns the checks with warnings about images that are the same, in a case or in two."""
+    holders = defaultdict(list)  # Pairs of case id and modality, by content.
+    for check in checks:
+        for modality, content in check.contents.items():
+            holders[content].append((check.case_id, modality))
+    compared = []
+    for check in checks:
+        within, between = {}, defaultdict(list)
+        for modality, content in check.contents.items():
+            same = [name for case_id, name in holders[content] if case_id == check.case_id]
+            if len(same) > 1:
+                within[content] = f"{' and '.join(same)} are the same image."
+            others = (case_id for case_id, _ in holders[content] if case_id != check.case_id)
+            if other := next(others, None):
+                between[other].append(modality)
+        warnings = check.warnings + list(within.values())
+        for other, names in between.items():
+            warnings.append(f"{', '.join(names)}: the same as of {other}: one patient, two ids.")
+        compared.append(replace(check, warnings=warnings))
+    return compared
 
-    Args:
-        case: A `Case`.
-        read: Function from a path and the names of what is in the file, modalities or
-            `SEGMENTATION`, to what it gives for each.
 
-    Returns:
-        `(found, errors)`: a dict by name, and the errors of the files that it cannot read.
+def check_no_errors(checks):
+    """Checks that no case of a list of `CaseCheck` has errors.
+
+    Raises:
+        InputError: If a case has errors. The message holds the errors of all cases.
     """
-    names = defaultdict(list)
-    for name, path in _paths(case).items():
-        names[path].append(name)
-    found, errors = {}, []
-    for path, inside in names.items():
+    wrong = [check for check in checks if check.errors]
+    if wrong:
+        lines = "".join(
+            f"\n  {check.case_id}: {error}" for check in wrong for error in check.errors
+        )
+        raise InputError(
+            f"{len(wrong)} of {len(checks)} cases have errors. Repair or remove them:{lines}"
+        )
+
+
+def table(checks):
+    """Returns the checks as text: an aligned line per case, its errors and warnings, and totals."""
+    columns = list(dict.fromkeys(name for check in checks for name in check.facts))
+    rows = [["case", *columns]]
+    rows += [[c.case_id, *(c.facts.get(name, "-") for name in columns)] for c in checks]
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    text = lines[:1]
+    for line, check in zip(lines[1:], checks, strict=True):
+        text += [line, *(f"  error: {error}" for error in check.errors)]
+        text += [f"  warning: {warning}" for warning in check.warnings]
+    num_errors = sum(bool(check.errors) for check in checks)
+    num_warnings = sum(bool(check.warnings) for check in checks)
+    text.append(f"{len(checks)} cases, {num_errors} with errors, {num_warnings} with warnings")
+    return "\n".join(text)
+
+
+def _read_files(case):
+    """Returns `(volume, geometry)` of each modality and the reference by name, and the errors."""
+    groups = [list(case.images)] if case.edition.components else [[name] for name in case.images]
+    readers = [(names, functools.partial(read_modalities, case, names)) for names in groups]
+    if case.segmentation:
+        readers.append(([SEGMENTATION], lambda: [read_volume(case.segmentation)]))
+    read, errors = {}, []
+    for names, reader in readers:
         try:
-            found |= dict(zip(inside, read(path, inside), strict=True))
+            read |= dict(zip(names, reader(), strict=True))
         except (InputError, OSError) as error:
             errors.append(str(error))
-    return found, errors
+    return read, errors
 
 
-def _read_voxels(case, path, names):
-    """Returns volume and `Geometry` of a segmentation, or of each modality in a file."""
-    return [read_volume(path)] if names == [SEGMENTATION] else read_modalities(case, names)
-
-
-def _paths(case):
-    return case.images | ({SEGMENTATION: case.segmentation} if case.segmentation else {})
-
-
-def _read_grid(path, known):
-    """Returns shape `(Z, Y, X)` and `Geometry` of a file that is whole, by its header.
-
-    Args:
-        path: Path of a NIfTI file.
-        known: Dict of what was returned before, by what headers say of type and grid; added to.
-    """
-    check_stored_voxels(path)
-    header = read_header(path)
-    key = header[:4] + header[40:108] + header[120:124] + header[252:]  # Type, grid and units.
-    if key not in known:
-        known[key] = read_header_grid(path)
-    return known[key]
-
-
-def _grid_errors(case, grids):
-    """Returns an error for each grid, `(shape, geometry)`, that is not the first."""
-    paths = _paths(case)
-    first = next(iter(grids), None)
-    errors = [
-        grid_error(case.id, paths[name].name, grid, paths[first].name, grids[first])
-        for name, grid in grids.items()
-        if grid is not grids[first]  # Most files of a cohort share one.
-    ]
-    return [error for error in errors if error]
-
-
-def _by(values):
-    return " x ".join(f"{value:g}" for value in values)
-
-
-def _classes(case, labels):
-    """Returns `(classes, errors)` of a segmentation, or None for classes where there are none."""
-    if labels is None:
-        return None, []
-    try:
-        return labels_to_classes(labels, case.edition), []
-    except InputError as error:
-        return None, [f"{case.segmentation}: {error}"]
-
-
-def _header_facts(grids, volumes, num_files, same_grid):
-    """Returns the columns of the table that headers know, of the first file."""
-    if not volumes:
-        return {}
-    shape, geometry = next(iter(grids.values()))
-    orientation = SimpleITK.DICOMOrientImageFilter.GetOrientationFromDirectionCosines
+def _file_facts(volumes, shape, geometry, is_same_grid):
+    """Returns the columns of the table about the files, by the grid of the first one."""
     return {
-        "files": str(num_files),
-        "size": _by(shape[::-1]),
-        "spacing mm": _by(geometry.spacing_mm),
-        "orientation": orientation(geometry.as_stored.direction),
-        "grid": "same" if same_grid else "differs",
+        "size": " x ".join(map(str, shape[::-1])),
+        "spacing mm": " x ".join(f"{length:g}" for length in geometry.spacing_mm),
+        "orientation": orientation(geometry.as_stored),
+        "grid": "same" if is_same_grid else "differs",
         "type": ", ".join(sorted({str(volume.dtype) for volume in volumes.values()})),
     }
 
 
 def _voxel_facts(brain, values, classes):
-    """Returns the columns of the table that take voxels to know; shares are of all voxels."""
+    """Returns the columns of the table about the voxels. Shares are of all voxels."""
     lowest = min(found.min() for found in values.values())
     highest = max(found.max() for found in values.values())
     facts = {"intensities": f"{lowest:g} to {highest:g}", "brain %": f"{100 * brain.mean():.2f}"}
     if classes is not None:
-        shares = 100 * count_classes(classes) / classes.size
-        facts |= {
-            f"{name} %": f"{share:.2f}" for name, share in zip(CLASSES[1:], shares[1:], strict=True)
-        }
+        shares = 100 * count_classes(classes)[1:] / classes.size
+        facts |= {f"{n} %": f"{share:.2f}" for n, share in zip(CLASSES[1:], shares, strict=True)}
     return facts
 
 
-def _content(values):
-    """Returns bytes that are equal for equal values, whatever their type.
-
-    Of many values, a sample: no two images agree in that by chance.
-    """
+def _digest(values):
+    """Returns bytes that are equal for equal values, whatever their type; a sample is enough."""
     sample = np.ascontiguousarray(values[:: max(values.size // SAMPLE, 1)], dtype=np.float32)
     return hashlib.blake2b(sample, digest_size=16).digest()
-
-
-def _stored_content(path):
-    """Returns bytes that are equal for equal files, and hardly for others, without reading all."""
-    with Path(path).open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(size // 2)  # Where there is brain.
-        return hashlib.blake2b(file.read(2**16), digest_size=16, key=str(size).encode()).digest()

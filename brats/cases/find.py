@@ -179,10 +179,10 @@ def _why_incomplete(path, edition, files, need_segmentation):
         expected = ", ".join(f"*{_suffixes(edition)[name]}" for name in wrong)
         found = nifti_files(path)
     names = ", ".join(file.name for file in found) or "nothing"
-    counts = ", ".join(f"{count or 'no'} for {name}" for name, count in wrong.items())
+    counts = " and ".join(f"{count} files for {name}" for name, count in wrong.items())
     return (
-        f"{path} has wrong numbers of files: {counts}. Expected one each, named {expected} and ending in "
-        f"{' or '.join(EXTENSIONS)}; found {shortened(names)}. Complete the case, or remove it."
+        f"{path} has {counts}; expected one each, named {expected} with the ending "
+        f"{' or '.join(EXTENSIONS)}. Found {shortened(names)}. Complete the case, or remove it."
     )
 
 

@@ -1,6 +1,6 @@
-"""Which cases to train on and which to validate on.
+"""Divides cases into those to train on and those to validate on.
 
-In: cases. Out: two lists that share no patient.
+In: objects with `id`, `patient` and `grade`. Out: two lists of them that share no patient.
 """
 
 import numpy as np
@@ -8,51 +8,50 @@ import numpy as np
 from brats.errors import InputError
 
 
-def split_cases(cases, validation_fraction, seed):
-    """Divides cases into training and validation, by patient and stratified by grade.
+def split_cases(cases, fraction, seed):
+    """Holds out a share of the patients of each grade for validation, by largest remainders.
 
-    Each grade gives the share of its patients that `validation_fraction` asks for, rounded so
-    that the total is right; validation gets at least one patient unless the fraction is 0.
+    At least one patient is held out unless the fraction is 0.
 
     Args:
-        cases: List of `Case`, in any order.
-        validation_fraction: Share of the patients to validate on, in [0, 1).
+        cases: List of objects with `id`, `patient` and `grade`, in any order.
+        fraction: Share of the patients to validate on, in [0, 1).
         seed: Seed of the generator, int.
 
     Returns:
-        `(train, validation)`, two lists of `Case` sorted by id.
+        `(train, validation)`, two lists sorted by id.
 
     Raises:
-        InputError: If no patient would be left to train on.
+        InputError: If no patient is left to train on.
     """
     rng = np.random.default_rng(seed)
     strata = _stratify(cases)
     held_out = set()
-    for patients, count in zip(strata, _share_out(strata, validation_fraction), strict=True):
+    for patients, count in zip(strata, _share_out(strata, fraction), strict=True):
         held_out.update(rng.permutation(patients)[:count].tolist())
     if len(held_out) == sum(map(len, strata)):
         raise InputError(
-            f"A validation fraction of {validation_fraction} leaves no patient to train on: "
-            f"found {len(held_out)}. Add cases, or set --validation-fraction 0."
+            f"train.py --validation-fraction {fraction} leaves no patient to train on, of "
+            f"{len(held_out)} found. Add cases, or give --validation-fraction 0."
         )
     return _divide(cases, held_out)
 
 
 def split_fold(cases, num_folds, fold, seed):
-    """Divides cases into training and validation, the validation cases being one of several folds.
+    """Holds out one of several folds of the patients for validation.
 
-    The patients of each grade are put in random order, the grades end to end, and dealt out in
-    turn. So every case is in exactly one fold, folds differ by one patient at most, in each
-    grade as well, and visits of a patient stay together.
+    The patients of each grade are shuffled, all grades are put in one row, and the row is dealt
+    out in turn. So every case is in exactly one fold, and the folds differ by at most one patient,
+    also within a grade.
 
     Args:
-        cases: List of `Case`, in any order.
+        cases: List of objects with `id`, `patient` and `grade`, in any order.
         num_folds: Number of folds, int of at least 2.
-        fold: Index of the fold to validate on, int in [0, num_folds).
-        seed: Seed of the generator, int; the folds of one seed belong together.
+        fold: Index of the validation fold, int in [0, num_folds).
+        seed: Seed of the generator, int. Folds of the same seed belong together.
 
     Returns:
-        `(train, validation)`, two lists of `Case` sorted by id.
+        `(train, validation)`, two lists sorted by id.
 
     Raises:
         InputError: If there are fewer patients than folds.
@@ -63,14 +62,14 @@ def split_fold(cases, num_folds, fold, seed):
     ]
     if len(dealt) < num_folds:
         raise InputError(
-            f"--num-folds {num_folds} is too many for the patients found, {len(dealt)}; expected "
-            "at most one fold for each. Add cases, or give fewer."
+            f"train.py --num-folds {num_folds} needs as many patients; found {len(dealt)}. Add "
+            "cases, or give fewer folds."
         )
     return _divide(cases, set(dealt[fold::num_folds]))
 
 
 def _stratify(cases):
-    """Returns the patients of each grade, in the order of their cases: that of the first counts."""
+    """Returns the patients of each grade, by the grade of a patient's first case."""
     grades = {}
     for case in sorted(cases, key=lambda case: case.id):
         grades.setdefault(case.patient, case.grade or "")
@@ -81,7 +80,7 @@ def _stratify(cases):
 
 
 def _divide(cases, held_out):
-    """Returns the cases to train on and those of the patients to hold out, each sorted by id."""
+    """Returns the cases to train on, and those of the held-out patients, each sorted by id."""
     # Departure: the original splits by slices, so that a patient can be on both sides.
     ordered = sorted(cases, key=lambda case: case.id)
     train = [case for case in ordered if case.patient not in held_out]
@@ -89,7 +88,7 @@ def _divide(cases, held_out):
 
 
 def _share_out(strata, fraction):
-    """Returns how many patients of each stratum to hold out: largest remainders first."""
+    """Returns how many patients of each stratum to hold out, by largest remainders."""
     sizes = np.array([len(patients) for patients in strata])
     total = round(fraction * sizes.sum())
     if fraction > 0:

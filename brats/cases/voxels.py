@@ -1,9 +1,9 @@
-"""What the voxels of a case tell that no header does: clipped, normalized, with skull, cut off.
+"""Warnings about the voxels of a case: clipped, normalized, with skull, cut off.
 
-In: arrays `(Z, Y, X)` of one case. Out: lists of sentences for a person to judge, empty where
-nothing is odd.
+In: arrays `(Z, Y, X)` of one case. Out: lists of sentences for a person to judge, empty if nothing
+is wrong.
 
-The thresholds are set against 17 real cases of BraTS 2021 and 2023, of which one is odd.
+The thresholds were set on 17 real cases of BraTS 2021 and 2023. One of them gets warnings.
 """
 
 import functools
@@ -11,73 +11,61 @@ from collections import defaultdict
 
 import numpy as np
 
-# Clipping at the 99.99th percentile or below. In the real images at most 2 voxels of 1.2 to 1.7
-# million share the largest value. In small images, a few voxels do by chance.
+# An image is clipped if this share of the brain has the largest value. In the real images at most
+# 2 voxels of 1.2 to 1.7 million have it. In small images a few voxels have it by chance.
 CLIPPED_SHARE = 1e-4
-FEWEST_CLIPPED = 10
-# Standardized intensities are negative about half of the time, an overshoot of interpolation
-# rarely.
+MIN_CLIPPED = 10
+# Half of all standardized intensities are negative. Interpolation makes a few negative ones.
 NORMALIZED_SHARE = 0.05
 # The real brains fill 14 to 19 % of their volume; an ellipsoid fills 52 % of its bounding box.
-LEAST_ZERO_SHARE = 0.1
+MIN_ZERO_SHARE = 0.1
 # The largest real brain has 1,731 ml; a head with skull and scalp has 3 to 5 liters.
-LARGEST_BRAIN_ML = 2000
-# One low value in this share of the brain: at most 0.2 % in the real images, but 7 % in the T1 of
-# BraTS2021_01482, whose field of view ends within the brain.
+MAX_BRAIN_ML = 2000
+# An image is cut off if this share of the brain has one low value. The real images have at most
+# 0.2 %, but the T1 of BraTS2021_01482, whose field of view ends within the brain, has 7 %.
 CUT_OFF_SHARE = 0.01
-LOW = 0.1  # Of the median: below lies next to nothing of a brain, at most 2 % in the real images.
-# The real brains end in caps of at most 2 % of their largest section, or, where the box of the
-# atlas cuts the brain stem and the cerebellum, which it does in 6 of 17, of 13 %. A quarter is
-# 7 % of the diameter of an ellipsoid.
+LOW = 0.1  # Of the median. At most 2 % of the brain lies below it in the real images.
+# A brain is cut off if its last plane has this share of its largest section. The real brains end in
+# caps of at most 2 %, or of 13 % in 6 of 17, where the box of the atlas cuts the brain stem. A
+# quarter of the largest section of an ellipsoid lies at 7 % of its diameter.
 FLAT_SHARE = 0.25
-FEWEST_PLANES = 16  # Thinner, the end of an ellipsoid is 12 % of its section and more.
-SAMPLE_STEP = 4  # Along each axis: 1.5 % of the time of an extraction, the whole look 13 %.
-SAMPLE = 100_000  # Voxels, or up to twice as many, that give the median of an image.
+MIN_PLANES = 16  # In fewer planes, the end of an ellipsoid has 12 % of its section and more.
+SAMPLE_STEP = 4  # Along each axis. The sample takes 1.5 % of an extraction, all voxels take 13 %.
+SAMPLE = 100_000  # The median of an image comes from this many voxels, up to twice as many.
 
 
 def case_warnings(brain, values, classes, voxel_ml):
-    """Tells what is odd about the voxels of a case.
-
-    Args:
-        brain: Where any image is not 0, bool `(Z, Y, X)`.
-        values: Dict from modality to the voxels of its image that are not 0, `(V,)`, at least one.
-        classes: Ground truth, uint8 class indices `(Z, Y, X)`, or None.
-        voxel_ml: Volume of a voxel.
-
-    Returns:
-        List of str; what several images have in common is said once.
-    """
-    names = defaultdict(list)  # Of the images, by what is odd about them.
-    stripped = True
+    """Returns the warnings about a case. `values` are the voxels of each image that are not 0."""
+    names = defaultdict(list)  # Of the images, by warning.
+    is_stripped = True
     for name, found in values.items():
         skull = skull_warnings(found.size, brain.size, voxel_ml)
-        stripped &= not skull
+        is_stripped &= not skull
         for sentence in intensity_warnings(found) + skull:
             names[sentence].append(name)
-    if stripped:  # Of a head, any slice may be the last.
+    if is_stripped:  # An image of a head may end anywhere.
         brain_size = np.count_nonzero(brain)
         for name, found in values.items():
             for sentence in cut_off_warnings(found, brain_size):
                 names[sentence].append(name)
-    warnings = [f"{', '.join(odd)}: {sentence}." for sentence, odd in names.items()]
-    warnings += flat_end_warnings(brain) if stripped else []
+    warnings = [f"{', '.join(images)}: {sentence}." for sentence, images in names.items()]
+    warnings += flat_end_warnings(brain) if is_stripped else []
     return warnings + ([] if classes is None else tumor_warnings(brain, classes))
 
 
 def sampled_warnings(images, classes, voxel_ml):
-    """Tells what is odd about the voxels of a case, where a sample of them is odd.
+    """Checks every fourth voxel along each axis, and all voxels if these give a warning.
 
     Args:
         images: Dict from modality to its image, `(Z, Y, X)`, not 0 everywhere.
-        classes: Ground truth, uint8 class indices `(Z, Y, X)`, or None.
+        classes: Reference, uint8 class indices `(Z, Y, X)`, or None.
         voxel_ml: Volume of a voxel.
 
     Returns:
-        List of str: none where none are about every fourth voxel along each axis, or else those
-        about all voxels.
+        List of str, the warnings about all voxels.
     """
     every_fourth = (slice(None, None, SAMPLE_STEP),) * 3
-    # Copied: looked at several times, and scattered over all of memory.
+    # A copy is faster: the checks read it several times.
     sample = {name: np.ascontiguousarray(volume[every_fourth]) for name, volume in images.items()}
     some_classes = None if classes is None else classes[every_fourth]
     shows_brain = all(volume.any() for volume in sample.values())
@@ -94,18 +82,11 @@ def _image_warnings(images, classes, voxel_ml):
 
 
 def intensity_warnings(values):
-    """Tells whether intensities were clipped or normalized before.
-
-    Args:
-        values: Voxels of one image that are not 0, `(V,)`, at least one.
-
-    Returns:
-        List of str.
-    """
+    """Warns if the voxels of an image, `(V,)`, none of them 0, were clipped or normalized."""
     warnings = []
     largest = values.max()
     count = np.count_nonzero(values == largest)
-    clipped = count >= max(CLIPPED_SHARE * values.size, FEWEST_CLIPPED)
+    clipped = count >= max(CLIPPED_SHARE * values.size, MIN_CLIPPED)
     if values.dtype.kind in "iu" and largest == np.iinfo(values.dtype).max:
         how = "clipped" if clipped else "clipped, or stretched to fill the type"
         warnings.append(
@@ -128,45 +109,30 @@ def intensity_warnings(values):
 
 
 def skull_warnings(num_nonzero, num_voxels, voxel_ml):
-    """Tells whether an image shows more than a brain.
-
-    Args:
-        num_nonzero: Voxels of the image that are not 0.
-        num_voxels: All of them.
-        voxel_ml: Volume of a voxel.
-
-    Returns:
-        List of str, at most one.
-    """
-    if num_nonzero > (1 - LEAST_ZERO_SHARE) * num_voxels:
+    """Warns if an image shows more than a brain, by the number of its voxels that are not 0."""
+    if num_nonzero > (1 - MIN_ZERO_SHARE) * num_voxels:
         share = _percent(num_voxels - num_nonzero, num_voxels)
         return [f"{share} of the volume is 0: not skull-stripped"]
-    if num_nonzero * voxel_ml > LARGEST_BRAIN_ML:
+    if num_nonzero * voxel_ml > MAX_BRAIN_ML:
         return [
             f"{num_nonzero * voxel_ml:,.0f} ml are not 0; a brain has up to "
-            f"{LARGEST_BRAIN_ML:,}: not skull-stripped"
+            f"{MAX_BRAIN_ML:,}: not skull-stripped"
         ]
     return []
 
 
 def cut_off_warnings(values, brain_size):
-    """Tells whether an image shows one low value where other images show brain.
+    """Warns if the field of view of an image ends within the brain.
 
-    That is how a field of view looks that ends within the brain: 0, or what 0 became when the
-    intensities were scaled.
-
-    Args:
-        values: Voxels of the image that are not 0, `(V,)`, at least one.
-        brain_size: Voxels that are not 0 in any image of the case, at least V.
-
-    Returns:
-        List of str, at most one.
+    The image then has one low value where others show brain: 0, or what 0 became when the
+    intensities were scaled. `values` are its voxels other than 0, `brain_size` is the number of
+    voxels that are not 0 in any image.
     """
     value, count = 0, brain_size - values.size
     if count <= CUT_OFF_SHARE * brain_size:
         sample = values[:: max(values.size // SAMPLE, 1)]
         low = sample[sample < LOW * np.median(sample)]
-        if low.size <= CUT_OFF_SHARE / 2 * sample.size:  # Half: it is but a sample.
+        if low.size <= CUT_OFF_SHARE / 2 * sample.size:  # Half, because it is only a sample.
             return []
         found, counts = np.unique(low, return_counts=True)
         value = found[counts.argmax()]
@@ -177,18 +143,11 @@ def cut_off_warnings(values, brain_size):
 
 
 def flat_end_warnings(brain):
-    """Tells whether the brain ends in a flat plane instead of a cap.
-
-    Args:
-        brain: Mask of the brain, bool `(Z, Y, X)`.
-
-    Returns:
-        List of str, one for each end.
-    """
+    """Warns for each end of a brain mask `(Z, Y, X)` that is a flat plane instead of a cap."""
     warnings = []
     areas = [np.count_nonzero(brain, axis=others) for others in ((1, 2), (0, 2), (0, 1))]
     occupied = [np.flatnonzero(area) for area in areas]
-    if min(map(len, occupied)) < FEWEST_PLANES:
+    if min(map(len, occupied)) < MIN_PLANES:
         return []
     for name, area, planes in zip("zyx", areas, occupied, strict=True):
         for plane, side in ((planes[0], 0), (planes[-1], len(area) - 1)):
@@ -201,15 +160,7 @@ def flat_end_warnings(brain):
 
 
 def tumor_warnings(brain, classes):
-    """Tells whether there is no tumor, or some outside the brain.
-
-    Args:
-        brain: Mask of the brain, bool `(Z, Y, X)`.
-        classes: uint8 class indices `(Z, Y, X)`.
-
-    Returns:
-        List of str, at most one.
-    """
+    """Warns if the class indices `(Z, Y, X)` hold no tumor, or tumor outside the brain mask."""
     tumor = classes > 0
     num_tumor, num_outside = np.count_nonzero(tumor), np.count_nonzero(tumor & ~brain)
     if not num_tumor:

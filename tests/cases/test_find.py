@@ -1,0 +1,176 @@
+"""Finding cases by the names of their files, and what is missing from the others."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from brats.cases.find import Case, describe_ignored, find_cases, select_cases
+from brats.editions import EDITIONS, MODALITIES
+from brats.errors import Failed, InputError
+from tests.cases.folders import NEW, OLD, ids, touch, touch_case, touch_msd
+
+
+def reasons(root):
+    """Returns why each incomplete case under a folder failed, by id."""
+    return {failed.case_id: failed.reason for failed in find_cases(root, True)[1]}
+
+
+@pytest.mark.parametrize(
+    ("folder", "suffixes", "extension", "edition", "grade"),
+    [
+        ("HGG/Brats17_TCIA_121_1", OLD, ".nii.gz", "2017", "HGG"),
+        ("LGG/BraTS19_2013_0_1", OLD, ".nii.gz", "2017", "LGG"),
+        ("MICCAI_BraTS2020_TrainingData/BraTS20_Training_001", OLD, ".nii", "2017", None),
+        ("BraTS-GLI-00000-000", NEW, ".nii.gz", "2023", None),
+        ("training_data1_v2/BraTS-GLI-02405-100", NEW, ".nii", "2023", None),  # 2024
+        ("glioma/LGG/patient 7", NEW, ".nii.gz", "2023", "LGG"),
+    ],
+)
+def test_every_edition_is_recognized_by_its_naming(
+    tmp_path, folder, suffixes, extension, edition, grade
+):
+    touch_case(tmp_path / folder, suffixes, extension)
+    (case,), failures = find_cases(tmp_path, need_segmentation=True)
+    stem = tmp_path / folder / Path(folder).name
+    expected = [Path(f"{stem}{suffix}{extension}") for suffix in suffixes]
+    assert failures == []
+    assert (case.edition.name, case.grade, case.id) == (edition, grade, stem.name)
+    assert case.folder == tmp_path / folder
+    assert tuple(case.images) == MODALITIES == ("flair", "t1", "t1ce", "t2")
+    assert [*case.images.values(), case.segmentation] == expected
+
+
+def test_an_incomplete_case_fails_alone_with_its_folder_what_is_missing_and_what_was_found(
+    tmp_path,
+):
+    # The files are empty: finding cases reads none of them.
+    touch_case(tmp_path / "BraTS2021_00000")
+    touch_case(tmp_path / "LGG" / "BraTS2021_00001", ("_flair", "_t1ce", "_t2", "_mask"))
+    touch_case(tmp_path / "BraTS2021_00002", ())
+    touch_case(tmp_path / "BraTS2021_00003")
+    touch(tmp_path / "BraTS2021_00003" / "BraTS2021_00003_t1.nii")
+    touch_case(tmp_path / "BraTS2021_00004", extension=".NII.GZ")
+    cases, failures = find_cases(tmp_path, need_segmentation=True)
+    assert ids(cases) == ["BraTS2021_00000"]
+    assert [failed.case_id[-1] for failed in failures] == list("1234")
+    mask, nothing, twice, capitals = (failed.reason for failed in failures)
+    # T1ce does not replace a missing T1.
+    assert mask.startswith(
+        f"{tmp_path}/LGG/BraTS2021_00001 has 0 files for t1 and 0 files for seg; expected one "
+        "each, named *_t1, *_seg with the ending .nii.gz or .nii. Found BraTS2021_00001_flair"
+    )
+    assert "BraTS2021_00001_mask.nii.gz" in mask and mask.endswith("or remove it.")
+    assert "0 files for flair and 0 files for t1 " in nothing and "Found nothing." in nothing
+    assert "2 files for t1; " in twice
+    assert "BraTS2021_00004_flair.NII.GZ" in capitals
+
+
+def test_if_every_case_is_incomplete_all_of_them_are_listed(tmp_path):
+    touch_case(tmp_path / "BraTS2021_00000", OLD[1:])
+    touch_case(tmp_path / "BraTS2021_00001", OLD[:4])
+    with pytest.raises(InputError, match="(?s)is complete, of 2 found.*00000 has.*\n.*00001 has"):
+        find_cases(tmp_path, need_segmentation=True)
+
+
+def test_a_case_without_a_reference_is_complete_if_none_is_needed(tmp_path):
+    touch_case(tmp_path / "BraTS-GLI-00001-000", NEW[:4])
+    (case,), failures = find_cases(tmp_path, need_segmentation=False)
+    assert case.segmentation is None and failures == []
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [("line\nbreak", "line\\nbreak"), (os.fsdecode(b"caf\xe9"), "caf\\udce9")]
+)
+def test_a_name_that_cannot_be_printed_fails(tmp_path, name, shown):
+    touch_case(tmp_path / "BraTS2021_00000")
+    touch_case(tmp_path / name)
+    _, (failed,) = find_cases(tmp_path, need_segmentation=True)
+    assert failed.case_id == shown and shown in failed.reason and "Rename it" in failed.reason
+
+
+def test_cases_are_sorted_by_id_whatever_their_folder_and_age(tmp_path):
+    for folder in ("HGG/Brats17_C_1", "LGG/Brats17_B_1", "HGG/Brats17_D_1", "HGG/Brats17_A_1"):
+        touch_case(tmp_path / folder)
+    found = ids(find_cases(tmp_path, need_segmentation=True)[0])
+    assert found == ["Brats17_A_1", "Brats17_B_1", "Brats17_C_1", "Brats17_D_1"]
+
+
+def test_missing_and_doubled_labels_of_msd_fail(tmp_path):
+    touch_msd(tmp_path, training=("BRATS_001", "BRATS_002", "BRATS_003"))
+    touch(tmp_path / "labelsTr" / "BRATS_001.nii")
+    (tmp_path / "labelsTr" / "BRATS_002.nii.gz").unlink()
+    image = tmp_path / "imagesTr"
+    found = reasons(tmp_path)
+    assert list(found) == ["BRATS_001", "BRATS_002"]
+    assert found["BRATS_001"].startswith(f"{image}/BRATS_001.nii.gz has 2 files for seg;")
+    assert "0 files for seg; expected one each, named labelsTr/BRATS_002" in found["BRATS_002"]
+
+
+@pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
+def test_the_reference_of_case_355_of_2020_has_another_name(tmp_path, extension):
+    folder = tmp_path / "BraTS20_Training_355"
+    touch_case(folder, OLD[:4], extension)
+    touch(folder / f"W39_1998.09.19_Segm{extension}")
+    (case,), _ = find_cases(tmp_path, need_segmentation=True)
+    assert case.segmentation == folder / f"W39_1998.09.19_Segm{extension}"
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ((), "which holds nothing. Expected .*BraTS2021_00000.*_t1ce.nii.gz"),
+        ("abcdefg", "which holds a, b, c, d, e and 2 more. Expected"),
+        (("HGG/", "a_t1.nii", "a_t2.nii"), "is a case itself; give the folder that holds it"),
+        ([f"{p}{end}.nii.gz" for p in "ab" for end in OLD], "10 images side by side. Give each"),
+    ],
+)
+def test_a_folder_without_cases_is_refused_with_what_it_holds(tmp_path, names, message):
+    for name in names:
+        touch(tmp_path / name) if "." in name else (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=message):
+        find_cases(tmp_path, need_segmentation=False)
+
+
+def test_real_cases_are_found(real_cases):
+    cases, failures = find_cases(real_cases, need_segmentation=True)
+    assert (len(cases), cases[0].id, cases[-1].id) == (16, "BraTS2021_00000", "BraTS2021_01482")
+    assert {case.edition.name for case in cases} == {"2017"} and not failures
+
+
+def test_images_and_folders_that_belong_to_no_case_are_ignored(tmp_path):
+    touch_case(tmp_path / "HGG" / "Brats17_TCIA_121_1")
+    touch_case(tmp_path / "HGG" / "Brats17_TCIA_200_1", OLD[1:])  # It is incomplete: it fails.
+    touch_msd(tmp_path / "Task01")
+    for name in ("p_flair.nii.gz", "HGG/empty/notes.txt", "part/a/p_flair.nii.gz.part"):
+        touch(tmp_path / name)
+    touch_case(tmp_path / "1" / "2" / "3" / "4" / "deep")
+    cases, _ = find_cases(tmp_path, need_segmentation=True)
+    ignored = [tmp_path / name for name in ("1", "HGG/empty", "p_flair.nii.gz", "part")]
+    assert describe_ignored(tmp_path, cases) == ", ".join(map(str, ignored))
+    assert describe_ignored(tmp_path / "Task01", cases[:2]) == "nothing"
+
+
+def make_case(case_id, edition="2017"):
+    return Case(case_id, Path(case_id), EDITIONS[edition], {}, None, None)
+
+
+def test_selected_cases_keep_their_order_and_an_unknown_id_is_named():
+    cases, failures = [make_case(case_id) for case_id in "abc"], [Failed("d", "Broken.")]
+    assert select_cases(cases, failures, ()) == (cases, failures)
+    assert select_cases(cases, failures, ["c", "a"]) == ([cases[0], cases[2]], [])
+    assert select_cases(cases, failures, ["d"]) == ([], failures)
+    with pytest.raises(InputError, match="No case is called x, y. Found 3 cases, from a to c"):
+        select_cases(cases, failures, ["y", "b", "x"])
+
+
+def test_only_ids_of_2023_contain_the_visit():
+    assert make_case("BraTS-GLI-00005-101", "2023").patient == "BraTS-GLI-00005"
+    assert make_case("Brats17-00005-101").patient == "Brats17-00005-101"
+
+
+def test_a_case_moves_to_another_folder():
+    case = Case("a", Path("x/a"), EDITIONS["2017"], {"t1": Path("x/a/t1")}, Path("x/a/seg"), "LGG")
+    moved = case.below(Path("/data"))
+    assert (moved.folder, moved.images["t1"]) == (Path("/data/x/a"), Path("/data/x/a/t1"))
+    assert (moved.segmentation, moved.id, moved.grade) == (Path("/data/x/a/seg"), "a", "LGG")
