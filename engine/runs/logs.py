@@ -5,7 +5,9 @@ of the run folder. Each subfolder is a run in TensorBoard: `train` and `validati
 the same tags, so that their curves share a chart; `steps` by step; `patches` by epoch.
 """
 
+import contextlib
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -99,19 +101,20 @@ class TrainingLog:
 class _EventFile:
     """One event file of a folder. What was added is on the disk, also if the process is killed.
 
-    `tensorboardX.SummaryWriter` is not used: its `flush` does not wait for its thread, so that a
-    killed run loses points before its newest state.
+    `tensorboardX.SummaryWriter` is not used: its `flush` does not wait for its thread, so a killed
+    run loses points before its newest state.
     """
 
     def __init__(self, folder, first_step):
         """Starts the file, which hides what earlier files hold from step `first_step` on."""
         from tensorboardX import event_file_writer, proto, summary  # An optional install.
 
-        self._event_pb2, self._summary = proto.event_pb2, summary
+        self._folder, self._event_pb2, self._summary = folder, proto.event_pb2, summary
         folder.mkdir(parents=True, exist_ok=True)
         # The number tells files apart that are started within one second.
         suffix = f".{len(list(folder.glob(EVENT_FILES))):04d}{Path(EVENT_FILES).suffix}"
         self._writer = event_file_writer.EventsWriter(str(folder / "events"), suffix)
+        weakref.finalize(self, _close, self._writer)
         session_log = self._event_pb2.SessionLog
         # `SummaryWriter` writes the same for its `purge_step`.
         self._add(first_step, session_log=session_log(status=session_log.START))
@@ -126,5 +129,14 @@ class _EventFile:
         self._add(step, summary=self._summary.image(tag, picture, dataformats="HWC"))
 
     def _add(self, step, **content):
-        self._writer.write_event(self._event_pb2.Event(wall_time=time.time(), step=step, **content))
-        self._writer.flush()
+        event = self._event_pb2.Event(wall_time=time.time(), step=step, **content)
+        try:
+            self._writer.write_event(event)
+            self._writer.flush()
+        except OSError as error:
+            raise OSError(f"Cannot write to {self._folder}: {error.strerror}.") from error
+
+
+def _close(writer):
+    with contextlib.suppress(OSError):  # The full disk was reported already.
+        writer.close()

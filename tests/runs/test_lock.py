@@ -1,0 +1,73 @@
+"""Who owns a run folder, and what is removed there."""
+
+import errno
+import fcntl
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from brats.errors import InputError
+from brats.files import replacing
+from engine.runs.lock import owning
+
+OWNER = """
+import sys
+from engine.runs.lock import owning
+
+with owning(sys.argv[1]):
+    print(flush=True)
+    input()
+"""
+
+
+def test_a_folder_has_one_owner(tmp_path):
+    folder = tmp_path / "new" / "folder"
+    with (
+        owning(folder),
+        pytest.raises(InputError, match=f"{folder} is being written by another"),
+        owning(folder),
+    ):
+        pass
+    assert list(folder.iterdir()) == []
+    with owning(folder):
+        pass
+
+
+@pytest.mark.nightly
+def test_a_killed_owner_releases_the_folder(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", OWNER, tmp_path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as process:
+        process.stdout.readline()
+        with pytest.raises(InputError, match="another process"), owning(tmp_path):
+            pass
+        process.kill()
+        process.wait()
+    with owning(tmp_path):
+        pass
+
+
+def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(tmp_path):
+    (tmp_path / "state").mkdir()
+    killed = f".writing-{platform.node()}-{2**22 + 1}-"  # Linux has no process of that number.
+    for name in (f"{killed}a.csv", f"state/{killed}b.npz", "a.csv", ".mine"):
+        (tmp_path / name).write_text("")
+    with owning(tmp_path, "state", "absent"), replacing(tmp_path / "a.csv") as temporary:
+        temporary.write_text("new")
+        found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
+        assert found == {".lock", ".mine", "a.csv", "state", temporary.name}
+
+
+def test_without_locks_on_the_file_system_the_run_starts(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with owning(tmp_path), owning(tmp_path):
+        pass
