@@ -1,129 +1,228 @@
-"""The look at the data by extract_patches.py: with --check, and before an extraction."""
+"""The check of every voxel: one defect at a time, several cases, the table, the real cases."""
 
-import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import SimpleITK
 
 import extract_patches
-from brats.patches.file import read_settings
+from brats.cases.check import CaseCheck, check_case, check_no_errors, compare_cases, table
+from brats.cases.find import Case, find_cases
+from brats.editions import EDITIONS
+from brats.errors import InputError
+from brats.phantom.cohort import write_cohort
 from brats.script import exit_code
+from brats.volumes import files
+from brats.volumes.case import read_case
+from brats.volumes.geometry import Geometry, build_image
 
-CASE_IDS = [f"Brats17_PHANTOM_{index:04d}_1" for index in range(3)]  # Those of high grade.
+SHAPE = (18, 20, 22)  # (Z, Y, X)
+GEOMETRY = Geometry((1.0, 2.0, 3.0), (0.0, -239.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+EDITION = EDITIONS["2017"]
+NAMES = ("flair", "t1", "t1ce", "t2", "seg")
 
 
 @pytest.fixture
-def copies(cohort, tmp_path):
-    """The folder of copies of three phantom cases, to be damaged."""
-    shutil.copytree(cohort / "HGG", tmp_path / "cases")
-    return tmp_path / "cases"
+def volumes(rng):
+    """The volumes of a case: ellipsoids of noise, and 4 voxels of tumor."""
+    z, y, x = np.indices(SHAPE)
+    brain = ((z - 8.5) / 8) ** 2 + ((y - 9.5) / 9) ** 2 + ((x - 10.5) / 10) ** 2 <= 1
+    images = {
+        name: np.where(brain, rng.integers(500, 1500, SHAPE), 0).astype(np.int16)
+        for name in NAMES[:4]
+    }
+    labels = np.zeros(SHAPE, dtype=np.uint8)
+    labels[8, 9, 8:12] = (1, 2, 4, 4)
+    return images | {"seg": labels}
 
 
-def run(root, *arguments):
-    """Runs the script; returns its exit code."""
-    command = ["--data-root", str(root), "--patches-per-case", "2", *map(str, arguments)]
-    return exit_code(lambda: extract_patches.main(command))
+def write(folder, volumes, geometries=None):
+    """Writes the volumes as a case of 2017."""
+    suffixes = EDITION.suffixes | {"seg": EDITION.segmentation}
+    paths = {name: folder / f"{folder.name}{suffixes[name]}.nii" for name in volumes}
+    folder.mkdir()
+    for name, volume in volumes.items():
+        image = build_image(volume, (geometries or {}).get(name, GEOMETRY))
+        SimpleITK.WriteImage(image, str(paths[name]))
+    segmentation = paths.pop("seg", None)
+    return Case(folder.name, folder, EDITION, paths, segmentation, None)
 
 
-def change(root, case_id, name, change_volume):
-    """Rewrites a file of a case with its voxels changed in place."""
-    path = str(root / case_id / f"{case_id}_{name}.nii.gz")
-    image = SimpleITK.ReadImage(path)
-    volume = SimpleITK.GetArrayFromImage(image)
-    change_volume(volume)
-    changed = SimpleITK.GetImageFromArray(volume)
-    changed.CopyInformation(image)
-    SimpleITK.WriteImage(changed, path)
+def test_a_good_case_has_facts_and_nothing_else(tmp_path, volumes):
+    check = check_case(write(tmp_path / "good", volumes))
+    assert (check.errors, check.warnings) == ([], [])
+    values = np.concatenate([volumes[name][volumes["t1"] != 0] for name in NAMES[:4]])
+    num_voxels = 18 * 20 * 22  # 7,920, of which one is 0.0126 %.
+    assert check.facts == {
+        "files": "5",
+        "size": "22 x 20 x 18",
+        "spacing mm": "1 x 2 x 3",
+        "orientation": "LPS",
+        "grid": "same",
+        "type": "int16",
+        "intensities": f"{values.min()} to {values.max()}",
+        "brain %": f"{100 * np.count_nonzero(volumes['t1']) / num_voxels:.2f}",
+        "necrosis %": "0.01",
+        "edema %": "0.01",
+        "enhancing %": "0.03",
+    }
 
 
-def test_check_prints_a_row_per_case_and_writes_nothing(copies, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert run(copies, "--check", "--output", "new/patches.h5") == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["case", *CASE_IDS, "3", "Ignored:"]
-    assert lines[-2:] == ["3 cases, 0 with errors, 0 with warnings", "Ignored: nothing"]
-    assert [path.name for path in tmp_path.iterdir()] == ["cases"]
+def test_a_case_without_a_reference_has_no_shares_of_classes_and_a_warning(tmp_path, volumes):
+    del volumes["seg"]
+    check = check_case(write(tmp_path / "case", volumes))
+    assert (check.errors, check.warnings) == ([], ["No segmentation: usable for prediction only."])
+    assert check.facts["files"] == "4" and "edema %" not in check.facts
 
 
-def test_check_looks_at_voxels_and_ends_with_code_1_and_every_error(copies, capsys):
-    change(copies, CASE_IDS[0], "seg", lambda labels: np.place(labels, labels == 4, 3))
-    change(copies, CASE_IDS[0], "t2", lambda image: image.fill(0))
-    change(copies, CASE_IDS[2], "t1", lambda image: np.put(image, image.argmax(), 32767))
-    change(copies, CASE_IDS[2], "seg", lambda labels: np.place(labels, labels == 1, 9))
-    assert run(copies, "--check", "--workers", 2) == 1
-    told = capsys.readouterr()
-    kinds = [line.split(":")[0] for line in told.out.splitlines()]
-    assert [kind.split()[0] for kind in kinds] == [
-        "case",
-        CASE_IDS[0],
-        "error",
-        "error",
-        CASE_IDS[1],
-        CASE_IDS[2],
-        "error",
-        "warning",
-        "3",
-        "Ignored",
+def test_the_table_shows_types_and_the_axes_of_the_file(tmp_path, volumes):
+    volumes["t2"] = volumes["t2"].astype(np.float32)
+    other = Geometry((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (-1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0))
+    facts = check_case(write(tmp_path / "case", volumes, dict.fromkeys(NAMES, other))).facts
+    assert (facts["type"], facts["orientation"]) == ("float32, int16", "RAS")
+
+
+def test_each_file_on_another_grid_is_an_error(tmp_path, volumes):
+    volumes["t1"] = volumes["t1"][1:]
+    moved = Geometry(GEOMETRY.spacing_mm, (0.0, 0.0, 0.0), GEOMETRY.direction)
+    check = check_case(write(tmp_path / "case", volumes, {"seg": moved}))
+    size, origin = check.errors
+    assert "case_t1.nii has size (22, 20, 17), case_flair.nii has size (22, 20, 18)" in size
+    assert "case_seg.nii has origin (0, 0, 0), case_flair.nii has origin (0, -239, 0)" in origin
+    assert check.facts["grid"] == "differs"
+
+
+def test_all_files_that_cannot_be_used_are_errors_and_the_others_are_checked(tmp_path, volumes):
+    volumes["t1"][:] = 0
+    volumes["t2"][8, 9, 10] = 32767
+    volumes["seg"][8, 9, 8] = 3
+    case = write(tmp_path / "case", volumes)
+    case.images["flair"].write_bytes(case.images["flair"].read_bytes()[:-1])
+    check = check_case(case)
+    flair, labels, empty = check.errors
+    assert flair.startswith(f"{case.images['flair']} holds ")
+    assert labels.startswith(f"{case.segmentation}: Unknown label values 3; expected")
+    assert empty.startswith(f"{case.images['t1']} is 0 everywhere.")
+    assert [warning[:19] for warning in check.warnings] == ["t2: 1 voxel at 3276"]
+
+
+def test_two_modalities_that_are_the_same_image_are_a_warning(tmp_path, volumes):
+    volumes["t1ce"] = volumes["t1"].astype(np.float32)  # Saved again in another type.
+    (check,) = compare_cases([check_case(write(tmp_path / "case", volumes))])
+    assert check.warnings == ["t1 and t1ce are the same image."]
+
+
+def test_one_patient_under_two_ids_is_a_warning_in_both(tmp_path, volumes):
+    others = {name: 2 * volume for name, volume in volumes.items() if name != "seg"}
+    cases = [
+        write(tmp_path / "first", volumes),
+        write(tmp_path / "other", volumes | others),
+        write(tmp_path / "second", volumes | {"t2": others["t2"] + (volumes["t2"] > 0)}),
     ]
-    assert "Error: 3 errors in 2 of 3 cases." in told.err
-    for part in ("Unknown label values 3", "t2.nii.gz is 0 everywhere", "Unknown label values 9"):
-        assert part in told.out and part in told.err
-    assert "t1: 1 voxel at 32767" in told.out
+    text = "flair, t1, t1ce: the same as of {}: one patient, two ids."
+    assert [check.warnings for check in compare_cases(list(map(check_case, cases)))] == [
+        [text.format("second")],
+        [],
+        [text.format("first")],
+    ]
 
 
-def test_check_takes_cases_without_ground_truth(copies, capsys):
-    (copies / CASE_IDS[1] / f"{CASE_IDS[1]}_seg.nii.gz").unlink()
-    assert run(copies, "--check") == 0
-    assert "warning: No segmentation" in capsys.readouterr().out
+def test_a_file_of_all_modalities_is_read_once(tmp_path, monkeypatch):
+    write_cohort(tmp_path, 1, 0, (20, 40, 44), "msd")
+    (case,), _ = find_cases(tmp_path, need_segmentation=True)
+    read, paths = files.read_stored_voxels, []
+    monkeypatch.setattr(files, "read_stored_voxels", lambda path: paths.append(path) or read(path))
+    check = check_case(case)
+    assert not check.errors and len(check.contents) == 4
+    assert sorted(paths) == sorted((case.images["t1"], case.segmentation))
 
 
-def test_extraction_stops_at_once_with_every_error_that_headers_show(copies, tmp_path, capsys):
-    for case_id, name in ((CASE_IDS[0], "t1"), (CASE_IDS[2], "flair")):
-        path = copies / case_id / f"{case_id}_{name}.nii.gz"
-        path.write_bytes(path.read_bytes()[:-1000])
-    assert run(copies, "--output", tmp_path / "output" / "patches.h5") == 1
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "2 errors in 2 of 3 cases" in told.err
-    assert f"{CASE_IDS[0]}_t1.nii.gz" in told.err and f"{CASE_IDS[2]}_flair.nii.gz" in told.err
-    assert not (tmp_path / "output").exists()
+def test_label_4_without_label_3_under_the_names_of_2023_is_a_warning(tmp_path, volumes):
+    # The file holds 4, which is enhancing tumor in 2017 and a cavity in 2024.
+    case = replace(write(tmp_path / "case", volumes), edition=EDITIONS["2023"])
+    (warning,) = check_case(case).warnings
+    assert warning.startswith("2 voxels of label 4 (resection cavity, trained as background), and ")
+    assert read_case(case).label_warnings == [warning]
+    volumes["seg"][8, 9, 8] = 3
+    SimpleITK.WriteImage(build_image(volumes["seg"], GEOMETRY), str(case.segmentation))
+    assert not check_case(case).warnings and not read_case(case).label_warnings
 
 
-def test_extraction_tells_warnings_and_keeps_them_in_the_file(copies, tmp_path, capsys):
-    twin = copies / "Brats17_TWIN_1"
-    shutil.copytree(copies / CASE_IDS[0], twin)
-    for path in twin.iterdir():
-        path.rename(twin / path.name.replace(CASE_IDS[0], twin.name))
-    assert run(copies, "--output", tmp_path / "patches.h5") == 0
-    text = "flair, t1, t1ce, t2: the same as of {}: one patient under two ids."
-    warnings = {CASE_IDS[0]: [text.format(twin.name)], twin.name: [text.format(CASE_IDS[0])]}
-    assert read_settings(tmp_path / "patches.h5")["warnings"] == warnings
-    out = capsys.readouterr().out
-    for case_id, (sentence,) in warnings.items():
-        assert f"{case_id}: {sentence}\n" in out
+def test_each_of_many_copies_names_one_other_case_and_keeps_its_warnings():
+    checks = [CaseCheck(name, [], [], {"t1": b"1"}) for name in "abc"]
+    checks.append(CaseCheck("d", [], ["Odd."], {"t1": b"4", "t2": b"4"}))
+    checks.append(CaseCheck("e", [], [], {"t1": b"5"}))
+    assert [check.warnings for check in compare_cases(checks)] == [
+        ["t1: the same as of b: one patient, two ids."],
+        ["t1: the same as of a: one patient, two ids."],
+        ["t1: the same as of a: one patient, two ids."],
+        ["Odd.", "t1 and t2 are the same image."],
+        [],
+    ]
 
 
-def test_extraction_tells_what_voxels_show_and_keeps_it_also_if_it_was_killed(
-    copies, tmp_path, capsys, monkeypatch
+def test_errors_of_all_cases_are_raised_together_and_warnings_are_not():
+    check_no_errors([CaseCheck("a", [], ["Odd."])])
+    checks = [CaseCheck("a", ["One.", "Two."], []), CaseCheck("b", [], [])]
+    checks.append(CaseCheck("c", ["Three."], []))
+    with pytest.raises(InputError) as raised:
+        check_no_errors(checks)
+    assert str(raised.value) == (
+        "2 of 3 cases have errors. Repair or remove them:\n  a: One.\n  a: Two.\n  c: Three."
+    )
+
+
+def test_the_table_has_aligned_rows_with_errors_and_warnings_below():
+    checks = [
+        CaseCheck("first", [], ["Odd."], facts={"size": "3 x 4", "brain": "5"}),
+        CaseCheck("a", ["Bad."], ["Odd."], facts={"size": "10 x 12"}),
+        CaseCheck("b", [], []),
+    ]
+    assert table(checks).splitlines() == [
+        "case   size     brain",
+        "first  3 x 4    5",
+        "  warning: Odd.",
+        "a      10 x 12  -",
+        "  error: Bad.",
+        "  warning: Odd.",
+        "b      -        -",
+        "3 cases, 1 with errors, 2 with warnings",
+    ]
+
+
+def test_one_real_case_gets_warnings(real_cases):
+    # BraTS2021_01482: the largest value of every image is 32767, once; and in the T1, sagittal
+    # slices, the background within the brain is 99 beyond two slanted planes, 127,929 voxels of
+    # 1,730,506 (seen in pictures and counted with NumPy). Two more cases show that others do not.
+    cases = find_cases(real_cases, True)[0]
+    checks = compare_cases([check_case(case) for case in (cases[0], cases[-2], cases[-1])])
+    assert not any(check.errors for check in checks)
+    assert {check.case_id: check.warnings for check in checks if check.warnings} == {
+        "BraTS2021_01482": [
+            "flair, t1, t1ce, t2: 1 voxel at 32767, the largest value of int16: clipped, or "
+            "stretched to fill the type.",
+            "t1: one value, 99, in 7.4 % of the brain: cut off.",
+        ]
+    }
+
+
+def test_the_command_prints_every_case_ends_with_code_1_and_writes_nothing(
+    cohort, tmp_path, monkeypatch, capsys
 ):
-    def clip(image):
-        np.minimum(image, np.percentile(image[image > 0], 90).astype(image.dtype), out=image)
-
-    change(copies, CASE_IDS[1], "t1", clip)
-    assert run(copies, "--output", tmp_path / "patches.h5") == 0
-    ((case_id, (sentence,)),) = read_settings(tmp_path / "patches.h5")["warnings"].items()
-    assert case_id == CASE_IDS[1] and re.match(r"t1: [\d,]+ voxels .*: clipped\.", sentence)
-    assert f"{case_id}: {sentence}" in capsys.readouterr().out
-
-    write_settings = extract_patches.write_settings
-    monkeypatch.setattr(extract_patches, "write_settings", interrupt)
-    assert run(copies, "--output", tmp_path / "again.h5") == 130
-    monkeypatch.setattr(extract_patches, "write_settings", write_settings)
-    assert run(copies, "--output", tmp_path / "again.h5", "--resume") == 0
-    assert (tmp_path / "again.h5").read_bytes() == (tmp_path / "patches.h5").read_bytes()
-
-
-def interrupt(*arguments):
-    raise KeyboardInterrupt
+    shutil.copytree(cohort / "HGG", tmp_path / "cases")
+    monkeypatch.chdir(tmp_path)
+    command = ["--data-root", "cases", "--check"]
+    assert exit_code(lambda: extract_patches.main(command)) == 0
+    assert "3 cases, 0 with errors, 0 with warnings" in capsys.readouterr().out
+    broken, unlabelled, incomplete = sorted((tmp_path / "cases").iterdir())
+    (broken / f"{broken.name}_t2.nii.gz").write_bytes(b"")
+    (unlabelled / f"{unlabelled.name}_seg.nii.gz").unlink()
+    (incomplete / f"{incomplete.name}_t1.nii.gz").unlink()
+    assert exit_code(lambda: extract_patches.main(command)) == 1
+    printed = capsys.readouterr()
+    assert f"{broken.name}_t2.nii.gz is empty" in printed.out
+    assert "warning: No segmentation" in printed.out
+    assert f"{incomplete.name} has 0 files for t1" in printed.err
+    assert [path.name for path in tmp_path.iterdir()] == ["cases"]

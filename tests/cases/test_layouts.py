@@ -9,7 +9,7 @@ from brats.cases.find import find_cases
 from brats.cases.layouts import MAX_DEPTH, find_case_paths, read_grades
 from brats.cases.split import split_cases
 from brats.errors import InputError
-from tests.cases.folders import NEW, OLD, ids, touch, touch_case, touch_msd
+from tests.cases.folders import NEW, ids, touch, touch_case, touch_msd
 
 # As in the archive of BraTS 2020, without the ids of TCIA.
 MAPPING = """\
