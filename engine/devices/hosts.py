@@ -115,31 +115,28 @@ def joining(group, tell=lambda text: None):
 
     address = None if group.host else listening_address(group.coordinator)
     place = f"{group.coordinator}{'' if group.host else f', which is {address} here'}"
-    try:
-        tell(f"Host {group.host} waits for {group.num_hosts} hosts at {place}.")
-        with _last_words(
-            f"Error: host {group.host} of {group.num_hosts} ended: not all hosts came to {place} "
-            f"within {JOINING_S} s, or one of them died. Check that all can reach this address, "
-            f"and that each has its own --host-id and the same --num-hosts. {START_AGAIN}"
-        ):
+    tell(f"Host {group.host} waits for {group.num_hosts} hosts at {place}.")
+    with _last_words(
+        f"Error: host {group.host} of {group.num_hosts} ended: not all hosts came to "
+        f"{group.coordinator} within {JOINING_S} s, or one of them died. Check that all can reach "
+        f"this address, and that each has its own --host-id and the same --num-hosts. {START_AGAIN}"
+    ):
+        try:
             _join(jax, group, address)
-            try:
-                yield
-            except EndedTogether:
-                jax.distributed.shutdown()  # Waits for the other hosts, which end as well.
-                raise
+            yield
             jax.distributed.shutdown()
-    except EndedTogether:
-        raise
-    except jax.errors.JaxRuntimeError as error:
-        _end_without_goodbye(1)
-        raise InputError(
-            f"Host {group.host} of {group.num_hosts} cannot continue. Perhaps another host has "
-            f"ended: {shortened(error)}. {START_AGAIN}"
-        ) from error
-    except BaseException as error:
-        _end_without_goodbye(130 if isinstance(error, KeyboardInterrupt) else 1)
-        raise
+        except EndedTogether:
+            jax.distributed.shutdown()  # Waits for the other hosts, which end as well.
+            raise
+        except jax.errors.JaxRuntimeError as error:
+            _end_without_goodbye(1)
+            raise InputError(
+                f"Host {group.host} of {group.num_hosts} cannot continue. Perhaps another host has "
+                f"ended: {shortened(error)}. {START_AGAIN}"
+            ) from error
+        except BaseException as error:
+            _end_without_goodbye(130 if isinstance(error, KeyboardInterrupt) else 1)
+            raise
 
 
 def listening_address(coordinator):

@@ -82,27 +82,31 @@ class OneDevice:
         """Returns host 0's text."""
         return text
 
-    def check_same(self, settings):
-        """Checks that this host was started with the same settings as host 0.
+    def any_of(self, value):
+        """Returns whether a bool is true on any host."""
+        return value
 
-        Args:
-            settings: Dict that JSON can hold.
+    def check_same(self, settings):
+        """Checks that all hosts were started with the same settings, a dict that JSON can hold.
 
         Raises:
-            InputError: If not; names the settings that differ and both values.
+            InputError: If not, on all hosts; names the settings that differ and both values.
         """
         text = json.dumps(settings)
-        settings, first = json.loads(text), json.loads(self.first_text(text))
+        first = self.first_text(text)
+        if not self.any_of(text != first):
+            return
+        settings, first = json.loads(text), json.loads(first)
         differences = [
             f"{name} is {shortened(settings.get(name))} here and {shortened(first.get(name))} there"
             for name in sorted(settings.keys() | first.keys())
             if settings.get(name) != first.get(name)
         ]
-        if differences:
-            raise InputError(
-                f"Host {self.host} has other settings than host 0: {'; '.join(differences)}. Start "
-                "all hosts with the same settings."
-            )
+        found = "; ".join(differences) or "see the messages of the other hosts"
+        raise InputError(
+            f"Not all hosts have the settings of host 0. Host {self.host}: {found}. Start all with "
+            "the same settings."
+        )
 
 
 ONE_DEVICE = OneDevice()

@@ -28,16 +28,14 @@ class Replicas(OneDevice):
         return self._strategy.scope()
 
     def adopt(self, model):
-        """Makes layers and loss sum over all replicas.
-
-        Also builds a twin on one device, which evaluates batches that replicas cannot share evenly.
-        """
+        """Makes layers and loss sum over all replicas, see `OneDevice`."""
         # Keras builds the metrics by the shapes of the first batch, which its parts do not have.
         side = 2 ** model.settings["depth"]
         images = np.zeros((1, side, side, model.input.shape[-1]), np.float32)
         with self.scope():
             model.optimizer.build(model.trainable_variables)
             model.test_on_batch(images, images[..., 0])
+        # The twin, on one device, evaluates batches that the replicas cannot share evenly.
         self._twin = type(model).from_config(model.get_config())
         self._twin.compile_from_config(model.get_compile_config())
         model.loss.sum_over_devices = _sum_over_replicas

@@ -92,6 +92,9 @@ class ShardedDevices(OneDevice):
         (content,) = self.first_of([np.resize(content, int(length))])
         return content.tobytes().decode()
 
+    def any_of(self, value):
+        return bool(multihost_utils.process_allgather(np.array(value)).any())
+
     def _compiled(self, step):
         """Compiles a step that also returns whether any host was interrupted, at no extra cost."""
 
