@@ -1,8 +1,8 @@
 """Times training steps on virtual devices and on hosts of one machine, and counts what they send.
 
-In: nothing; random patches are made on the spot. Out: one table on stdout. All devices share the
-machine's cores, so that a batch takes no less time on more of them: what it takes more is the cost
-of sharing. Bytes are those of the loopback network, one host's part of a step.
+In: nothing; the script makes patches of noise. Out: a table on stdout. All devices share the cores
+of the machine, so a batch takes no less time on more of them. What it takes more is the cost of
+sharing. Bytes are what one host sends over the loopback network in a step.
 
     KERAS_BACKEND=jax python benchmarks/many_devices.py
     KERAS_BACKEND=tensorflow python benchmarks/many_devices.py --hosts 1
@@ -82,24 +82,23 @@ def run(options, num_devices, num_hosts):
 
 
 def train(options, address, num_hosts, host, num_devices):
-    """Trains two epochs as one host; returns what the second took and sent, the first's losses."""
+    """Trains two epochs as one host; returns time and bytes of the second, losses of the first."""
     make_virtual_devices(num_devices)
-    from benchmarks.gpu import write_random_patches
+    from benchmarks.measure import write_noise
     from benchmarks.training_step import build_compiled
     from brats.patches.reader import PatchReader
-    from engine.devices.backend import prepare_training, training_compilation
-    from engine.devices.hosts import Group, joining
+    from brats.patches.set import open_patches
+    from engine.devices.backend import prepare_training
     from engine.devices.choose import choose_devices
+    from engine.devices.hosts import Group, joining
     from engine.runs.state import Progress
     from engine.training.epochs import train_epoch
 
     with joining(Group(address, num_hosts, host)), tempfile.TemporaryDirectory() as folder:
         prepare_training(0, mixed_precision=False, deterministic=False)
         devices = choose_devices(num_devices)
-        with devices.scope():
-            model = build_compiled(options.base_filters, training_compilation())
-        devices.adopt(model)
-        reader = PatchReader(write_random_patches(Path(folder) / "patches.h5"), "train")
+        model = build_compiled(options.base_filters, devices)
+        reader = PatchReader(open_patches([write_noise(folder)]))
         arguments = model, reader, options.batch_size, options.steps, 0
         losses = []
         train_epoch(*arguments, Progress(), losses.append, devices)
@@ -110,7 +109,7 @@ def train(options, address, num_hosts, host, num_devices):
 
 
 def make_virtual_devices(number):
-    """Lets TensorFlow see that many CPUs; JAX is told by a variable."""
+    """Makes TensorFlow see that many CPUs; for JAX, a variable does."""
     if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
         import tensorflow
 

@@ -1,7 +1,7 @@
-"""Times all scores of one case beside the original's Hausdorff distances.
+"""Times all scores of a case beside the original's Hausdorff distances.
 
-In: a case with ground truth. Out: two tables on stdout: cases per second of all scores, of parts of
-them, and of three Hausdorff distances by the original's formulas; and what these distances are.
+In: a case with a reference. Out: two tables on stdout: cases per second of all scores, of parts of
+them, and of three Hausdorff distances by the original's formulas; and the distances themselves.
 
     python benchmarks/scores.py --data-root data/brats
 """
@@ -31,9 +31,9 @@ def main():
     parser.add_argument("--case", help="id of the case; default: the first")
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
-    cases = find_cases(options.data_root, need_segmentation=True)
-    case = select_cases(cases, [options.case])[0] if options.case else cases[0]
-    print_header("Scores of one case", options, "scipy", "SimpleITK")
+    found = find_cases(options.data_root, need_segmentation=True)
+    case = select_cases(*found, [options.case] if options.case else [])[0][0]
+    print_header("Scores of a case", options, "scipy", "SimpleITK")
     raw = read_case(case)
     spacing_mm = raw.geometry.spacing_mm[::-1]
     predicted = displaced(raw.classes)
@@ -64,7 +64,7 @@ def displaced(classes):
 def original_hausdorff(predicted, reference):
     """Returns the Hausdorff distance as the original defines it, in voxels.
 
-    It is that of the two backgrounds, over whole volumes: from the border of one, that is where
+    It is the distance of the two backgrounds over whole volumes: from the border of one, where
     fewer than six neighbors are background, to the nearest voxel of the other, border or not.
     """
     backgrounds = [(~mask).astype(np.uint8) for mask in (predicted, reference)]
