@@ -1,35 +1,36 @@
-# make demo    a segmented volume and its picture, from nothing, in minutes
-# make segment the cases of DATA_ROOT segmented and drawn with the weights of pretrained/, in OUTPUT
-# make test    the test suite, on TensorFlow, and the network's part on JAX and PyTorch without it
-# make check   the tests, the format and the lint
-# make bench   every stage timed, on the cases of DATA_ROOT, the file PATCHES, the network NETWORK
+# make demo     a segmented volume and its picture, from nothing, in minutes
+# make segment  segments and draws the cases of DATA_ROOT with the shipped weights, into OUTPUT
+# make test     the core tests, on TensorFlow
+# make test-all all tests: also JAX, PyTorch, several hosts, clusters, kills, the browser, benchmarks
+# make check    the format, the lint, and the core tests
+# make bench    times every stage on the cases of DATA_ROOT, the PATCHES, and the network NETWORK
 # make cross-validation
-#              NUM_FOLDS networks by RECIPE in RUNS, and every case of DATA_ROOT segmented and scored by
-#              the one that was not trained on it; started again, it goes on
+#               trains NUM_FOLDS networks by RECIPE in RUNS, then segments and scores every case of
+#               DATA_ROOT with the network that was not trained on it; run it again to continue
 
 PYTHON ?= python3
 DATA_ROOT ?= data/brats
-PATCHES ?= data/patches.h5
+PATCHES ?= data/patches
 NETWORK ?= runs/default/best.keras
 BIN := .venv/bin
-# A file of tests keeps to one process, so that what its tests share is made once.
+# A file of tests stays in one process, so that what its tests share is made once.
 PARALLEL ?= --numprocesses 2 --dist loadfile
 
-# Keeps TensorFlow from listing the machine's processor features before every command.
+# Keeps TensorFlow from listing the features of the processor before every command.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 # Small enough for two cores: 8 filters, 600 patches, and Adam in small batches.
 DEMO_TRAINING := --base-filters 8 --epochs 3 --batch-size 2 --optimizer adam \
-	--learning-rate 0.003 --schedule cosine --loss present-classes
+	--learning-rate 0.003 --schedule cosine --loss present-classes --validation-fraction 0.3
 
-.PHONY: demo segment cross-validation test test-tensorflow test-jax test-torch check format bench clean
+.PHONY: demo segment cross-validation test test-all test-backends check format bench clean
 
 demo: .venv/runtime
 	rm -rf demo
 	$(BIN)/python -m brats.phantom demo/cases --cases 6 --seed 0
-	$(BIN)/python extract_patches.py --data-root demo/cases --output demo/patches.h5 \
-		--patches-per-case 150 --validation-fraction 0.3
-	$(BIN)/python train.py --patches demo/patches.h5 --run-dir demo/run $(DEMO_TRAINING)
+	$(BIN)/python extract_patches.py --data-root demo/cases --output demo/patches \
+		--patches-per-case 150
+	$(BIN)/python train.py --patches demo/patches --run-dir demo/run $(DEMO_TRAINING)
 	$(BIN)/python predict.py --data-root demo/cases --run-dir demo/run --output demo/predictions
 
 OUTPUT ?= predictions
@@ -50,41 +51,42 @@ PREDICTION ?=
 FOLDS := $(addprefix $(RUNS)/fold,$(shell seq 0 $$(($(NUM_FOLDS) - 1))))
 
 cross-validation: $(FOLDS:=-of-$(NUM_FOLDS).finished)
-	rm -f $(FOLDS:=.h5)
 	$(BIN)/python predict.py --run-dir $(FOLDS) --cross-validate \
 		--data-root $(DATA_ROOT) --output $(RUNS)/predictions --recipe $(RECIPE) $(PREDICTION)
 
-# The patches of a fold are there only while it is trained on: they are large.
+.PHONY: $(RUNS)/patches
+# Extracts what is missing; the folds share the patches.
+$(RUNS)/patches: | .venv/runtime
+	$(BIN)/python extract_patches.py --data-root $(DATA_ROOT) --output $@ \
+		--recipe $(RECIPE) $(EXTRACTION)
+
 .NOTPARALLEL:
-$(RUNS)/fold%-of-$(NUM_FOLDS).finished: | .venv/runtime
-	$(BIN)/python extract_patches.py --data-root $(DATA_ROOT) --output $(RUNS)/fold$*.h5 \
-		--num-folds $(NUM_FOLDS) --fold $* --resume --recipe $(RECIPE) $(EXTRACTION)
-	$(BIN)/python train.py --patches $(RUNS)/fold$*.h5 --run-dir $(RUNS)/fold$* \
+$(RUNS)/fold%-of-$(NUM_FOLDS).finished: | $(RUNS)/patches
+	$(BIN)/python train.py --patches $(RUNS)/patches --run-dir $(RUNS)/fold$* \
+		--num-folds $(NUM_FOLDS) --fold $* \
 		$(if $(wildcard $(RUNS)/fold$*/config.json),--resume,$(WEIGHTS:%=--weights %)) \
 		--recipe $(RECIPE) $(TRAINING)
 	touch $@
-	rm $(RUNS)/fold$*.h5
 
 # XLA compiles for the tests without LLVM's optimizations, which cost more time than they save.
 TESTING := XLA_FLAGS="$$XLA_FLAGS --xla_backend_optimization_level=0"
+OTHERS := .venv-jax-torch
+# What runs on Keras, in an environment without TensorFlow.
+ON_KERAS := tests/test_model.py tests/test_losses.py tests/networks tests/runs tests/training \
+	tests/devices tests/prediction
 
-test: test-tensorflow test-jax test-torch
-
-test-tensorflow: .venv/development
+test: .venv/development
 	$(TESTING) $(BIN)/python -m pytest $(PARALLEL)
 
-# What runs on Keras, in an environment without TensorFlow.
-OTHERS := .venv-jax-torch
-KERAS_TESTS := $(addprefix tests/test_,model.py losses.py weights.py theano.py schedules.py background.py \
-	devices.py distribution.py state.py training.py inference.py segmenting.py networks.py \
-	backends.py killed_training.py)
+test-all: .venv/development $(OTHERS)/development
+	$(TESTING) $(BIN)/python -m pytest $(PARALLEL) -m ""
+	KERAS_BACKEND=jax $(TESTING) $(OTHERS)/bin/python -m pytest $(PARALLEL) -m "" $(ON_KERAS)
+	KERAS_BACKEND=torch $(OTHERS)/bin/python -m pytest $(PARALLEL) -m "" $(ON_KERAS)
 
-test-jax: $(OTHERS)/development
-	KERAS_BACKEND=jax $(TESTING) \
-		$(OTHERS)/bin/python -m pytest $(PARALLEL) $(KERAS_TESTS) tests/test_hosts.py
-
-test-torch: $(OTHERS)/development
-	KERAS_BACKEND=torch $(OTHERS)/bin/python -m pytest $(PARALLEL) $(KERAS_TESTS)
+# The network and the loss on the other backends, as CI runs them.
+test-backends: $(OTHERS)/development
+	KERAS_BACKEND=jax $(TESTING) $(OTHERS)/bin/python -m pytest tests/test_model.py tests/test_losses.py
+	KERAS_BACKEND=torch $(OTHERS)/bin/python -m pytest tests/test_model.py tests/test_losses.py
 
 check: .venv/development
 	$(BIN)/ruff format --check .
@@ -101,7 +103,6 @@ bench: .venv/development
 	$(BIN)/python benchmarks/training_step.py --patches $(PATCHES)
 	$(BIN)/python benchmarks/prediction.py --network $(NETWORK) --data-root $(DATA_ROOT)
 	$(BIN)/python benchmarks/scores.py --data-root $(DATA_ROOT)
-	$(BIN)/python benchmarks/cluster.py --data-root $(DATA_ROOT) --network $(NETWORK)
 
 clean:
 	rm -rf .venv $(OTHERS) demo

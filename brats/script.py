@@ -78,7 +78,8 @@ def deferring_interruption():
 def header(title, facts):
     """Returns a title and one aligned line per fact of a dict.
 
-    A fact that is a dict becomes "name value" pairs, a tuple its items; None and what is empty become "none".
+    A fact that is a dict becomes "name value" pairs, a tuple its items. None and empty facts become
+    "none".
     """
     facts = {name.replace("_", " "): _text(value) for name, value in facts.items()}
     width = max(map(len, facts), default=0)
