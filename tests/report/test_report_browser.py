@@ -1,6 +1,6 @@
 """The report in Chromium, from disk: sorting, and the viewer's colors, slices and sides.
 
-The pictures are read back from the page as a person sees it.
+The tests read the pictures back from the page as a person sees it.
 """
 
 import io
@@ -10,8 +10,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from brats.editions import classes_to_labels
-from brats.files import write_table
+from brats.editions import REGIONS, classes_to_labels
 from brats.predictions.record import segmentation_path
 from brats.report.page import write_report
 from brats.scores.tables import METRICS
@@ -22,29 +21,29 @@ from tests.synthetic import write_case
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
-    pytest.mark.browser,
+    pytest.mark.nightly,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian's package chromium)"),
 ]
-# WebGL without a graphics card; a container's root has no sandbox.
+# WebGL without a graphics card; root in a container has no sandbox.
 FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 SHAPE = (24, 40, 36)
 NECROSIS, EDEMA, ENHANCING = 1, 2, 3
 TUMOR_SLICES = slice(8, 16)
-BEST, WORST, MIDDLE, NO_TRUTH = 'a "<b>', "b", "c", "d"
+BEST, WORST, MIDDLE, NO_REFERENCE = 'a "<b>', "b", "c", "d"
 # Dice of whole tumor, core and enhancing; mean 0.8, 0.2 and 0.5.
 DICE = {BEST: (0.7, 0.8, 0.9), WORST: (0.4, 0.1, 0.1), MIDDLE: (0.5, 0.2, 0.8)}
-TO_LEFT = Geometry((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1, 0, 0, 0, 1))
-STORED_TO_RIGHT = Geometry((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (-1.0, 0, 0, 0, 1, 0, 0, 0, 1))
-TO_RIGHT = Geometry(
-    TO_LEFT.spacing_mm, (1.0 - SHAPE[2], 0.0, 0.0), TO_LEFT.direction, STORED_TO_RIGHT
-)
+ONE_MM, CORNER = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
+TO_LEFT = Geometry(ONE_MM, CORNER, (1.0, 0, 0, 0, 1, 0, 0, 0, 1))
+STORED = Geometry(ONE_MM, CORNER, (-1.0, 0, 0, 0, 1, 0, 0, 0, 1))
+TO_RIGHT = Geometry(ONE_MM, (-35.0, 0.0, 0.0), TO_LEFT.direction, STORED)
 
 
 def write_predictions(folder):
-    """Writes cases with enhancing tumor predicted in the patient's right half, necrosis its truth.
+    """Writes cases with enhancing tumor predicted in the patient's right half; returns records too.
 
-    The files of one case store their columns from the left to the right. The truth of another is
-    larger, and of all classes. The brain is dark in FLAIR and bright in T1ce.
+    The reference is necrosis; in one case it is larger and has all classes. The files of another
+    case store their columns from the left to the right. The brain is dark in FLAIR and bright in
+    T1ce.
     """
     image = np.zeros(SHAPE, dtype=np.int16)
     image[2:22, 4:36, 4:32] = 500
@@ -54,25 +53,23 @@ def write_predictions(folder):
     t1ce[2, 4:36, 4:32] = 500
     block = np.zeros(SHAPE, dtype=np.uint8)
     block[TUMOR_SLICES, 12:20, 7:15] = 1
-    cases = []
-    for case_id in (*DICE, NO_TRUTH):
+    references = {NO_REFERENCE: None, MIDDLE: tumor_of_all_classes()}
+    cases, records = [], {}
+    for case_id in (*DICE, NO_REFERENCE):
         geometry = TO_RIGHT if case_id == WORST else TO_LEFT
-        references = {NO_TRUTH: None, MIDDLE: tumor_of_all_classes()}
         reference = references.get(case_id, NECROSIS * block)
         case = write_case(folder / "cases" / case_id, geometry, image, reference, t1ce)
         labels = classes_to_labels(ENHANCING * block, case.edition)
         write_volume(segmentation_path(folder, case), labels, geometry)
         cases.append(case)
-    # The distances order the cases otherwise than Dice: the best one is the farthest.
-    rows = [
-        {"case": case_id, "region": region}
-        | dict.fromkeys(METRICS, 0.25)
-        | {"dice": dice, "hausdorff_mm": 100 * dice}
-        for case_id, values in DICE.items()
-        for region, dice in zip(("whole", "core", "enhancing"), values, strict=True)
-    ]
-    write_table(folder / "scores.csv", rows)
-    return cases
+        # The distances order the cases differently than Dice: the best one is the farthest.
+        scores = [
+            {"region": region} | dict.fromkeys(METRICS, 0.25) | {"dice": x, "hausdorff_mm": 100 * x}
+            for region, x in zip(REGIONS, DICE.get(case_id, ()), strict=False)
+        ]
+        record = {"case": case_id, "networks": [], "settings": {}, "warnings": []}
+        records[case_id] = record | {"scores": scores}
+    return cases, records
 
 
 def tumor_of_all_classes():
@@ -87,7 +84,7 @@ def tumor_of_all_classes():
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("predictions")
-    path, _ = write_report(folder, write_predictions(folder), {"e": "<i>lost</i>"})
+    path, _ = write_report(folder, *write_predictions(folder), {"e": "<i>lost</i>"})
     return path
 
 
@@ -101,7 +98,7 @@ def browser():
 
 @pytest.fixture
 def page(browser, report):
-    """The open report; whatever the test does, no message and no request may come of it."""
+    """The open report, which may not log messages or request anything during a test."""
     page = browser.new_page(viewport={"width": 900, "height": 600})
     messages, requests = [], []
     page.on("console", lambda message: messages.append(message.text))
@@ -163,44 +160,33 @@ def count(page, color):
     return places(page, color)[0].size
 
 
-def test_the_page_opens_and_shows_every_case(page):
-    assert case_order(page) == [BEST, WORST, MIDDLE, NO_TRUTH, "e"]
+def test_the_page_shows_every_case_and_sorts_by_a_column_both_ways(page):
+    assert case_order(page) == [BEST, WORST, MIDDLE, NO_REFERENCE, "e"]
     widths = page.eval_on_selector_all("#cases img", "all => all.map(each => each.naturalWidth)")
     assert len(widths) == 4 and min(widths) > 0
     assert page.locator("tr.failed").inner_text().split("\t")[1] == "Failed: <i>lost</i>"
-
-
-def test_a_column_sorts_both_ways_with_cases_without_a_score_last(page):
     core = page.get_by_role("columnheader", name="Dice core")
     core.get_by_role("button").click()
-    assert case_order(page) == [WORST, MIDDLE, BEST, NO_TRUTH, "e"]
+    assert case_order(page) == [WORST, MIDDLE, BEST, NO_REFERENCE, "e"]
     assert core.get_attribute("aria-sort") == "ascending"
     core.get_by_role("button").click()
-    assert case_order(page) == [BEST, MIDDLE, WORST, NO_TRUTH, "e"]
+    assert case_order(page) == [BEST, MIDDLE, WORST, NO_REFERENCE, "e"]
     assert core.get_attribute("aria-sort") == "descending"
 
 
-def test_worst_best_and_by_name(page):
+def test_worst_and_best_by_the_chosen_score_and_by_name(page):
     page.get_by_role("button", name="Worst first").click()
     assert case_order(page)[:3] == [WORST, MIDDLE, BEST]
     page.get_by_role("button", name="Best first").click()
     assert case_order(page)[:3] == [BEST, MIDDLE, WORST]
-    page.get_by_role("button", name="Worst first").click()
-    page.get_by_role("button", name="By name").click()
-    assert case_order(page) == [BEST, WORST, MIDDLE, NO_TRUTH, "e"]
-
-
-def test_the_worst_distance_is_the_largest(page):
-    page.get_by_label("Score").select_option("Hausdorff distance (mm)")
-    page.get_by_role("button", name="Worst first").click()
-    assert case_order(page)[:3] == [BEST, MIDDLE, WORST]
-
-
-def test_one_score_is_shown_at_a_time_or_all(page):
     headers = page.locator("#cases th[data-metric]:visible")
     assert [text.split()[0] for text in headers.all_inner_texts()] == ["Dice"] * 3
     page.get_by_label("Score").select_option("Hausdorff distance (mm)")
     assert [text.split()[0] for text in headers.all_inner_texts()] == ["Hausdorff"] * 3
+    page.get_by_role("button", name="Best first").click()
+    assert case_order(page)[:3] == [WORST, MIDDLE, BEST]
+    page.get_by_role("button", name="By name").click()
+    assert case_order(page) == [BEST, WORST, MIDDLE, NO_REFERENCE, "e"]
     page.get_by_label("Score").select_option("all")
     assert headers.count() == 3 * len(METRICS)
     assert page.get_by_role("button", name="Worst first").is_disabled()
@@ -209,8 +195,8 @@ def test_one_score_is_shown_at_a_time_or_all(page):
 def test_the_viewer_draws_the_prediction_and_the_overlay_goes_off_and_on(page):
     open_case(page, BEST)
     drawn = count(page, "yellow")
-    # 8 x 8 voxels of a box of 39 x 34 (rows 1 to 39), which fills the height of the canvas; the
-    # outer half of the voxels at the rim fades.
+    # 8 x 8 voxels of a box of 39 x 34, which fills the height of the canvas. The rim fades over
+    # half a voxel.
     voxel = picture(page).shape[0] / 39
     assert (7 * voxel) ** 2 < drawn < (8 * voxel) ** 2
     page.get_by_label("Overlay").uncheck()
@@ -227,28 +213,32 @@ def test_the_patients_right_is_at_the_left_however_it_is_stored(case_id, page):
     assert columns.size and columns.max() < width / 2
 
 
-def test_the_viewer_shows_the_ground_truth_or_its_outline(page):
+def test_the_viewer_shows_the_reference_or_its_outline_if_there_is_one(page):
     open_case(page, BEST)
     assert count(page, "red") == 0
-    page.get_by_label("Labels").select_option("ground truth")
+    page.get_by_label("Labels").select_option("reference")
     assert count(page, "yellow") == 0
     filled, white = count(page, "red"), count(page, "white")
     assert filled > 0
-    page.get_by_label("Labels").select_option("prediction, ground truth outlined")
+    page.get_by_label("Labels").select_option("prediction, reference outlined")
     # White lines around 6 x 6 of the 8 x 8 voxels.
     assert count(page, "red") == 0 and count(page, "white") > white
     assert 0 < count(page, "yellow") < (7 / 8) ** 2 * filled
+    page.keyboard.press("Escape")
+    open_case(page, NO_REFERENCE)
+    assert page.locator("#labels option:enabled").all_inner_texts() == ["prediction"]
+    assert count(page, "yellow") > 0
 
 
-def test_whole_tumor_and_core_of_the_ground_truth_are_outlined_on_dark_and_bright_tissue(page):
+def test_whole_tumor_and_core_are_outlined_on_dark_and_bright_tissue(page):
     open_case(page, MIDDLE)
-    legend = page.get_by_text("ground truth, core")
+    legend = page.get_by_text("reference, core")
     assert not legend.is_visible()
-    page.get_by_label("Labels").select_option("prediction, ground truth outlined")
+    page.get_by_label("Labels").select_option("prediction, reference outlined")
     assert legend.is_visible()
     page.get_by_label("Opacity").fill("0.1")
-    # Row 17 runs through columns 7 to 24 of the whole tumor, 11 to 20 of the core and 14 to 17 of
-    # the necrosis. White has a black line outside it, which is what is seen on bright tissue.
+    # Row 17 crosses columns 7 to 24 of the whole tumor and 11 to 20 of the core. A black line
+    # outside the white one shows on bright tissue.
     grays = row_of_voxels(page, 17)
     assert [column for column, gray in grays.items() if gray > 0.8] == [7, 24]
     page.get_by_label("Image").select_option("T1ce")
@@ -256,12 +246,6 @@ def test_whole_tumor_and_core_of_the_ground_truth_are_outlined_on_dark_and_brigh
     assert [column for column in range(5, 31) if grays[column] < 0.2] == [6, 11, 20, 25]
     page.get_by_label("Overlay").uncheck()
     assert min(row_of_voxels(page, 17)[column] for column in range(5, 31)) > 0.9
-
-
-def test_a_case_without_ground_truth_has_no_choice_of_it(page):
-    open_case(page, NO_TRUTH)
-    assert page.locator("#labels option:enabled").all_inner_texts() == ["prediction"]
-    assert count(page, "yellow") > 0
 
 
 def test_slices_are_scrolled_by_wheel_keys_and_slider(page):
@@ -313,35 +297,36 @@ def test_the_other_image_and_the_opacity(page):
     np.testing.assert_array_equal(picture(page), opaque)
 
 
-def test_the_controls_fit_into_a_window_of_1300_by_1000(page):
+def test_controls_fit_into_a_large_window_and_names_into_a_narrow_one(page):
     page.set_viewport_size({"width": 1300, "height": 1000})
     open_case(page, MIDDLE)
-    page.get_by_label("Labels").select_option("prediction, ground truth outlined")
+    page.get_by_label("Labels").select_option("prediction, reference outlined")
     assert page.locator("#viewer-scores tr").count() == 1 + len(METRICS)
     hidden = page.eval_on_selector("#controls", "form => form.scrollHeight - form.clientHeight")
     assert hidden == 0
-
-
-def test_in_a_narrow_window_there_is_room_for_the_name_of_the_case(page):
     page.set_viewport_size({"width": 420, "height": 800})
     assert page.locator("#cases tbody th").first.bounding_box()["width"] > 100
-    open_case(page, BEST)
     name, bar = (page.locator(place).bounding_box() for place in ("#viewer-case", ".bar"))
     assert name["width"] == pytest.approx(bar["width"], abs=1)
 
 
-def test_keys_go_to_the_next_case_in_the_order_of_the_table(page):
-    page.get_by_role("button", name="Worst first").click()
+def replace_context(page, statement):
+    """Runs a statement of JavaScript whenever the page asks a canvas for WebGL 2."""
     page.evaluate(
-        """() => {
+        f"""() => {{
           const original = HTMLCanvasElement.prototype.getContext;
           window.canvases = new Set();
-          HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
-            if (kind === "webgl2") window.canvases.add(this);
+          HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {{
+            if (kind === "webgl2") {{ {statement}; }}
             return original.call(this, kind, ...rest);
-          };
-        }"""
+          }};
+        }}"""
     )
+
+
+def test_keys_go_to_the_next_case_in_the_order_of_the_table(page):
+    page.get_by_role("button", name="Worst first").click()
+    replace_context(page, "window.canvases.add(this)")
     open_case(page, WORST)
     titles = []
     for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
@@ -349,27 +334,16 @@ def test_keys_go_to_the_next_case_in_the_order_of_the_table(page):
         wait_for_viewer(page)
         titles.append(page.locator("#viewer-case").inner_text())
     assert titles == [MIDDLE, BEST, MIDDLE]
-    # One to ask whether there is WebGL 2, and one for the viewer, whatever the number of cases.
+    # One canvas checks whether there is WebGL 2, and one viewer shows all cases.
     assert page.evaluate("window.canvases.size") == 2
-    assert page.locator("#viewer-scores tr").nth(1).inner_text().split() == [
-        "Dice",
-        "0.500",
-        "0.200",
-        "0.800",
-    ]
+    scores = page.locator("#viewer-scores tr").nth(1).inner_text()
+    assert scores.split() == ["Dice", "0.500", "0.200", "0.800"]
     page.keyboard.press("Escape")
     assert not page.locator("#viewer").is_visible()
 
 
 def test_without_webgl_the_viewer_says_so_and_shows_the_thumbnail(page):
-    page.evaluate(
-        """() => {
-          const original = HTMLCanvasElement.prototype.getContext;
-          HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
-            return kind === "webgl2" ? null : original.call(this, kind, ...rest);
-          };
-        }"""
-    )
+    replace_context(page, "return null")
     open_case(page, BEST)
     assert "no WebGL 2" in page.locator("#notice").inner_text()
     assert page.locator("#notice img").is_visible()
