@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from brats.cases.check import check_case, check_no_errors, compare_cases, table
+from brats.cases import check
 from brats.cases.find import describe_ignored, find_cases, select_cases
 from brats.cluster import connecting
 from brats.errors import Failed
@@ -33,40 +33,40 @@ def main(argv=None):
     cases, failures = select_cases(found, failures, config.cases)
     num_workers = config.workers or os.cpu_count()
     if config.check:
-        return check(cases, failures, num_workers)
+        return check_cases(cases, failures, num_workers)
     make_writable_folder(Path(config.output))
     remove_abandoned(config.output)
     recipe = extract.Recipe(config.patches_per_case, config.centers, config.dtype, config.seed)
-    missing, changed, damaged = extract.find_missing(cases, config.output, recipe, config.overwrite)
-    needed, free = extract.check_free_space(config.output, len(missing), recipe)
+    missing = extract.find_missing(cases, config.output, recipe, config.overwrite)
+    num_missing = len(missing.cases)
+    size = extract.check_free_space(config.output, num_missing, recipe)
     with connecting(config.scheduler, config.output, config.workers) as cluster:
-        num_done = len(cases) - len(missing)
         facts = to_dict(config) | {
             "cluster": cluster,
-            "cases": f"{len(cases)}, of which {num_done} are extracted already",
-            "size": f"at most {needed / 1e9:.3g} GB, of {free / 1e9:.3g} GB free",
+            "cases": f"{len(cases)}, of which {len(cases) - num_missing} are extracted already",
+            "size": size,
             "ignored": describe_ignored(config.data_root, found),
             "commit": source_commit(),
         }
-        print(header("Extracting patches", facts), *changed, sep="\n", flush=True)
-        tasks = extract.tasks(missing, config.output, recipe)
+        print(header("Extracting patches", facts), *missing.changed, sep="\n", flush=True)
+        tasks = extract.tasks(missing.cases, config.output, recipe)
         results = run_per_case(extract.extract_case, tasks, num_workers, cluster)
-        failures = report([*failures, *damaged], results, len(missing))
+        failures = report([*failures, *missing.failures], results, num_missing)
     print(extract.describe_result(cases, config.output))
     check_none_failed(failures, len(cases) + len(failures))
 
 
-def check(cases, failures, num_workers):
+def check_cases(cases, failures, num_workers):
     """Prints what is found in the voxels of every case, and writes nothing.
 
     Raises:
         InputError: If a case has errors.
     """
-    results = in_order(check_case, cases, num_workers)
-    checks = compare_cases(list(tqdm(results, "cases", len(cases), unit="case")))
-    print(table(checks))
+    results = in_order(check.check_case, cases, num_workers)
+    checks = check.compare_cases(list(tqdm(results, "cases", len(cases), unit="case")))
+    print(check.table(checks))
     check_none_failed(report(failures, (), 0), len(cases) + len(failures))
-    check_no_errors(checks)
+    check.check_no_errors(checks)
 
 
 def report(failures, results, num_cases):

@@ -17,19 +17,12 @@ from tqdm import tqdm
 
 from brats.editions import CLASSES, MODALITIES, REGIONS
 from brats.flags import parse, to_dict
+from brats.patches import set as patch_set
 from brats.patches.reader import PatchReader
-from brats.patches.set import describe_patches, find_twins, open_patches, split_patches
 from brats.script import deferring_interruption, end_with_code, header
 from brats.volumes.network_input import INPUT_FORMAT
 from config import TrainConfig
-from engine.devices.backend import (
-    check_can_train,
-    describe_software,
-    prepare_training,
-    training_compilation,
-)
-from engine.devices.choose import check_batch_size, choose_devices
-from engine.devices.hosts import find_group, joining
+from engine.devices import backend, choose, hosts
 from engine.devices.one import ONE_DEVICE
 from engine.networks.weights import choose_padding, load_weights
 from engine.runs import folder as runs
@@ -48,25 +41,25 @@ def main(argv=None):
     config = parse(TrainConfig, argv, __doc__)
     if config.tensorboard:
         check_tensorboard()
-    check_can_train()
-    group = find_group(config.coordinator, config.num_hosts, config.host_id, os.environ)
-    files = open_patches(config.patches)
-    parts = split_patches(
+    backend.check_can_train()
+    group = hosts.find_group(config.coordinator, config.num_hosts, config.host_id, os.environ)
+    files = patch_set.open_patches(config.patches)
+    parts = patch_set.split_patches(
         files, config.validation_fraction, config.num_folds, config.fold, config.seed
     )
     readers = {name: PatchReader(part) for name, part in parts.items()}
     split = {name: [file.id for file in part] for name, part in parts.items()}
     steps = steps_per_epoch(len(readers["train"]), config.batch_size, config.steps_per_epoch)
-    patches = describe_patches(files)
+    patches = patch_set.describe_patches(files)
     run = config.run_dir, to_dict(config), patches, split
     if group.host == 0:
         runs.check_may_start(*run)
-        for sentence in find_twins(files):
+        for sentence in patch_set.find_twins(files):
             print(f"Warning: {sentence}", file=sys.stderr)
-    with joining(group, tell=functools.partial(print, flush=True)):
-        prepare_training(config.seed, config.mixed_precision, config.deterministic)
-        devices = choose_devices(config.devices)
-        check_batch_size(config.batch_size, devices)
+    with hosts.joining(group, tell=functools.partial(print, flush=True)):
+        backend.prepare_training(config.seed, config.mixed_precision, config.deterministic)
+        devices = choose.choose_devices(config.devices)
+        choose.check_batch_size(config.batch_size, devices)
         devices.check_same(runs.settings_in_common(*run))
         model = build_compiled(config, steps, devices)
         with runs.owning_run(*run) if devices.is_first else contextlib.redirect_stdout(None):
@@ -82,7 +75,7 @@ def train(config, data, readers, steps, model, devices):
         "pad_before": model.settings.get("pad_before", False),
         "num_hosts": devices.num_hosts,
         "num_devices": devices.num_devices,
-        **describe_software(),
+        **backend.describe_software(),
     }
     progress = Progress()
     if config.resume and devices.is_first:
@@ -111,11 +104,10 @@ def train(config, data, readers, steps, model, devices):
 def build_compiled(config, steps, devices=ONE_DEVICE):
     """Builds the network with its weights, loss, metrics and optimizer."""
     check_depth(config.depth)
-    shape = (None, None, len(MODALITIES))
     pad_before = choose_padding(config.run_dir, config.weights, config.resume, devices)
     with devices.scope():
         model = build_resunet(
-            shape,
+            (None, None, len(MODALITIES)),
             num_classes=len(CLASSES),
             base_filters=config.base_filters,
             depth=config.depth,
@@ -129,7 +121,7 @@ def build_compiled(config, steps, devices=ONE_DEVICE):
             optimizer=build_optimizer(config.optimizer, schedule, config.momentum),
             loss=build_loss(config.loss, config.class_weights),
             metrics=[SoftDice(classes, f"dice_{region}") for region, classes in REGIONS.items()],
-            jit_compile=training_compilation(),
+            jit_compile=backend.training_compilation(),
         )
     devices.adopt(model)
     return model

@@ -18,9 +18,7 @@ from brats.errors import Failed, InputError
 from brats.parallel import attempt
 from brats.provenance import source_commit
 
-TIMEOUT_S = 10  # To reach a scheduler.
 PACKAGES = ["numpy", "h5py", "SimpleITK", "keras"]  # The same versions give the same bytes.
-# What tells TensorFlow, PyTorch and NumPy how many cores a worker may use.
 THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -31,10 +29,6 @@ def connecting(address, folder, num_workers=None):
     Args:
         address: "local" to start `num_workers` workers here (None: one per core);
             "tcp://HOST:PORT", "tls://HOST:PORT", or the .json file of a scheduler; or None.
-
-    Raises:
-        InputError: If Dask is missing, or a worker has another version, commit or disk.
-        OSError: If no scheduler answers.
     """
     if address is None:
         yield None
@@ -43,26 +37,21 @@ def connecting(address, folder, num_workers=None):
         import distributed
     except ImportError as error:
         raise InputError(
-            f"--scheduler needs Dask, which cannot be imported: {error}. Install it with "
-            "pip install -r requirements/cluster.txt"
+            f"--scheduler needs Dask, and {error}. Run pip install -r requirements/cluster.txt"
         ) from error
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # The script prints the errors.
     with contextlib.ExitStack() as stack:
-        security = None
         if address == "local":
-            security = distributed.Security.temporary()  # Only this process can reach the workers.
+            security = distributed.Security.temporary()  # No other user can reach the workers.
             target = {"address": stack.enter_context(_start(security, num_workers))}
         else:
+            security = None
             target = {"scheduler_file" if Path(address).is_file() else "address": address}
+        options = {"security": security, "timeout": 10, "set_as_default": False}
         try:
-            client = distributed.Client(
-                **target, security=security, timeout=TIMEOUT_S, set_as_default=False
-            )
+            client = stack.enter_context(distributed.Client(**target, **options))
         except (OSError, TimeoutError, ValueError, KeyError) as error:
-            raise OSError(
-                f"No Dask scheduler answers at {address}. Start dask scheduler."
-            ) from error
-        stack.callback(client.close, timeout=2)
+            raise OSError(f"No Dask scheduler answers at {address}. Start one.") from error
         client.wait_for_workers(1)
         _check_workers(client, Path(folder).absolute())
         yield Cluster(client, address)
@@ -72,16 +61,10 @@ def _start(security, num_workers):
     from distributed import LocalCluster
 
     num_workers = num_workers or os.cpu_count()
-    return LocalCluster(
-        num_workers,
-        threads_per_worker=1,
-        memory_limit=0,
-        security=security,
-        dashboard_address=None,
-        silence_logs=logging.CRITICAL,
-        preload=[__name__],
-        env=dict.fromkeys(THREADS, str(max(1, os.cpu_count() // num_workers))),
-    )
+    threads = dict.fromkeys(THREADS, str(max(1, os.cpu_count() // num_workers)))
+    options = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
+    options |= {"silence_logs": logging.CRITICAL, "preload": [__name__], "env": threads}
+    return LocalCluster(num_workers, security=security, **options)
 
 
 def dask_setup(worker):
@@ -91,7 +74,6 @@ def dask_setup(worker):
 
 def _check_workers(client, folder):
     """Checks that all workers have the versions, the commit and the disk of this process."""
-    folder.mkdir(parents=True, exist_ok=True)
     token = folder / f".writing-token-{uuid.uuid4().hex}"
     token.touch()
     try:
@@ -102,12 +84,11 @@ def _check_workers(client, folder):
         raise InputError(f"The workers do not run from this repository: {error}") from error
     finally:
         token.unlink()
-    for worker, facts in found.items():
-        if facts != expected:
-            raise InputError(
-                f"Worker {worker} has {facts}; expected {expected}. Start all workers from this "
-                "repository, on a disk that all machines share."
-            )
+    if wrong := {worker: facts for worker, facts in found.items() if facts != expected}:
+        raise InputError(
+            f"Workers have {wrong}; expected {expected}. Start all workers from this repository, on "
+            "a disk that all machines share."
+        )
 
 
 def _describe_worker(token):
@@ -117,38 +98,34 @@ def _describe_worker(token):
 
 
 class Cluster:
-    """A Dask cluster whose workers were checked; its text is its address and size."""
+    """A Dask cluster whose workers were checked."""
 
     def __init__(self, client, address):
         self._client, self._address = client, address
 
     def __str__(self):
-        return f"{self._address}, {self._count_threads()} cases at once"
+        return f"{self._address}, {sum(self._client.nthreads().values())} cases at once"
 
     def run(self, function, tasks):
         """Yields the result of each task in order, see `brats.parallel.run_per_case`."""
+        from distributed import CancelledError, KilledWorker
+
         waiting, running = iter(tasks.items()), collections.deque()
         while True:
-            while len(running) <= 2 * self._count_threads() and (item := next(waiting, None)):
+            window = 2 * sum(self._client.nthreads().values()) + 1
+            while len(running) < window and (item := next(waiting, None)):
                 # As bytes, so that the scheduler does not import what only workers need.
                 call = pickle.dumps((function, *item))
                 running.append((item[0], self._client.submit(_call, call, retries=2, pure=False)))
             if not running:
                 return
-            yield self._wait(*running.popleft())
-
-    def _wait(self, case_id, future):
-        from distributed import CancelledError, KilledWorker
-
-        try:
-            return future.result()
-        except KilledWorker:
-            return Failed(case_id, f"{case_id}: workers died with it, perhaps out of memory.")
-        except CancelledError as error:
-            raise OSError(f"The scheduler {self._address} is gone. Start it again.") from error
-
-    def _count_threads(self):
-        return sum(self._client.nthreads().values())
+            case_id, future = running.popleft()
+            try:
+                yield future.result()
+            except KilledWorker:
+                yield Failed(case_id, f"{case_id}: workers died with it, perhaps out of memory.")
+            except CancelledError as error:
+                raise OSError(f"The scheduler {self._address} is gone. Start it again.") from error
 
 
 def _call(packed):

@@ -4,7 +4,7 @@ In: cases and settings. Out: `<case>.h5` in a folder, each complete or absent.
 """
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,21 @@ class Recipe:
     seed: int
 
 
+@dataclass(frozen=True)
+class Missing:
+    """What is left to extract.
+
+    Attributes:
+        cases: List of the `Case`s to extract.
+        changed: List of sentences about those among them whose input changed.
+        failures: List of `Failed`, of cases whose patch file is damaged.
+    """
+
+    cases: list = field(default_factory=list)
+    changed: list = field(default_factory=list)
+    failures: list = field(default_factory=list)
+
+
 def find_missing(cases, folder, recipe, overwrite=False):
     """Finds the cases that have no patch file yet, or one of older input.
 
@@ -47,35 +62,34 @@ def find_missing(cases, folder, recipe, overwrite=False):
         overwrite: Whether to extract all cases, whatever is there.
 
     Returns:
-        `(missing, changed, failures)`: lists of the `Case`s to extract, of sentences about those
-        among them whose input changed, and of `Failed` for damaged patch files.
+        A `Missing`.
 
     Raises:
         InputError: If a file was made with other settings; names both values.
     """
-    missing, changed, failures = [], [], []
+    missing = Missing()
     for case in cases:
         path = case_file_path(folder, case.id)
         if overwrite or not path.exists():
-            missing.append(case)
+            missing.cases.append(case)
             continue
         try:
             file = read_case_file(path)
         except InputError as error:
-            failures.append(Failed(case.id, str(error)))
+            missing.failures.append(Failed(case.id, str(error)))
             continue
         _check_recipe(file, recipe)
         if changes := find_changes(case, file.description["inputs"]):
-            missing.append(case)
-            changed.append(f"{case.id} is extracted again: {', '.join(changes)} changed.")
-    return missing, changed, failures
+            missing.cases.append(case)
+            missing.changed.append(f"{case.id} is extracted again: {', '.join(changes)} changed.")
+    return missing
 
 
 def check_free_space(folder, num_cases, recipe):
     """Checks that the disk has room for the patches before any work is done.
 
     Returns:
-        `(needed, free)`: bytes that the patches need at most, and that are free.
+        Text that says how much the patches need at most, and how much is free.
 
     Raises:
         InputError: If there is too little room; gives both sizes.
@@ -88,7 +102,7 @@ def check_free_space(folder, num_cases, recipe):
             f"{free / 1e9:.3g} GB free. Free some, or give another --output, fewer "
             "--patches-per-case or --dtype float16."
         )
-    return needed, free
+    return f"at most {needed / 1e9:.3g} GB, of {free / 1e9:.3g} GB free"
 
 
 def tasks(cases, folder, recipe):
