@@ -37,7 +37,7 @@ def dice_cards(summary):
         f'<div class="card"><span class="region">{row["region"]}</span>'
         f'<span class="figure">{format_score("dice", row["mean"])}</span>'
         f'<span class="note">mean Dice, median {format_score("dice", row["median"])}, '
-        f"{row['cases']} cases</span></div>"
+        f"{row['cases']} case{'s' if row['cases'] > 1 else ''}</span></div>"
         for row in summary
         if row["metric"] == "dice"
     )

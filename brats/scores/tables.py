@@ -146,7 +146,8 @@ def describe_summary(summary):
     Args:
         summary: Rows of `summarize`.
     """
-    title = f"Mean over {summary[0]['cases']} cases"
+    num_cases = summary[0]["cases"]
+    title = f"Mean over {num_cases} case{'s' if num_cases > 1 else ''}"
     lines = [f"{title:<20}" + "".join(f"{name:>{len(name) + 2}}" for name in HEADLINES)]
     for region in REGIONS:
         means = {row["metric"]: row["mean"] for row in summary if row["region"] == region}

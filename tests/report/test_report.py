@@ -13,18 +13,19 @@ import SimpleITK
 
 from brats.editions import classes_to_labels
 from brats.predictions.record import segmentation_path
-from brats.report.images import MAX_GRAY, bounding_box, quantize, read_case_images
+from brats.report.images import MAX_GRAY, quantize, read_case_images
 from brats.report.page import VIEWER, write_report
 from brats.report.tables import best_end, format_score
 from brats.scores.tables import score_case
 from brats.volumes.files import read_volume, write_volume
-from brats.volumes.geometry import Geometry, build_image, orient
+from brats.volumes.geometry import Geometry
 from tests.synthetic import write_case
 
 LPS = (1.0, 0, 0, 0, 1, 0, 0, 0, 1)  # Columns to the left, rows to posterior, slices up.
 GEOMETRY = Geometry((3.0, 2.0, 1.0), (5.0, -7.0, 11.0), LPS)
 SHAPE = (15, 24, 26)
-BRAIN = (slice(4, 12), slice(6, 18), slice(5, 22))
+BRAIN = (slice(2, 11), slice(6, 18), slice(5, 22))
+BOX = (slice(0, 14), slice(3, 21), slice(2, 25))  # With a margin of 3, but inside the volume.
 HOSTILE = """a"b'<i>&"""
 
 
@@ -112,12 +113,11 @@ def test_only_a_case_with_a_reference_has_scores_and_a_reference(predicted, tmp_
     # The prediction is enhancing where the reference is necrosis: whole and core agree.
     assert page.text["one"].split()[1:4] == ["1.000", "1.000", "0.000"]
     assert set(page.text["two"].split()[1:]) == {"–"}
-    assert '<span class="note">mean Dice, median 1.000, 1 cases</span>' in text
+    assert '<span class="note">mean Dice, median 1.000, 1 case</span>' in text
 
 
 def test_without_scores_there_are_no_columns_of_scores(predicted, tmp_path):
     cases, records = predicted
-    (tmp_path / "scores.png").write_bytes(b"older")
     page, text = report(tmp_path, (cases[2:], records))
     assert page.text["two"].split() == ["two"]
     assert "there is no reference" in text and "Box plots" not in text
@@ -145,25 +145,19 @@ def test_networks_settings_and_warnings_come_from_the_records(predicted, tmp_pat
     )
 
 
-def test_a_failed_case_has_its_message_and_nothing_of_its_record(predicted, tmp_path):
-    page, text = report(tmp_path, predicted, {"one": "no <FLAIR>", "gone": "lost"})
-    assert "no <FLAIR>" in page.text["one"] and "1.000" not in page.text["one"]
-    assert "lost" in page.text["gone"] and page.rows["gone"]["class"] == "failed"
-    assert not page.volumes["one"] and page.volumes["two"]
-    assert "mean Dice" not in text and "no <FLAIR>" not in text and HOSTILE not in text
-
-
-def test_a_case_that_cannot_be_read_is_returned_and_listed_as_failed(predicted, tmp_path):
+def test_failed_and_unreadable_cases_have_a_message_and_no_scores(predicted, tmp_path):
     cases, records = predicted
     damaged = cases[2].images["t1ce"]
     damaged.write_bytes(b"damaged")
-    path, unreadable = write_report(tmp_path, cases, records, {"gone": "lost"})
+    failures = {"one": "no <FLAIR>", "gone": "lost"}
+    path, unreadable = write_report(tmp_path, cases, records, failures)
     assert list(unreadable) == ["two"] and str(damaged) in unreadable["two"]
-    page, top = Page(path), path.read_text().split('<table id="cases">')[0]
-    assert page.rows["two"]["class"] == "failed" and str(damaged) in page.text["two"]
-    assert page.volumes["one"]
-    assert "<p>2 cases</p>" in top
-    assert all(f"<li><b>{case_id}</b>" in top for case_id in ("gone", "two"))
+    page, text = Page(path), path.read_text()
+    for case_id, message in (failures | unreadable).items():
+        assert page.rows[case_id]["class"] == "failed" and message in page.text[case_id]
+        assert not page.volumes.get(case_id) and f"<li><b>{case_id}</b>" in text
+    assert page.volumes[HOSTILE] and "<p>1 case</p>" in text and "mean Dice" not in text
+    assert "no <FLAIR>" not in text and HOSTILE not in text
 
 
 def test_a_segmentation_of_another_size_is_refused(predicted, tmp_path):
@@ -176,30 +170,18 @@ def test_a_segmentation_of_another_size_is_refused(predicted, tmp_path):
 
 def test_volumes_are_cut_to_the_brain_and_keep_their_place(predicted, tmp_path):
     page, _ = report(tmp_path, predicted)
-    box = tuple(slice(window.start - 3, window.stop + 3) for window in BRAIN)
-    # Spacing in x, y, z; the box begins at column 2, row 3 and slice 1.
-    place = Geometry(GEOMETRY.spacing_mm, (5 + 3 * 2, -7 + 2 * 3, 11 + 1 * 1), LPS)
+    # Spacing in x, y, z; the box begins at column 2, row 3 and slice 0.
+    place = Geometry(GEOMETRY.spacing_mm, (5 + 3 * 2, -7 + 2 * 3, 11 + 1 * 0), LPS)
     expected = {"prediction": tumor(3), "reference": tumor(1), "flair": quantize(brain())}
     for name, array in expected.items():
         assert page.volumes["one"][name][4:8] == bytes(4)  # No time in the header of gzip.
         (tmp_path / "decoded.nii.gz").write_bytes(page.volumes["one"][name])
         volume, geometry = read_volume(tmp_path / "decoded.nii.gz")
-        np.testing.assert_array_equal(volume, array[box])
+        np.testing.assert_array_equal(volume, array[BOX])
         assert geometry.is_close_to(place)
-    assert page.rows["one"]["data-first"] == "2 3 1"
+    assert page.rows["one"]["data-first"] == "2 3 0"
     # The first of two equal slices; the medians of rows 10, 11 and columns 8, 9, rounded down.
     assert page.rows["one"]["data-start"] == "8 10 7"
-
-
-def test_volumes_stored_along_other_axes_are_shown_in_lps(tmp_path):
-    image = build_image(brain(), GEOMETRY)
-    stored = SimpleITK.DICOMOrient(image, "PIR")
-    _, geometry = orient(SimpleITK.GetArrayFromImage(stored), stored)
-    case, _ = predict(tmp_path, "turned", geometry=geometry)
-    (tmp_path / "decoded.nii.gz").write_bytes(read_case_images(tmp_path, case).volumes["flair"])
-    volume, geometry = read_volume(tmp_path / "decoded.nii.gz")
-    np.testing.assert_array_equal(volume, quantize(brain())[1:15, 3:21, 2:25])
-    assert geometry.stored is None and geometry.origin_mm == (11.0, -1.0, 12.0)
 
 
 def test_thumbnail_shows_prediction_then_reference_at_the_largest_slice(predicted, tmp_path):
@@ -222,13 +204,6 @@ def test_gray_levels_are_0_outside_the_brain_and_rise_inside_it():
     assert gray[[0, 1, 2, -2, -1]].tolist() == [0, 1, 0, MAX_GRAY, MAX_GRAY]
     assert set(gray[3:-2]) == {1 + (MAX_GRAY - 1) // 2}
     assert not quantize(np.zeros((2, 3, 4))).any()
-
-
-def test_the_box_holds_all_volumes_with_a_margin_of_three_inside_the_volume():
-    first, second = np.zeros((12, 20, 30)), np.zeros((12, 20, 30))
-    first[1, 8, 10], second[4, 9, 28] = 1, 1
-    assert bounding_box([first, second]) == (slice(0, 8), slice(5, 13), slice(7, 30))
-    assert bounding_box([np.zeros((2, 3, 4))]) == (slice(0, 2), slice(0, 3), slice(0, 4))
 
 
 def test_same_files_give_the_same_bytes(predicted, tmp_path):

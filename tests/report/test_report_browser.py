@@ -117,10 +117,6 @@ def case_order(page):
 
 def open_case(page, case_id):
     page.get_by_role("button", name=case_id, exact=True).click()
-    wait_for_viewer(page)
-
-
-def wait_for_viewer(page):
     page.locator("#viewer[aria-busy=false]").wait_for()
 
 
@@ -148,12 +144,9 @@ def row_of_voxels(page, row):
     """
     gray = picture(page).mean(axis=-1)
     voxel = gray.shape[0] / 39
-    columns = np.arange(1, 35)
     left = (gray.shape[1] - 34 * voxel) / 2
-    places = left + (columns - 0.5) * voxel
-    return dict(
-        zip(columns.tolist(), gray[int((row - 0.5) * voxel), places.astype(int)], strict=True)
-    )
+    line = gray[int((row - 0.5) * voxel)]
+    return {column: line[int(left + (column - 0.5) * voxel)] for column in range(1, 35)}
 
 
 def count(page, color):
@@ -168,7 +161,6 @@ def test_the_page_shows_every_case_and_sorts_by_a_column_both_ways(page):
     core = page.get_by_role("columnheader", name="Dice core")
     core.get_by_role("button").click()
     assert case_order(page) == [WORST, MIDDLE, BEST, NO_REFERENCE, "e"]
-    assert core.get_attribute("aria-sort") == "ascending"
     core.get_by_role("button").click()
     assert case_order(page) == [BEST, MIDDLE, WORST, NO_REFERENCE, "e"]
     assert core.get_attribute("aria-sort") == "descending"
@@ -192,17 +184,19 @@ def test_worst_and_best_by_the_chosen_score_and_by_name(page):
     assert page.get_by_role("button", name="Worst first").is_disabled()
 
 
-def test_the_viewer_draws_the_prediction_and_the_overlay_goes_off_and_on(page):
+def test_the_prediction_can_be_turned_off_and_on_and_made_opaque(page):
     open_case(page, BEST)
     drawn = count(page, "yellow")
-    # 8 x 8 voxels of a box of 39 x 34, which fills the height of the canvas. The rim fades over
-    # half a voxel.
+    # 8 x 8 voxels of a box of 39 x 34, which fills the canvas' height; the rim fades.
     voxel = picture(page).shape[0] / 39
     assert (7 * voxel) ** 2 < drawn < (8 * voxel) ** 2
     page.get_by_label("Overlay").uncheck()
     assert count(page, "yellow") == 0
     page.locator("#canvas").press("o")
     assert count(page, "yellow") == drawn
+    before = picture(page)
+    page.get_by_label("Opacity").fill("1")
+    assert np.abs(picture(page) - before).max() > 0.1
 
 
 @pytest.mark.parametrize("case_id", [BEST, WORST])
@@ -237,15 +231,12 @@ def test_whole_tumor_and_core_are_outlined_on_dark_and_bright_tissue(page):
     page.get_by_label("Labels").select_option("prediction, reference outlined")
     assert legend.is_visible()
     page.get_by_label("Opacity").fill("0.1")
-    # Row 17 crosses columns 7 to 24 of the whole tumor and 11 to 20 of the core. A black line
-    # outside the white one shows on bright tissue.
+    # The whole tumor has columns 7 to 24, the core 11 to 20. Black lines show on bright tissue.
     grays = row_of_voxels(page, 17)
     assert [column for column, gray in grays.items() if gray > 0.8] == [7, 24]
     page.get_by_label("Image").select_option("T1ce")
     grays = row_of_voxels(page, 17)
     assert [column for column in range(5, 31) if grays[column] < 0.2] == [6, 11, 20, 25]
-    page.get_by_label("Overlay").uncheck()
-    assert min(row_of_voxels(page, 17)[column] for column in range(5, 31)) > 0.9
 
 
 def test_slices_are_scrolled_by_wheel_keys_and_slider(page):
@@ -253,16 +244,13 @@ def test_slices_are_scrolled_by_wheel_keys_and_slider(page):
     number = page.locator("#slice-number")
     assert number.inner_text() == "8"  # The first of the slices with most tumor.
     page.locator("#canvas").press("ArrowDown")
-    assert number.inner_text() == "7"
-    assert count(page, "yellow") == 0
+    assert number.inner_text() == "7" and count(page, "yellow") == 0
     page.locator("#canvas").press("ArrowUp")
-    assert number.inner_text() == "8"
-    assert count(page, "yellow") > 0
+    assert number.inner_text() == "8" and count(page, "yellow") > 0
     page.locator("#slice").fill("15")
     assert count(page, "yellow") > 0
     page.locator("#slice").fill("16")
-    assert number.inner_text() == "16"
-    assert count(page, "yellow") == 0
+    assert number.inner_text() == "16" and count(page, "yellow") == 0
     page.locator("#canvas").hover()
     page.mouse.wheel(0, 100)
     page.wait_for_function("document.getElementById('slice-number').value !== '16'")
@@ -278,60 +266,34 @@ def test_slices_of_other_planes_are_numbered_as_they_are_stored(page):
         assert count(page, "yellow") == 0
         page.locator("#slice").fill(str(first))
         assert count(page, "yellow") > 0
-    page.get_by_label("Plane").select_option("all three")
-    assert count(page, "yellow") > 0
 
 
-def test_the_other_image_and_the_opacity(page):
-    open_case(page, BEST)
-    before = picture(page)
-    page.get_by_label("Opacity").fill("1")
-    opaque, yellow = picture(page), count(page, "yellow")
-    assert row_of_voxels(page, 17)[20] < 0.3
-    assert np.abs(opaque - before).max() > 0.1
-    page.get_by_label("Image").select_option("T1ce")
-    # The brain at row 17, column 20 is dark in FLAIR, bright in T1ce; the prediction is the same.
-    assert row_of_voxels(page, 17)[20] > 0.95
-    assert count(page, "yellow") == pytest.approx(yellow, rel=0.05)
-    page.get_by_label("Image").select_option("FLAIR")
-    np.testing.assert_array_equal(picture(page), opaque)
-
-
-def test_controls_fit_into_a_large_window_and_names_into_a_narrow_one(page):
+def test_controls_fit_into_a_window_of_1300_by_1000(page):
     page.set_viewport_size({"width": 1300, "height": 1000})
     open_case(page, MIDDLE)
     page.get_by_label("Labels").select_option("prediction, reference outlined")
     assert page.locator("#viewer-scores tr").count() == 1 + len(METRICS)
     hidden = page.eval_on_selector("#controls", "form => form.scrollHeight - form.clientHeight")
     assert hidden == 0
-    page.set_viewport_size({"width": 420, "height": 800})
-    assert page.locator("#cases tbody th").first.bounding_box()["width"] > 100
-    name, bar = (page.locator(place).bounding_box() for place in ("#viewer-case", ".bar"))
-    assert name["width"] == pytest.approx(bar["width"], abs=1)
-
-
-def replace_context(page, statement):
-    """Runs a statement of JavaScript whenever the page asks a canvas for WebGL 2."""
-    page.evaluate(
-        f"""() => {{
-          const original = HTMLCanvasElement.prototype.getContext;
-          window.canvases = new Set();
-          HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {{
-            if (kind === "webgl2") {{ {statement}; }}
-            return original.call(this, kind, ...rest);
-          }};
-        }}"""
-    )
 
 
 def test_keys_go_to_the_next_case_in_the_order_of_the_table(page):
     page.get_by_role("button", name="Worst first").click()
-    replace_context(page, "window.canvases.add(this)")
+    page.evaluate(
+        """() => {
+          const original = HTMLCanvasElement.prototype.getContext;
+          window.canvases = new Set();
+          HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
+            if (kind === "webgl2") window.canvases.add(this);
+            return original.call(this, kind, ...rest);
+          };
+        }"""
+    )
     open_case(page, WORST)
     titles = []
     for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
         page.locator("#canvas").press(key)
-        wait_for_viewer(page)
+        page.locator("#viewer[aria-busy=false]").wait_for()
         titles.append(page.locator("#viewer-case").inner_text())
     assert titles == [MIDDLE, BEST, MIDDLE]
     # One canvas checks whether there is WebGL 2, and one viewer shows all cases.
@@ -343,7 +305,7 @@ def test_keys_go_to_the_next_case_in_the_order_of_the_table(page):
 
 
 def test_without_webgl_the_viewer_says_so_and_shows_the_thumbnail(page):
-    replace_context(page, "return null")
+    page.evaluate("() => { HTMLCanvasElement.prototype.getContext = () => null; }")
     open_case(page, BEST)
     assert "no WebGL 2" in page.locator("#notice").inner_text()
     assert page.locator("#notice img").is_visible()

@@ -109,8 +109,8 @@ def test_percentile_is_taken_in_each_direction_and_not_over_both():
 @old_scipy
 def test_percentile_counts_voxels_and_not_areas():
     # A row of 18 voxels and a false one 5 to its right, 1 of 19 (5.3 %). surface-distance cuts
-    # between the centers of the voxels: around the lone voxel, 8 triangles of sqrt(3)/8 have an
-    # area of 1.7; around the row, its ends and 17 times 4 sqrt(1/2) make 49.8. 1.7 of 51.5 is 3.4 %.
+    # between the centers of the voxels: 8 triangles of sqrt(3)/8 around the lone voxel have an area
+    # of 1.7; the ends of the row and 17 times 4 sqrt(1/2) have 49.8. 1.7 of 51.5 is 3.4 %.
     reference = box((1, 1, 25), (0, 0), (0, 0), (0, 17))
     predicted = reference | voxels((0, 0, 22), shape=(1, 1, 25))
     assert hausdorff_distances(predicted, reference, (1, 1, 1))[1] == 5

@@ -105,7 +105,7 @@ def test_summary_keeps_regions_and_metrics_apart():
     assert means.pop(("core", "hausdorff95_mm")) == 0.25
     assert len(means) == 3 * 13 - 1 and set(means.values()) == {0.5}
     title, *lines = describe_summary(summary).splitlines()
-    assert title.split()[:6] == ["Mean", "over", "1", "cases", "dice", "hausdorff95_mm"]
+    assert title.split()[:6] == ["Mean", "over", "1", "case", "dice", "hausdorff95_mm"]
     assert [line.split()[:3] for line in lines] == [
         ["whole", "0.500", "0.500"],
         ["core", "0.500", "0.250"],
