@@ -17,7 +17,7 @@ from brats.cases.find import describe_ignored, find_cases, select_cases
 from brats.cluster import connecting
 from brats.errors import Failed
 from brats.files import check_outside, make_writable_folder, remove_abandoned
-from brats.flags import parse, to_dict
+from brats.flags import parse
 from brats.parallel import in_order, run_per_case
 from brats.patches import extract
 from brats.provenance import source_commit
@@ -41,7 +41,7 @@ def main(argv=None):
     num_missing = len(missing.cases)
     size = extract.check_free_space(config.output, num_missing, recipe)
     with connecting(config.scheduler, config.output, config.workers) as cluster:
-        facts = to_dict(config) | {
+        facts = config.to_dict() | {
             "cluster": cluster,
             "cases": f"{len(cases)}, of which {len(cases) - num_missing} are extracted already",
             "size": size,
@@ -52,8 +52,9 @@ def main(argv=None):
         tasks = extract.tasks(missing.cases, config.output, recipe)
         results = run_per_case(extract.extract_case, tasks, num_workers, cluster)
         failures = report([*failures, *missing.failures], results, num_missing)
-    print(extract.describe_result(cases, config.output))
-    check_none_failed(failures, len(cases) + len(failures))
+    done = [case for case in cases if case.id not in failures]
+    print(extract.describe_result(done, config.output))
+    check_none_failed(failures, len({case.id for case in cases} | set(failures)))
 
 
 def check_cases(cases, failures, num_workers):

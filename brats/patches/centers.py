@@ -28,7 +28,7 @@ class CasePatches:
         origin: First voxel of the window in the uncropped volume, int32 `(3,)`; negative where
             the window begins with padding.
         class_counts: Voxels of each class in the uncropped volume, int64 `(4,)`.
-        warnings: Sentences on what is odd about the voxels of the case.
+        warnings: List of sentences on what is odd about the case.
     """
 
     channels: np.ndarray
@@ -116,10 +116,10 @@ def draw_centers(flair, classes, num_patches, rng, centers=CENTERS[0]):
 
 
 def sample_balanced_centers(flair, classes, num_patches, rng):
-    """Draws centers all over the brain, as many on each class of tumor as on the brain at large.
+    """Draws centers all over the brain, as many on each tumor class as on the brain as a whole.
 
-    A class that the case does not have takes no part. Where a class has too few voxels, the brain
-    gives the rest; within each no voxel comes twice.
+    A class that the case does not have is left out. If a class has too few voxels, the brain gives
+    the rest. Within a class, and within the brain, no voxel is drawn twice.
 
     Args:
         flair: Normalized FLAIR of the window, float32 `(Z, Y, X)`.
@@ -128,8 +128,8 @@ def sample_balanced_centers(flair, classes, num_patches, rng):
         rng: `numpy.random.Generator`.
 
     Returns:
-        int32 array `(K, 3)` of (z, y, x) in the window, in random order; K is less than
-        `num_patches` where brain and tumor have too few voxels.
+        int32 array `(K, 3)` of (z, y, x) in the window, in random order. K is less than
+        `num_patches` if brain and tumor have too few voxels.
     """
     tumor = [classes == index for index in range(1, len(CLASSES))]
     tumor = [np.argwhere(mask) for mask in tumor if mask.any()]

@@ -76,7 +76,8 @@ def find_missing(cases, folder, recipe, overwrite=False):
         try:
             file = read_case_file(path)
         except InputError as error:
-            missing.failures.append(Failed(case.id, str(error)))
+            reason = f"{error} To extract the case again, remove the file or add --overwrite."
+            missing.failures.append(Failed(case.id, reason))
             continue
         _check_recipe(file, recipe)
         if changes := find_changes(case, file.description["inputs"]):

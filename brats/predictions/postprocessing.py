@@ -1,7 +1,7 @@
-"""What may be mended in a segmentation after the network: holes, small lesions, stray voxels.
+"""Optional cleanup of a segmentation: holes, small lesions, scarce enhancing tumor.
 
-In: predicted class indices `(Z, Y, X)`. Out: the same with some voxels changed. Every step is at
-rest by default, and doing it twice changes nothing more.
+In: predicted class indices `(Z, Y, X)`. Out: the same with some voxels changed. All steps are off
+by default.
 """
 
 import numpy as np
@@ -14,13 +14,13 @@ TOUCHING = np.ones((3, 3, 3), dtype=bool)  # Voxels that share a face, an edge o
 
 
 def postprocess(classes, fill_holes=False, min_lesion_voxels=0, min_enhancing_voxels=0):
-    """Applies the steps that are asked for, in the order of the arguments.
+    """Applies the steps that are switched on, in the order of the arguments.
 
     Args:
-        classes: Class indices, uint8 `(Z, Y, X)`; left as they are.
-        fill_holes: Whether `fill_tumor_holes` is applied.
-        min_lesion_voxels: Argument of `remove_small_lesions`; 0 for none.
-        min_enhancing_voxels: Argument of `replace_scarce_enhancing`; 0 for none.
+        classes: Class indices, uint8 `(Z, Y, X)`; not changed.
+        fill_holes: Whether to apply `fill_tumor_holes`.
+        min_lesion_voxels: Argument of `remove_small_lesions`; 0 switches it off.
+        min_enhancing_voxels: Argument of `replace_scarce_enhancing`; 0 switches it off.
 
     Returns:
         uint8 class indices `(Z, Y, X)`.
@@ -33,9 +33,10 @@ def postprocess(classes, fill_holes=False, min_lesion_voxels=0, min_enhancing_vo
 
 
 def fill_tumor_holes(classes):
-    """Gives background that is wholly enclosed by tumor the class of the nearest tumor voxel.
+    """Gives background that is enclosed by tumor the class of the nearest tumor voxel.
 
-    Enclosed is what no path over faces of background voxels joins to the border of the volume.
+    A background voxel is enclosed if no path over faces of background voxels leads from it to the
+    border of the volume.
 
     Args:
         classes: Class indices, uint8 `(Z, Y, X)`.
@@ -59,11 +60,11 @@ def fill_tumor_holes(classes):
 
 
 def remove_small_lesions(classes, min_voxels):
-    """Makes whole-tumor components of fewer voxels than `min_voxels` background.
+    """Turns whole-tumor components with fewer than `min_voxels` voxels into background.
 
     Args:
         classes: Class indices, uint8 `(Z, Y, X)`.
-        min_voxels: Least size of a 26-connected component, int.
+        min_voxels: Smallest size of a 26-connected component that stays, int.
 
     Returns:
         uint8 class indices `(Z, Y, X)`.
@@ -74,14 +75,14 @@ def remove_small_lesions(classes, min_voxels):
 
 
 def replace_scarce_enhancing(classes, min_voxels):
-    """Makes all enhancing tumor necrosis if it has fewer voxels than `min_voxels`.
+    """Turns all enhancing tumor into necrosis if it has fewer than `min_voxels` voxels.
 
-    A few enhancing voxels in a case without any score Dice 0 in the challenge; necrosis keeps
-    the tumor core as it is.
+    A case without enhancing tumor scores Dice 0 in the challenge if only a few such voxels are
+    predicted. As necrosis they stay in the tumor core.
 
     Args:
         classes: Class indices, uint8 `(Z, Y, X)`.
-        min_voxels: Least number of enhancing voxels in the whole volume, int.
+        min_voxels: Smallest number of enhancing voxels in the whole volume that stays, int.
 
     Returns:
         uint8 class indices `(Z, Y, X)`.

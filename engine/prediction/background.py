@@ -1,12 +1,12 @@
 """The network for boxes: it pads with background where the network pads with zeros.
 
-In: a trained residual U-Net. Out: a network with the same answers on slices, that also has them
-on a box cut out of a slice, as if the rest of the slice, all background, were there.
+In: a trained residual U-Net. Out: a network that gives the same answers for a box cut out of a
+slice, as if the rest of the slice, which is background, were there.
 
 Far from the brain every feature map is constant: its background, one number per channel. The
-network for boxes computes how far each map is from its background instead of the map itself. There
-the background is 0, so that padding with zeros is padding with background, and convolutions and
-normalizations lose their constants. `docs/method.md` has the formulas.
+network for boxes computes how far each map is from its background. There the background is 0, so
+padding with zeros is padding with background, and convolutions and normalizations need no
+constants. `docs/method.md` has the formulas.
 """
 
 import keras
@@ -16,13 +16,13 @@ from keras import layers, ops
 from brats.volumes.normalization import BACKGROUND
 from engine.devices.backend import build_predictor
 
-# The background is read this far from the zeros that pad a uniform slice, in pixels of the lowest
-# level; a level's two 3x3 convolutions, down and up, and the 2x2 ones, carry them 9 pixels in.
+# Distance from the edge at which the background of a uniform slice is read, in pixels of the lowest
+# level. The convolutions carry the zeros of the padding 9 such pixels inwards.
 PIXELS_TO_THE_EDGE = 12
 
 
 class ImageDeviation(layers.Layer):
-    """How far images are from background: `images - BACKGROUND`."""
+    """Returns how far images are from background: `images - BACKGROUND`."""
 
     def call(self, images):
         """Returns the deviation: (N, H, W, M) to the same."""
@@ -43,7 +43,7 @@ class BackgroundPReLU(layers.PReLU):
 
     def call(self, deviation):
         """Returns the deviation of the output: (N, H, W, C) to the same."""
-        # prelu(x) = slope x + (1 - slope) max(x, 0), with the constants taken together.
+        # prelu(x) = slope x + (1 - slope) max(x, 0), with the constants collected.
         slope = ops.cast(self.alpha, deviation.dtype)
         background = ops.cast(self.background, deviation.dtype)
         rest = (slope - 1) * ops.maximum(-background, 0)
@@ -58,13 +58,13 @@ def background_network(network):
 
     Returns:
         A Keras model: float32 boxes `(N, H, W, M)`, H and W multiples of `2**depth`, to
-        probabilities `(N, H, W, C)`. A box has to start at multiples of `2**depth` in its slice.
+        probabilities `(N, H, W, C)`. A box must start at multiples of `2**depth` in its slice.
     """
     backgrounds = read_backgrounds(network)
 
     def replace(layer):
         config = layer.get_config()
-        if isinstance(layer, layers.GaussianNoise):  # The first layer, idle in prediction.
+        if isinstance(layer, layers.GaussianNoise):  # The first layer; it is off in prediction.
             return ImageDeviation(name=layer.name, dtype=layer.dtype_policy)
         if isinstance(layer, layers.PReLU):
             return BackgroundPReLU(backgrounds[layer.name], **config)
@@ -80,14 +80,14 @@ def background_network(network):
 
 
 def read_backgrounds(network):
-    """Returns what stands far from the brain, float32 `(C,)` per layer.
+    """Returns the background of the feature maps, float32 `(C,)` per layer.
 
     Args:
         network: A `ResUNet`.
 
     Returns:
-        Dict from the name of every PReLU to the background of its input, and from "head" to the
-        logits of background.
+        Dict from the name of every PReLU layer to the background of its input, and from "head" to
+        the logits of the background.
     """
     maps = {layer.name: layer.input for layer in network.layers if isinstance(layer, layers.PReLU)}
     maps["head"] = network.get_layer("head").output
@@ -101,7 +101,7 @@ def read_backgrounds(network):
 
 
 def _without_constants(layer):
-    """Returns the weights of a layer, such that zeros stay zeros."""
+    """Returns the weights of a layer without constants, so that zeros stay zeros."""
     weights = layer.get_weights()
     if isinstance(layer, layers.Conv2D):
         return [weights[0], *(np.zeros_like(bias) for bias in weights[1:])]

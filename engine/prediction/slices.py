@@ -1,7 +1,7 @@
 """From a stack of slices to a class volume.
 
-In: normalized channels of a case and functions that predict batches. Out: class indices or
-probabilities of every voxel, and what is done with them while the next case is under way.
+In: normalized channels of a case, and functions that predict batches. Out: class indices or
+probabilities of every voxel.
 """
 
 import math
@@ -12,14 +12,14 @@ from brats.editions import CLASSES
 from brats.volumes.normalization import BACKGROUND, brain_mask
 
 # In pixels of a network that halves the resolution 3 times; `docs/results.md` has the figures.
-MARGIN = 8  # From the brain to the end of its box.
-EDGE = 24  # A brain nearer to the edge of its slice feels the zeros that pad the slice.
+MARGIN = 8  # From the brain to the border of its box.
+EDGE = 24  # A brain closer to the edge of its slice is affected by the zeros that pad the slice.
 
 
 def predict_volume(predict_batch, channels, batch_size, multiple=8, predict_boxes=None, rounding=8):
     """Predicts the class of every voxel, slice by slice.
 
-    Slices without brain are background without running the network, and so is every voxel
+    Slices without brain do not go through the network. They are background, and so is every voxel
     outside the brain.
 
     Args:
@@ -28,9 +28,9 @@ def predict_volume(predict_batch, channels, batch_size, multiple=8, predict_boxe
         channels: Normalized case, float32 `(Z, Y, X, M)`.
         batch_size: Slices to predict at once, int.
         multiple: Slices are padded with background until H and W are multiples of this, int.
-        predict_boxes: Function like `predict_batch` for boxes around the brain, whose
-            surroundings are background; None to predict whole slices.
-        rounding: Sides of boxes are multiples of this, int: the larger, the fewer shapes.
+        predict_boxes: Function like `predict_batch` for boxes around the brain, or None to predict
+            whole slices.
+        rounding: Sides of boxes are multiples of this, int. A larger value gives fewer shapes.
 
     Returns:
         uint8 class indices `(Z, Y, X)`.
@@ -54,8 +54,7 @@ def predict_probabilities(
     Args: those of `predict_volume`.
 
     Returns:
-        float32 `(Z, Y, X, C)`; what `predict_volume` finds has the largest one. Outside the
-        brain, class 0 has 1.
+        float32 `(Z, Y, X, C)`. Outside the brain, class 0 has probability 1.
     """
     brain = brain_mask(channels)
     outside = np.eye(len(CLASSES), dtype=np.float32)[0]
@@ -70,13 +69,13 @@ def predict_probabilities(
 
 
 def average(predictors):
-    """Returns the function that averages what several say of a batch.
+    """Returns a function that averages the probabilities of several networks.
 
     Args:
         predictors: Functions from slices `(N, H, W, M)` to probabilities `(N, H, W, C)`.
 
     Returns:
-        A function like each of them; the one itself, if it is one.
+        A function like each of them.
     """
     if len(predictors) == 1:
         return predictors[0]
@@ -84,9 +83,9 @@ def average(predictors):
 
 
 def with_mirroring(predict):
-    """Returns the function that averages what is said of slices and of their mirror images.
+    """Returns a function that averages the predictions of slices and of their mirror images.
 
-    Left and right are exchanged, as in training.
+    Mirroring exchanges left and right, as in training.
 
     Args:
         predict: Function from slices `(N, H, W, M)` to probabilities `(N, H, W, C)`.
@@ -104,9 +103,9 @@ def with_mirroring(predict):
 def brain_limits(channels, brain, multiple):
     """Returns where the brain lies in the slices that can be predicted by boxes.
 
-    Those are all with brain, but the ones in which some pixel outside it is not background in
-    every modality (one whose slice is empty is 0 there), and the ones in which the brain comes
-    nearer than `EDGE` to the edge of the padded slice.
+    Two kinds of slices cannot: those in which a pixel outside the brain is not background in every
+    modality (an empty modality is 0 there), and those in which the brain comes closer than `EDGE`
+    to the edge of the padded slice.
 
     Args:
         channels: Normalized case, float32 `(Z, Y, X, M)`.
@@ -141,9 +140,8 @@ def box(limits, size, multiple, rounding):
         rounding: The lengths are rounded up to multiples of this, int.
 
     Returns:
-        Two slices, along rows and columns. They start at multiples of `multiple`, their lengths
-        are multiples of `multiple` and `rounding` or the whole side, and they lie inside the
-        slice.
+        Two slices, along rows and columns. They lie inside the slice and start at multiples of
+        `multiple`. Their lengths are multiples of `multiple` and `rounding`, or the whole side.
     """
     margin, rounding = _scaled(MARGIN, multiple), math.lcm(rounding, multiple)
     first = (limits[:, 0].min(axis=0) - margin) // multiple * multiple
@@ -154,7 +152,7 @@ def box(limits, size, multiple, rounding):
 
 
 def _scaled(pixels, multiple):
-    """Returns a distance for a network of any depth: deeper ones see farther."""
+    """Returns a distance for a network of any depth; deeper networks see farther."""
     return -(-pixels * multiple // 8)
 
 
@@ -188,7 +186,7 @@ def _predict_window(predict, channels, batch, window, batch_size):
     """Predicts the same window of some slices; returns where it lies and the probabilities."""
     inside = channels[(batch, *window)]  # (N, H, W, M); a window may end beyond the slice.
     num, height, width, _ = inside.shape
-    # Always one number of slices: a short last batch would be compiled anew.
+    # Always the same number of slices: a short last batch would be compiled again.
     lengths = (batch_size, *(side.stop - side.start for side in window))
     padding = [(0, to - has) for to, has in zip(lengths, inside.shape, strict=False)]
     slices = np.pad(inside, (*padding, (0, 0)), constant_values=BACKGROUND)
