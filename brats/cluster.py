@@ -68,7 +68,7 @@ def _start(security, num_workers):
 
 
 def dask_setup(worker):
-    """Makes a worker on this machine ignore Ctrl-C; the process that started it ends it."""
+    """Makes a worker on this machine ignore Ctrl-C; its parent ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -85,10 +85,8 @@ def _check_workers(client, folder):
     finally:
         token.unlink()
     if wrong := {worker: facts for worker, facts in found.items() if facts != expected}:
-        raise InputError(
-            f"Workers have {wrong}; expected {expected}. Start all workers from this repository, on "
-            "a disk that all machines share."
-        )
+        advice = "Start all workers from this repository, on a disk that all machines share."
+        raise InputError(f"Workers have {wrong}; expected {expected}. {advice}")
 
 
 def _describe_worker(token):

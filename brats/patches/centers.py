@@ -23,7 +23,7 @@ class CasePatches:
     Attributes:
         channels: Normalized window of the case, float32 `(Z, Y, X, M)`, padded with background
             to the size of a patch where its slices are smaller.
-        classes: Ground truth in the window, uint8 class indices `(Z, Y, X)`, padded likewise.
+        classes: Reference in the window, uint8 class indices `(Z, Y, X)`, padded likewise.
         centers: Patch centers in the window, int32 `(K, 3)` as (z, y, x).
         origin: First voxel of the window in the uncropped volume, int32 `(3,)`; negative where
             the window begins with padding.
@@ -43,7 +43,7 @@ def sample_case(case, num_patches, rng, centers=CENTERS[0]):
     """Reads and normalizes a case and draws the centers of its patches.
 
     Args:
-        case: A `Case` with ground truth.
+        case: A `Case` with a reference.
         num_patches: Patches to draw, int.
         rng: `numpy.random.Generator`.
         centers: One of `CENTERS`.
@@ -101,7 +101,7 @@ def draw_centers(flair, classes, num_patches, rng, centers=CENTERS[0]):
 
     Args:
         flair: Normalized FLAIR of the window, float32 `(Z, Y, X)`.
-        classes: Ground truth in the window, uint8 `(Z, Y, X)`.
+        classes: Reference in the window, uint8 `(Z, Y, X)`.
         num_patches: Patches to draw, int.
         rng: `numpy.random.Generator`.
         centers: "published", see `admissible_centers`, or "balanced", see
@@ -123,7 +123,7 @@ def sample_balanced_centers(flair, classes, num_patches, rng):
 
     Args:
         flair: Normalized FLAIR of the window, float32 `(Z, Y, X)`.
-        classes: Ground truth in the window, uint8 `(Z, Y, X)`.
+        classes: Reference in the window, uint8 `(Z, Y, X)`.
         num_patches: Patches to draw, int.
         rng: `numpy.random.Generator`.
 
