@@ -1,5 +1,9 @@
-"""What several test files share: a generator, real cases where there are any, phantom cases."""
+"""What several test files share: a generator, cases, their patches, a run and its predictions.
 
+Fixtures of the whole session are read only: tests that write copy them first.
+"""
+
+import json
 from pathlib import Path
 
 import hypothesis
@@ -35,10 +39,53 @@ def real_cases():
 
 @pytest.fixture(scope="session")
 def cohort(tmp_path_factory):
-    """The folder of four phantom cases in the naming of 2017, the last of low grade; read only.
+    """The folder of four phantom cases in the naming of 2017, the last of low grade.
 
     Slices are as small as they can be: the brain's box is 128 x 128, one patch per slice.
     """
     root = tmp_path_factory.mktemp("cohort")
     write_cohort(root, num_cases=4, seed=0, shape=(20, 160, 144), naming="2017")
     return root
+
+
+@pytest.fixture(scope="session")
+def patches(cohort, tmp_path_factory):
+    """The folder of the patch files of `cohort`, 6 patches per case."""
+    import extract_patches
+
+    folder = tmp_path_factory.mktemp("data") / "patches"
+    paths = ["--data-root", str(cohort), "--output", str(folder)]
+    extract_patches.main([*paths, "--patches-per-case", "6", "--workers", "1"])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run(patches, tmp_path_factory):
+    """A run folder of two epochs of three steps; one case of four is held out."""
+    import train
+
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    network = ["--base-filters", "2", "--depth", "2", "--epochs", "2", "--steps-per-epoch", "3"]
+    train.main(["--patches", str(patches), "--run-dir", str(folder), *network])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def split(run):
+    """The ids of the cases that `run` was trained and validated on."""
+    return json.loads((run / "config.json").read_text())["split"]
+
+
+@pytest.fixture(scope="session")
+def predictions(run, cohort, tmp_path_factory):
+    """The folder of predictions of all cases, first of those that `run` was not trained on."""
+    import predict
+
+    output = tmp_path_factory.mktemp("predictions") / "out"
+    arguments = ["--run-dir", str(run), "--data-root", str(cohort), "--output", str(output)]
+    predict.main(arguments)
+    held_out = json.loads((run / "config.json").read_text())["split"]["validation"]
+    assert [path.stem for path in output.glob("*.json")] == held_out
+    cases = sorted(path.name for path in cohort.glob("*/*"))
+    predict.main([*arguments, "--cases", *cases])
+    return output

@@ -1,4 +1,4 @@
-"""Made-up cases and patches that several test files share."""
+"""Made-up cases, patches and networks that several test files share."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy as np
 from brats.cases.find import Case
 from brats.editions import EDITIONS, classes_to_labels
 from brats.patches.centers import CasePatches
-from brats.patches.file import append_case, laying_out, write_settings
+from brats.patches.file import case_file_path, write_case_file
 from brats.volumes.files import write_volume
 
 
@@ -34,21 +34,28 @@ def noise_patches(num_centers, rng):
     return CasePatches(
         channels=rng.normal(size=(*shape, 4)).astype(np.float32),
         classes=rng.integers(0, 4, shape).astype(np.uint8),
-        centers=np.array(centers, dtype=np.int32),
+        centers=np.array(centers, dtype=np.int32).reshape(-1, 3),
         origin=np.array([1, 29, 42], dtype=np.int32),
         class_counts=np.zeros(4, dtype=np.int64),
         warnings=[],
     )
 
 
-def write_noise(path, rng, dtype="float32", num_train=5, num_validation=2):
-    """Writes patches to train and to validate on; returns the training ones."""
-    train = noise_patches(num_train, rng)
-    with laying_out(path, dtype) as (file, _):
-        append_case(file["train"], 0, train)
-        append_case(file["validation"], 1, noise_patches(num_validation, rng))
-        write_settings(file, {"seed": 3})
-    return train
+def describe_noise(case_id, **changes):
+    """Returns the description of a patch file of noise."""
+    description = {"case": case_id, "patient": case_id, "grade": None, "dtype": "float32"}
+    description |= {"patches_per_case": 5, "centers": "published", "seed": 0}
+    return description | {"class_counts": [1, 1, 1, 1], "warnings": [], "inputs": {}} | changes
+
+
+def write_noise(folder, rng, num_patches=(5, 2), **changes):
+    """Writes patch files of noise for cases a, b and so on; returns their `CasePatches`."""
+    written = []
+    for case_id, number in zip("abcdefgh", num_patches, strict=False):
+        written.append(noise_patches(number, rng))
+        path = case_file_path(folder, case_id)
+        write_case_file(path, written[-1], describe_noise(case_id, **changes))
+    return written
 
 
 def write_case(folder, geometry, image, reference=None, t1ce=None):
@@ -70,10 +77,11 @@ def write_constant_network(path, probabilities):
     """Writes a small network that gives every pixel the same probability of each class."""
     import keras  # Here, so that tests of the data side do without.
 
+    from brats.volumes.network_input import INPUT_FORMAT
     from model import build_resunet
 
     keras.utils.set_random_seed(0)
-    network = build_resunet((None, None, 4), base_filters=2, depth=1)
+    network = build_resunet((None, None, 4), base_filters=2, depth=1, input_format=INPUT_FORMAT)
     head = network.get_layer("head")
     head.set_weights([np.zeros(head.kernel.shape), np.log(probabilities)])
     network.save(path)
