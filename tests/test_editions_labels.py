@@ -16,7 +16,7 @@ from brats.errors import InputError
     ("edition", "labels"),  # Of normal, necrosis, edema, enhancing: MSD has 1 edema, 2 necrosis.
     [("2017", [0, 1, 2, 4]), ("2023", [0, 1, 2, 3]), ("msd", [0, 2, 1, 3])],
 )
-def test_every_scheme_has_its_own_values_of_the_classes(edition, labels):
+def test_every_edition_has_its_own_values_of_the_classes(edition, labels):
     assert classes_to_labels(np.arange(4), EDITIONS[edition]).tolist() == labels
     assert labels_to_classes(np.array(labels), EDITIONS[edition]).tolist() == [0, 1, 2, 3]
 
@@ -46,7 +46,9 @@ def test_resection_cavity_of_2024_is_normal_and_never_comes_back():
         ("2017", -1, "-1", "(0, 1, 2, 4)"),
         ("2023", 1.5, "1.5", "(0, 1, 2, 3, 4)"),
         ("2023", 5, "5", "(0, 1, 2, 3, 4)"),
-        ("2017", 256, "256", "(0, 1, 2, 4)"),  # 0 in eight bits.
+        ("2017", 260, "260", "(0, 1, 2, 4)"),  # 4 in eight bits.
+        ("2017", 0.9999, "0.9999", "(0, 1, 2, 4)"),
+        ("2017", np.nan, "nan", "(0, 1, 2, 4)"),
     ],
 )
 def test_unknown_label_is_named_and_not_converted(edition, value, shown, known):
