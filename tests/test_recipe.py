@@ -57,7 +57,7 @@ def test_every_stage_says_what_it_did(patches, cohort, tmp_path):
 
 
 def test_patches_are_those_around_their_centers_and_background_beyond_the_window(patches, cohort):
-    cases = find_cases(cohort, need_segmentation=True)
+    cases = find_cases(cohort, need_segmentation=True)[0]
     num_beyond = 0
     with h5py.File(patches) as file:
         columns = (file["train"][name] for name in ("images", "labels", "case", "center"))

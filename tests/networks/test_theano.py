@@ -340,7 +340,7 @@ def test_all_hosts_pad_as_host_0_does(pad_before, tmp_path):
 
 
 def test_a_case_is_segmented_as_numpy_says(cohort, theano_file, tmp_path):
-    case = find_cases(cohort, need_segmentation=False)[0]
+    case = find_cases(cohort, need_segmentation=False)[0][0]
     arguments = ["--weights", theano_file, "--data-root", cohort, "--cases", case.id]
     arguments += ["--output", tmp_path, "--full-slices", "--probabilities"]
     predict.main(list(map(str, arguments)))

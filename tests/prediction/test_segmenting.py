@@ -67,7 +67,7 @@ def test_classes_are_the_same_without_probabilities(channels):
 
 
 def test_a_case_that_cannot_be_read_fails_in_its_place(cohort):
-    cases = find_cases(cohort, need_segmentation=False)
+    cases = find_cases(cohort, need_segmentation=False)[0]
 
     def read_all_but_the_second(case):
         if case is cases[1]:
