@@ -23,7 +23,6 @@ from brats.flags import (
     flags,
     one_of,
     setting,
-    to_dict,
 )
 
 CLASS_WEIGHTS = (
@@ -235,7 +234,7 @@ class PredictConfig(Settings):
 
     def in_use(self):
         """Returns the settings as a dict, without those of networks that are not used."""
-        settings = to_dict(self)
+        settings = self.to_dict()
         for name in ("run_dir", "checkpoint") if self.weights else ("weights",):
             del settings[name]
         return settings

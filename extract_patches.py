@@ -8,7 +8,6 @@ Run it again to extract what is missing.
 
 import os
 import sys
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -16,7 +15,7 @@ from brats.cases import check
 from brats.cases.find import describe_ignored, find_cases, select_cases
 from brats.cluster import connecting
 from brats.errors import Failed
-from brats.files import check_outside, make_writable_folder, remove_abandoned
+from brats.files import check_outside, prepare_folder
 from brats.flags import parse
 from brats.parallel import in_order, run_per_case
 from brats.patches import extract
@@ -34,8 +33,7 @@ def main(argv=None):
     num_workers = config.workers or os.cpu_count()
     if config.check:
         return check_cases(cases, failures, num_workers)
-    make_writable_folder(Path(config.output))
-    remove_abandoned(config.output)
+    prepare_folder(config.output)
     recipe = extract.Recipe(config.patches_per_case, config.centers, config.dtype, config.seed)
     missing = extract.find_missing(cases, config.output, recipe, config.overwrite)
     num_missing = len(missing.cases)

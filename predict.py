@@ -17,7 +17,7 @@ from tqdm import tqdm
 from brats.cases.find import describe_ignored, find_cases, select_cases
 from brats.cluster import connecting
 from brats.errors import Failed
-from brats.files import check_outside, make_writable_folder, remove_abandoned
+from brats.files import check_outside, prepare_folder
 from brats.flags import parse
 from brats.parallel import run_per_case
 from brats.predictions import scoring
@@ -56,8 +56,7 @@ def predict(config, found, cases):
     networks = choose.find_networks(config.run_dir, config.checkpoint, config.weights)
     groups = choose.assign_cases(cases, config.cases, networks, config.cross_validate)
     models = {each.path: choose.read_network(each.path, build_resunet) for each in networks}
-    make_writable_folder(Path(config.output))
-    remove_abandoned(config.output, *prediction.subfolders(config.output))
+    prepare_folder(config.output, *prediction.subfolders(config.output))
     plans = [
         prediction.plan(
             group,

@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from brats.editions import CLASSES, MODALITIES, REGIONS
-from brats.flags import parse, to_dict
+from brats.flags import parse
 from brats.patches import set as patch_set
 from brats.patches.reader import PatchReader
 from brats.script import deferring_interruption, end_with_code, header
@@ -51,7 +51,7 @@ def main(argv=None):
     split = {name: [file.id for file in part] for name, part in parts.items()}
     steps = steps_per_epoch(len(readers["train"]), config.batch_size, config.steps_per_epoch)
     patches = patch_set.describe_patches(files)
-    run = config.run_dir, to_dict(config), patches, split
+    run = config.run_dir, config.to_dict(), patches, split
     if group.host == 0:
         runs.check_may_start(*run)
         for sentence in patch_set.find_twins(files):
@@ -69,7 +69,7 @@ def main(argv=None):
 def train(config, data, readers, steps, model, devices):
     """Starts a run, or continues one, and trains to its last epoch."""
     record = {
-        "settings": to_dict(config),
+        "settings": config.to_dict(),
         **data,
         "num_parameters": model.count_params(),
         "pad_before": model.settings.get("pad_before", False),

@@ -1,6 +1,6 @@
-"""What editions of BraTS have in common, and in what they differ: names of files, values of labels.
+"""The editions of BraTS: their names of files and values of labels. Modalities, classes, regions.
 
-In: label values of a file, and the `Edition` of its naming. Out: class indices, and the way back.
+In: label values of a file, and its `Edition`. Out: class indices; and label values of these.
 """
 
 from dataclasses import dataclass, field
@@ -11,25 +11,25 @@ from brats.errors import InputError
 
 MODALITIES = ("flair", "t1", "t1ce", "t2")  # The channel order of the original.
 CLASSES = ("normal", "necrosis", "edema", "enhancing")
-# The regions of BraTS, by the class indices that make them up.
+# The regions of BraTS, and the class indices in each.
 REGIONS = {"whole": (1, 2, 3), "core": (1, 3), "enhancing": (3,)}
-UNKNOWN = 255  # No class: marks label values outside a edition.
+UNKNOWN = 255  # Stands for a label value that an edition does not have.
 
 
 @dataclass(frozen=True)
 class Edition:
-    """How one family of BraTS editions names its files and numbers its labels.
+    """File names and label values that several editions of BraTS share.
 
     Attributes:
-        name: The edition that introduced it.
-        labels: Value in the segmentation file of each class, in the order of `CLASSES`.
-        suffixes: File name suffix of each modality, in the order of `MODALITIES`; empty if one
-            file holds them all.
-        segmentation: File name suffix of the ground truth.
-        background: What other values mean that are trained as background and never predicted.
-        components: Index of each modality along the fourth axis of the file that holds them all,
-            in the order of `MODALITIES`; empty if each has a file.
-        visit: Pattern of the end of a case id that tells visits of one patient apart, or None.
+        name: The first of these editions.
+        labels: Value of each class in the segmentation file, in the order of `CLASSES`.
+        suffixes: Dict from modality to file name suffix; empty if one file holds all modalities.
+        segmentation: File name suffix of the reference.
+        background: Dict from further label values to their meaning. They are trained as
+            background and never predicted.
+        components: Dict from modality to its index on the fourth axis of the file that holds all
+            modalities; empty if each modality has a file.
+        visit: Pattern of the number of the visit at the end of a case id, or None.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Edition:
     visit: str | None = None
 
 
-# Label values cannot tell the editions apart (1, 3 and 4 change their meaning): the naming does.
+# File names tell the editions apart. Label values cannot: 1, 3 and 4 change their meaning.
 # Reference: the data pages of BraTS 2017 to 2024; `dataset.json` of MSD Task01_BrainTumour.
 EDITIONS = {
     "2017": Edition(
@@ -55,7 +55,7 @@ EDITIONS = {
         labels=(0, 1, 2, 3),
         suffixes={"flair": "-t2f", "t1": "-t1n", "t1ce": "-t1c", "t2": "-t2w"},
         segmentation="-seg",
-        background={4: "resection cavity"},  # In 2024, which is named as 2023 is.
+        background={4: "resection cavity"},  # Only in 2024, whose files are named like in 2023.
         visit=r"-\d{3}$",
     ),
     "msd": Edition(
@@ -67,38 +67,38 @@ EDITIONS = {
 
 
 def region_mask(classes, region):
-    """Returns where a class volume belongs to a region of `REGIONS`, bool, of its shape."""
+    """Returns the mask of a region of `REGIONS` in a class volume: bool, same shape."""
     return np.isin(classes, REGIONS[region])
 
 
 def classes_to_labels(classes, edition):
-    """Returns the label values of a edition for class indices, uint8, of the same shape."""
+    """Returns the label values of an edition for class indices: uint8, same shape."""
     return np.asarray(edition.labels, dtype=np.uint8)[classes]
 
 
 def labels_to_classes(labels, edition):
-    """Returns the class index of every label value of a edition.
+    """Returns the class index of every label value of an edition.
 
-    Values that the edition's `background` names are normal, index 0.
+    The values in the edition's `background` become class 0.
 
     Args:
         labels: Array of label values, any real dtype, any shape.
-        edition: The `Edition` they follow.
+        edition: `Edition` of the labels.
 
     Returns:
         uint8 array of class indices 0 to 3, of the same shape.
 
     Raises:
-        InputError: If a value is not a label of the edition; names the values.
+        InputError: If a value is not a label of the edition. The message names the value.
     """
     labels = np.asarray(labels)
     table = np.full(256, UNKNOWN, dtype=np.uint8)
     table[list(edition.labels)] = range(len(edition.labels))
     table[list(edition.background)] = 0
-    # Only where there is tumor, 1 % of a volume: 0 is class 0 in every edition.
+    # Label 0 is class 0 in every edition, so only the tumor, 1 % of a volume, is looked up.
     tumor = labels != 0
     labelled = labels[tumor]
-    with np.errstate(invalid="ignore"):  # A value that is none of uint8's differs below.
+    with np.errstate(invalid="ignore"):  # The comparison below finds values outside uint8.
         values = labelled.astype(np.uint8)
     classes = np.zeros(labels.shape, dtype=np.uint8)
     classes[tumor] = table[values]
@@ -114,22 +114,22 @@ def labels_to_classes(labels, edition):
 
 
 def count_classes(classes):
-    """Returns how often each class comes: uint8 indices of any shape to int64 `(4,)`."""
+    """Returns the number of voxels of each class, int64 `(4,)`, of uint8 indices of any shape."""
     tumor = [np.count_nonzero(classes == index) for index in range(1, len(CLASSES))]
     return np.array([classes.size - sum(tumor), *tumor])
 
 
 def label_warnings(labels, edition):
-    """Tells whether the labels of a case look like those of an edition of another naming.
+    """Warns if the labels of a case look like those of another edition.
 
     Args:
         labels: Array of label values.
-        edition: The `Edition` of the files' naming.
+        edition: `Edition` of the file names.
 
     Returns:
-        List of str, at most one.
+        List of at most one sentence.
     """
-    # Enhancing tumor, the last class, is 3 in 2023 and 4 before, which is a cavity in 2024.
+    # Enhancing tumor, the last class, is 4 until 2022 and 3 from 2023. In 2024, 4 is a cavity.
     enhancing = edition.labels[-1]
     counts = {value: np.count_nonzero(labels == value) for value in edition.background}
     return [

@@ -1,6 +1,6 @@
-"""Errors that a user can fix, and how they are told.
+"""Errors that a user can fix, and their messages.
 
-In: what went wrong. Out: an exception whose message says what happened and what to do.
+In: an error. Out: a message that says what happened and what to do.
 """
 
 import lzma
@@ -10,18 +10,17 @@ from dataclasses import dataclass
 
 # What h5py raises for a damaged file. Reference: h5py, `h5py/_errors.pyx`.
 HDF5_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError)
-# What zipfile raises for a damaged archive or another file, and what h5py and NumPy raise
-# for its contents.
+# What zipfile raises for a damaged archive, and h5py and NumPy for damaged contents.
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, *HDF5_ERRORS)
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A case that failed, while the others continue.
+    """A case that failed. The other cases continue.
 
     Attributes:
         case_id: Id of the case.
-        reason: What happened, one sentence or more.
+        reason: Message of the error.
     """
 
     case_id: str
@@ -29,23 +28,23 @@ class Failed:
 
 
 class InputError(ValueError):
-    """A wrong input: a case, a file or a setting, and not a defect of the program.
+    """An error in a case, a file or a setting, which the user can fix.
 
     The message says what happened, what was expected and what to do.
     """
 
 
 def shortened(value, most=300):
-    """Returns a value as text for a message, cut to `most` characters."""
+    """Returns a value as text of at most `most` characters, for a message."""
     text = str(value)
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def describe_error(error):
-    """Returns an error of the system as a sentence; one of ours is one already."""
+    """Returns the message of an error. An error of the system gets a path and a remedy."""
     if isinstance(error, MemoryError):
-        reason = f"{error}".rstrip(".")
-        return f"Out of memory. {reason}. Use less at once: fewer workers, smaller batches."
+        reason = f" {error}".rstrip(". ")
+        return f"Out of memory{reason and ':'}{reason}. Use fewer workers or smaller batches."
     if isinstance(error, OSError) and error.strerror:
         path = error.filename or "a file without a name, such as the standard output"
         return f"Cannot use {path}: {error.strerror}. Check the path and its permissions."

@@ -1,6 +1,6 @@
-"""Files that are complete or absent.
+"""Files that are complete or absent, and tables and JSON in such files.
 
-In: the final path of a file. Out: a temporary path to write to, which becomes the final one.
+In: the final path of a file. Out: a temporary path to write to, which is renamed to the final one.
 """
 
 import contextlib
@@ -13,16 +13,16 @@ from pathlib import Path
 
 from brats.errors import InputError
 
-WRITING = ".writing-{host}-{process}-{name}"  # A file that a process is writing.
-ABANDONED_S = 24 * 3600  # A file of another host that nobody has written to for so long.
+WRITING = ".writing-{host}-{process}-{name}"  # Name of a file that a process is writing.
+ABANDONED_S = 24 * 3600  # Age of a file of another host that counts as abandoned.
 
 
 @contextlib.contextmanager
 def replacing(path):
-    """Gives a temporary path beside `path`, and renames it to `path` if the block succeeds.
+    """Yields a temporary path, and renames it to `path` if the block succeeds.
 
-    The data is on the disk before the file gets its name, so a power cut leaves no file that looks
-    complete and is not. If the block raises, what stood under `path` before is untouched.
+    The data is flushed to the disk before the file is renamed, so a file under its final name is
+    complete even after a power cut. If the block raises, an older file at `path` stays as it was.
 
     Args:
         path: Final path, str or `Path`. Its folder is made if it does not exist.
@@ -31,20 +31,18 @@ def replacing(path):
         A `Path` in the same folder, with the same suffixes as `path`.
 
     Raises:
-        OSError: If the folder cannot be made, or the system refuses to write; names `path`.
+        OSError: If the folder cannot be made, or the file cannot be written. The message names it.
     """
     path = Path(path)
     make_writable_folder(path.parent)
-    temporary = path.with_name(
-        WRITING.format(host=platform.node(), process=os.getpid(), name=path.name)
-    )
+    temporary = path.with_name(WRITING.format(host=_host(), process=os.getpid(), name=path.name))
     try:
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        # An error without a number is one of ours; one about another file names that file.
+        # Our own errors have no number. An error about another file names that file already.
         if error.errno is None or error.filename and Path(error.filename) != temporary:
             raise
         raise OSError(f"Cannot write {path}: {os.strerror(error.errno)}.") from error
@@ -54,12 +52,22 @@ def replacing(path):
             temporary.unlink(missing_ok=True)
 
 
-def remove_abandoned(*folders):
-    """Removes files that killed processes were writing to; other processes keep theirs.
+def prepare_folder(folder, *subfolders):
+    """Makes an output folder, and removes files that killed processes were writing to it.
 
     Args:
-        *folders: Folders to clean; one that does not exist is skipped.
+        folder: Path of the folder, str or `Path`.
+        *subfolders: Paths of other folders to clean, if they exist.
+
+    Raises:
+        OSError: If the folder cannot be made, or written to. The message names it.
     """
+    make_writable_folder(Path(folder))
+    remove_abandoned(folder, *subfolders)
+
+
+def remove_abandoned(*folders):
+    """Removes files that killed processes were writing to some folders, if they exist."""
     for folder in folders:
         for path in Path(folder).glob(WRITING.format(host="*", process="*", name="*")):
             with contextlib.suppress(OSError):
@@ -67,9 +75,13 @@ def remove_abandoned(*folders):
                     path.unlink()
 
 
+def _host():
+    return platform.node().replace("-", "_")  # Hyphens separate the parts of `WRITING`.
+
+
 def _is_abandoned(path):
-    process, is_here, _ = path.name.removeprefix(f".writing-{platform.node()}-").partition("-")
-    if not (is_here and process.isdigit()):
+    _, host, process, _ = path.name.split("-", 3)
+    if host != _host() or not process.isdigit():
         return time.time() - path.stat().st_mtime > ABANDONED_S
     try:
         os.kill(int(process), 0)  # Signal 0 only asks whether the process exists.
@@ -81,10 +93,10 @@ def _is_abandoned(path):
 
 
 def make_writable_folder(folder):
-    """Makes a folder if it does not exist.
+    """Makes a folder, a `Path`, if it does not exist.
 
     Raises:
-        OSError: If the folder cannot be made, or written to; names it.
+        OSError: If the folder cannot be made, or written to. The message names it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,16 +109,16 @@ def make_writable_folder(folder):
 
 
 def check_outside(name, folder, root_name, root):
-    """Checks that an output folder does not lie in a folder that is searched for cases.
+    """Checks that an output folder is not inside the folder of the cases.
 
     Args:
         name: Flag of the output folder.
-        folder: Its path.
-        root_name: Flag of the folder of cases.
-        root: Its path.
+        folder: Path of the output folder.
+        root_name: Flag of the folder of the cases.
+        root: Path of the folder of the cases.
 
     Raises:
-        InputError: If the output folder is the other one, or lies in it; names both.
+        InputError: If the output folder is the other folder, or inside it. The message names both.
     """
     if Path(folder).resolve().is_relative_to(Path(root).resolve()):
         raise InputError(
@@ -116,11 +128,7 @@ def check_outside(name, folder, root_name, root):
 
 
 def write_json(path, value):
-    """Writes a value that JSON can hold, indented.
-
-    Raises:
-        OSError: If the file cannot be written.
-    """
+    """Writes a value as indented JSON. Raises an `OSError` if the file cannot be written."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
@@ -129,7 +137,7 @@ def parse_json(text):
     """Returns the value of JSON text, str or bytes.
 
     Raises:
-        ValueError: If the text is not JSON, or nested more deeply than Python can follow.
+        ValueError: If the text is not JSON, or is nested too deeply for Python.
     """
     try:
         return json.loads(text)
@@ -138,7 +146,7 @@ def parse_json(text):
 
 
 def write_table(path, rows):
-    """Writes dicts as CSV: a header of all their keys, then one line per dict.
+    """Writes dicts as CSV: a header with all their keys, then one line per dict.
 
     Raises:
         OSError: If the file cannot be written.
@@ -150,17 +158,19 @@ def write_table(path, rows):
 
 
 def read_table(path):
-    """Reads a table of CSV, every value as text; an absent file has no rows.
+    """Reads CSV into a list of dicts of text. If the file does not exist, the list is empty.
 
     Raises:
-        InputError: If the path is no table; names it.
+        InputError: If the file is not a table. The message names it.
     """
     if not Path(path).exists():
         return []
     if not Path(path).is_file():
         raise InputError(f"{path} is not a file. Remove it.")
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:  # With or without a mark.
+        with open(
+            path, newline="", encoding="utf-8-sig"
+        ) as file:  # Excel writes a byte order mark.
             return list(csv.DictReader(file))
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"Cannot read {path} as a table: {error}. Repair or remove it.") from error

@@ -1,7 +1,7 @@
-"""Settings: dataclasses whose fields carry their help and their check, and flags made from them.
+"""Command line flags, made from the fields of a settings dataclass.
 
-In: command line arguments, or a dict read from JSON. Out: a checked settings object. A field
-`base_filters` is the flag `--base-filters`.
+In: command line arguments. Out: a checked settings object. The field `base_filters` becomes the
+flag `--base-filters`.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import typing
 from dataclasses import asdict, field, fields
 
 ANY = ("any value", lambda value: True)
-# ITK ends the process on text that is not UTF-8.
+# ITK ends the process if a path is not UTF-8.
 PATH = ("a path of printable characters", lambda value: value and value.isprintable())
 PATHS = ("paths of printable characters", lambda value: all(map(PATH[1], value)))
 COUNT = ("a whole number of at least 1", lambda value: value >= 1)
@@ -31,24 +31,24 @@ SCHEDULER = (
 
 
 def one_of(*names):
-    """Returns the check that a setting is one of some names."""
+    """Returns a check that the value is one of some names."""
     return f"one of {', '.join(names)}", lambda value: value in names
 
 
 def setting(default, help_text, check=ANY):
-    """Declares a field: its default, its help, and a check as `(expectation, predicate)`."""
+    """Declares a field with its default, its help, and a check `(expectation, predicate)`."""
     return field(default=default, metadata={"help": help_text, "check": check})
 
 
 class Settings:
-    """Checks every field of a settings dataclass on construction.
+    """Base of a settings dataclass; checks every field on construction.
 
     Attributes:
-        RECIPES: Dict from a value of the field `recipe` to the settings, a dict, that it puts in
-            place of the defaults on the command line; a flag beside it still counts.
+        RECIPES: Dict from the name of a recipe to the defaults that it replaces, a dict. The flag
+            `--recipe` chooses one; other flags still count.
 
     Raises:
-        ValueError: If a value has the wrong type or is out of range; names the flag.
+        ValueError: If a value has the wrong type or is out of range. The message names the flag.
     """
 
     RECIPES: typing.ClassVar[dict] = {}
@@ -64,12 +64,16 @@ class Settings:
             if value is not None and not is_valid(value):
                 raise ValueError(f"{flag(item.name)} is {value!r}; expected {expectation}.")
 
+    def to_dict(self):
+        """Returns the settings as a dict that can be written as JSON."""
+        return asdict(self)
+
 
 def parse(config_class, argv=None, description=None):
-    """Reads a settings object off the command line.
+    """Makes a settings object from the command line.
 
     Args:
-        config_class: A settings dataclass.
+        config_class: A dataclass derived from `Settings`.
         argv: List of arguments, or None for those of the process.
         description: First lines of `--help`.
 
@@ -77,8 +81,8 @@ def parse(config_class, argv=None, description=None):
         An instance of `config_class`.
 
     Raises:
-        SystemExit: With code 2 and a message that names the flag, if an argument is wrong; with
-            code 0 after `--help`.
+        SystemExit: With code 0 after `--help`. With code 2 and a message that names the flag if
+            an argument is wrong.
     """
     recipes = config_class.RECIPES
     parser = argparse.ArgumentParser(
@@ -94,51 +98,29 @@ def parse(config_class, argv=None, description=None):
         if recipe := recipes.get(values.get("recipe")):
             parser.set_defaults(**recipe)
             values = vars(parser.parse_args(argv))
-        return from_dict(config_class, values)
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return config_class(**values)
     except ValueError as error:
         parser.error(str(error))
 
 
-def to_dict(config):
-    """Returns the settings as a dict that JSON can hold."""
-    return asdict(config)
-
-
-def from_dict(config_class, values):
-    """Builds a settings object from a dict, such as one read from JSON.
-
-    Raises:
-        ValueError: If a setting is missing, unknown or wrong; names the flag.
-    """
-    names = {item.name for item in fields(config_class)}
-    if names != set(values):
-        raise ValueError(
-            f"The settings have {flags(set(values) - names)} too many and lack "
-            f"{flags(names - set(values))}; they were written by another version."
-        )
-    values = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-    }
-    return config_class(**values)
-
-
 def flag(name):
-    """Returns the flag of a field: `base_filters` to `--base-filters`."""
+    """Returns the flag of a field, such as `--base-filters` for `base_filters`."""
     return "--" + name.replace("_", "-")
 
 
 def as_typed(name, value):
-    """Returns a setting as it is typed: `--depth 3`, or `--flips`, for True."""
+    """Returns a setting as a user types it: `--depth 3`, or `--flips` for True."""
     return flag(name) if value is True else f"{flag(name)} {value}"
 
 
 def flags(names):
-    """Returns the flags of fields, in one line."""
+    """Returns the flags of some fields, sorted, as text."""
     return ", ".join(sorted(map(flag, names))) or "none"
 
 
 def _describe_recipes(recipes):
-    """Returns one line per recipe: the flags that it stands for, as they are typed."""
+    """Returns one line per recipe, with the flags that it stands for."""
     return "\n".join(
         f"--recipe {name} stands for: {' '.join(as_typed(*item) for item in recipe.items())}"
         for name, recipe in recipes.items()
@@ -146,27 +128,23 @@ def _describe_recipes(recipes):
 
 
 def _argument(item, is_in_recipes):
-    """Returns the keyword arguments of `add_argument` for a field; what a recipe sets has a no."""
-    if item.type is bool:
-        action = argparse.BooleanOptionalAction if is_in_recipes else "store_true"
-        return {"action": action, "default": item.default, "help": item.metadata["help"]}
+    """Returns the arguments of `add_argument`. A flag that recipes set has a `--no-` form."""
     notes = [] if item.metadata["check"] is ANY else [item.metadata["check"][0]]
-    if item.default not in (None, ()):
+    if item.type is not bool and item.default not in (None, ()):
         shown = item.default if isinstance(item.default, tuple) else (item.default,)
         notes.append(f"default: {' '.join(map(str, shown))}")
-    notes = f" ({'; '.join(notes)})" if notes else ""
-    arguments = {
-        "default": item.default,
-        "help": item.metadata["help"] + notes,
-        "type": _scalar_type(item.type),
-    }
+    text = item.metadata["help"] + (f" ({'; '.join(notes)})" if notes else "")
+    arguments = {"default": item.default, "help": text.replace("%", "%%")}
+    if item.type is bool:
+        action = argparse.BooleanOptionalAction if is_in_recipes else "store_true"
+        return arguments | {"action": action}
     if typing.get_origin(item.type) is tuple:
         arguments["nargs"] = "+"
-    return arguments
+    return arguments | {"type": _scalar_type(item.type)}
 
 
 def _scalar_type(annotation):
-    """Returns the type of one value: `int | None` and `tuple[int, ...]` both give int."""
+    """Returns the type of one value, such as int for `int | None` and `tuple[int, ...]`."""
     if isinstance(annotation, types.UnionType | types.GenericAlias):
         return typing.get_args(annotation)[0]
     return annotation

@@ -1,4 +1,4 @@
-"""HDF5 files, opened for reading.
+"""Opening HDF5 files for reading.
 
 In: a path. Out: an open file, or an error that says why it cannot be read.
 """
@@ -14,7 +14,7 @@ from brats.errors import HDF5_ERRORS, InputError, shortened
 
 @contextlib.contextmanager
 def open_hdf5(path):
-    """Opens an HDF5 file for reading, and names it in whatever h5py raises in the block.
+    """Opens an HDF5 file for reading. Errors of h5py in the block become errors with the path.
 
     Args:
         path: Path of a file.
@@ -23,15 +23,17 @@ def open_hdf5(path):
         The `h5py.File`.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        InputError: If the path is no regular file, or the file cannot be read or is damaged.
+        FileNotFoundError: If the file does not exist.
+        InputError: If the path is not a regular file, or the file cannot be read or is damaged.
     """
-    if Path(path).exists() and not Path(path).is_file():  # HDF5 would wait for a pipe forever.
+    if not Path(path).exists():
+        raise FileNotFoundError(f"There is no file {path}. Check the path.")
+    if not Path(path).is_file():  # HDF5 would wait for a pipe forever.
         raise InputError(f"{path} is not a regular file; expected an HDF5 file. Give another.")
     try:
         with h5py.File(path, "r", locking=False) as file:
             yield file
-    except (InputError, FileNotFoundError):
+    except InputError:
         raise
     except HDF5_ERRORS as error:
         if isinstance(error, OSError) and error.errno:

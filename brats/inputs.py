@@ -1,6 +1,6 @@
-"""The input files that an output was made of, so that a changed input is noticed.
+"""Records the input files of an output, and finds out later which of them have changed.
 
-In: a case. Out: size, time and SHA-256 of each of its files, and which of them have changed.
+In: a case. Out: size, time and SHA-256 of each of its files, and the names of changed files.
 """
 
 import hashlib
@@ -15,29 +15,29 @@ def describe_inputs(case):
         case: A `Case`.
 
     Returns:
-        Dict from the name of each file, with its folder, to "size" in bytes, "time" of its last
-        change in nanoseconds, and "sha256". Names do not depend on where the data folder lies.
+        Dict from the `input_name` of each file to a dict of "size" in bytes, "time" of the last
+        change in nanoseconds, and "sha256".
 
     Raises:
-        InputError: If a file cannot be read; names it.
+        InputError: If a file cannot be read. The message names it.
     """
     return {name: _state(path) | {"sha256": _digest(path)} for name, path in _files(case).items()}
 
 
 def find_changes(case, before):
-    """Finds the files of a case that are not the described ones.
+    """Finds the files of a case that have changed.
 
-    Files of the same size and time count as the same; others are compared by content.
+    A file of the same size and time counts as unchanged. Otherwise its content decides.
 
     Args:
         case: A `Case`.
-        before: Dict as of `describe_inputs`.
+        before: What `describe_inputs` returned before.
 
     Returns:
-        List of names, of files that are new, gone, or have another content.
+        List of the names of files that were added, removed or changed.
 
     Raises:
-        InputError: If a file cannot be read; names it.
+        InputError: If a file cannot be read. The message names it.
     """
     files = _files(case)
     changed = [name for name in before if name not in files]
@@ -51,7 +51,7 @@ def find_changes(case, before):
 
 
 def input_name(path):
-    """Returns the name of an input file: its own, and that of its folder."""
+    """Returns the name of an input file with its folder, so that the data folder may move."""
     return f"{path.parent.name}/{path.name}"
 
 

@@ -1,6 +1,6 @@
-"""Work on several items at once, with results in order and flat memory.
+"""Runs a function on several items at once, with results in order and bounded memory.
 
-In: a function and items. Out: what the function returns for each item.
+In: a function and items. Out: the result of each item.
 """
 
 import collections
@@ -10,20 +10,20 @@ from brats.errors import Failed, InputError
 
 
 def run_per_case(function, tasks, workers, cluster=None):
-    """Runs a function for every case; a case that fails does not hold up the others.
+    """Runs a function for every case. If a case fails, the others continue.
 
     Args:
-        function: Function of one task. On a cluster, workers have to be able to import it.
+        function: Function of one task. The workers of a cluster must be able to import it.
         tasks: Dict from the id of a case to its task.
-        workers: Threads to use without a cluster, int.
+        workers: Number of threads, int; not used with a cluster.
         cluster: `brats.cluster.Cluster` to run on, or None.
 
     Yields:
-        `(case_id, result)` in order: what the function returned, or a `Failed` if it raised an
-        `InputError`.
+        `(case_id, result)` in the order of the tasks. The result is what the function returned, or
+        a `Failed` if it raised an `InputError`.
 
     Raises:
-        OSError: If the function raised it, as when the disk is full.
+        Exception: Any other error of the function, such as an `OSError` when the disk is full.
     """
     if cluster:
         results = cluster.run(function, tasks)
@@ -33,7 +33,7 @@ def run_per_case(function, tasks, workers, cluster=None):
 
 
 def attempt(function, case_id, task):
-    """Returns what a function returns for the task of a case, or a `Failed`."""
+    """Returns the result of a function for the task of a case, or a `Failed`."""
     try:
         return function(task)
     except InputError as error:
@@ -41,9 +41,9 @@ def attempt(function, case_id, task):
 
 
 def in_order(function, items, workers):
-    """Yields `function(item)` for every item, in order, from `workers` threads.
+    """Yields `function(item)` for every item, in order, computed by `workers` threads.
 
-    At most `workers` results wait, so memory does not grow with the number of items.
+    At most `workers + 1` items are in work, so memory does not grow with the number of items.
     """
     with ThreadPoolExecutor(workers) as pool:
         pending = collections.deque()
@@ -59,34 +59,37 @@ def in_order(function, items, workers):
 
 
 def read_ahead(items, num_ahead=4):
-    """Yields what an iterator yields, while a thread takes the next items out of it.
+    """Yields the items of an iterator, while a thread reads the next ones.
 
     Args:
-        items: Iterator of anything but None.
-        num_ahead: Items to take out of it before they are asked for, int.
+        items: Iterator. Its items are not None.
+        num_ahead: Number of items to read in advance, int.
 
     Raises:
-        Exception: What the iterator raises, after the items before it.
+        Exception: The error of the iterator, after the items before it.
     """
     with ThreadPoolExecutor(1) as thread:
         coming = collections.deque(thread.submit(next, items, None) for _ in range(num_ahead))
-        while (item := coming.popleft().result()) is not None:
-            coming.append(thread.submit(next, items, None))
-            yield item
+        try:
+            while (item := coming.popleft().result()) is not None:
+                coming.append(thread.submit(next, items, None))
+                yield item
+        finally:
+            thread.shutdown(cancel_futures=True)
 
 
 def write_behind(results, write):
-    """Writes results in a thread, while the next one is computed.
+    """Writes results in a thread, while the next result is computed.
 
     Args:
-        results: Iterable whose items take time to compute.
-        write: Function of one item; called in order, one at a time.
+        results: Iterable that computes its items.
+        write: Function of one result. It is called in order, one call at a time.
 
     Yields:
         What `write` returns, in order.
 
     Raises:
-        Exception: What `results` raises, after the item before is written, or what `write` raises.
+        Exception: The error of `results`, after the results before it are written, or of `write`.
     """
     with ThreadPoolExecutor(1) as thread:
         written = None

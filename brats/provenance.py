@@ -1,6 +1,6 @@
-"""What produced a file: versions of the packages, commit of this repository.
+"""Which software made a file: versions of packages, and the commit of this repository.
 
-In: names of packages. Out: values for the files' own records.
+In: names of packages. Out: text that the scripts write into their files.
 """
 
 import functools
@@ -11,14 +11,13 @@ from pathlib import Path
 
 
 def software_versions(*packages):
-    """Returns the version of Python and of each installed package, a dict by name."""
-    versions = {name: metadata.version(name) for name in packages}
-    return {"python": platform.python_version(), **versions}
+    """Returns a dict from "python" and the names of packages to their versions."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in packages}
 
 
 @functools.cache
 def source_commit():
-    """Returns the commit of this checkout, with "-dirty" after local changes, or "unknown"."""
+    """Returns the commit of this checkout, or "unknown". Local changes add "-dirty"."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         result = subprocess.run(
@@ -27,3 +26,10 @@ def source_commit():
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return result.stdout.strip()
+
+
+def _version(name):
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:  # Such as TensorFlow, installed as tensorflow-cpu.
+        return "unknown"

@@ -1,6 +1,6 @@
-"""How a script begins and ends: its header, its exit code, and interruptions.
+"""How a script starts and ends: its header, its exit code, and interruptions.
 
-In: a script's `main`. Out: an exit code, and at most one message on stderr.
+In: the `main` of a script. Out: an exit code, and at most one message on stderr.
 """
 
 import contextlib
@@ -11,31 +11,28 @@ from brats.errors import InputError, describe_error
 
 
 def end_with_code(main, advice="Run the command again."):
-    """Runs a script's `main` and ends the process, see `exit_code`.
-
-    Raises:
-        SystemExit: With the exit code.
-    """
+    """Runs the `main` of a script and ends the process with its `exit_code`."""
     code = exit_code(main, advice)
-    # The work is over: a signal now would only interrupt Python while it cleans up.
+    # The work is done. A signal would only interrupt Python while it cleans up.
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     sys.exit(code)
 
 
 def exit_code(main, advice="Run the command again."):
-    """Runs a script's `main` and returns the exit code that says how it ended.
+    """Runs the `main` of a script and returns the exit code.
 
     An `InputError`, `OSError` or `MemoryError` becomes one message on stderr. Any other exception
     is a defect of the program and keeps its traceback. SIGTERM, which batch systems send, ends the
-    script as Ctrl-C does.
+    script like Ctrl-C.
 
     Args:
-        main: Callable without arguments.
-        advice: How to continue after an interruption that does not say so itself.
+        main: Function without arguments.
+        advice: How to continue after an interruption. If the `KeyboardInterrupt` has a text, that
+            text is printed instead.
 
     Returns:
-        0 if `main` returned, 1 after an error of the data or the machine, 130 after an
+        0 if `main` returns, 1 after an error of the data or the machine, 130 after an
         interruption.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -52,12 +49,12 @@ def exit_code(main, advice="Run the command again."):
 
 @contextlib.contextmanager
 def deferring_interruption():
-    """Defers the first SIGINT or SIGTERM, so that the block can end between two steps.
+    """Notes the first SIGINT or SIGTERM, so that the block can finish its current step.
 
     A second signal raises `KeyboardInterrupt` at once.
 
     Yields:
-        Function without arguments that returns whether a signal came.
+        Function without arguments that returns True after a signal.
     """
     received = []
 
@@ -76,10 +73,12 @@ def deferring_interruption():
 
 
 def header(title, facts):
-    """Returns a title and one aligned line per fact of a dict.
+    """Returns the title and one aligned line per fact, as text.
 
-    A fact that is a dict becomes "name value" pairs, a tuple its items. None and empty facts become
-    "none".
+    Args:
+        title: First line.
+        facts: Dict from names to values. Of a dict, names and values are shown; of a tuple, the
+            items; None and an empty value are shown as "none".
     """
     facts = {name.replace("_", " "): _text(value) for name, value in facts.items()}
     width = max(map(len, facts), default=0)
@@ -87,14 +86,14 @@ def header(title, facts):
 
 
 def check_none_failed(failures, num_cases):
-    """Checks, at the end of a script, that no case failed.
+    """Checks at the end of a script that no case failed.
 
     Args:
-        failures: Iterable of ids of cases; the script has printed why each failed.
+        failures: Ids of the cases that failed. The script has printed each reason before.
         num_cases: Number of all cases, int.
 
     Raises:
-        InputError: If any failed; names them.
+        InputError: If a case failed. The message names all of them.
     """
     failures = list(failures)
     if failures:
