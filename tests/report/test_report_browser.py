@@ -106,8 +106,7 @@ def page(browser, report):
     page.on("request", lambda request: requests.append(request.url))
     page.goto(report.as_uri())
     yield page
-    assert messages == []
-    assert requests == [report.as_uri()]
+    assert (messages, requests) == ([], [report.as_uri()])
     page.close()
 
 
