@@ -1,8 +1,7 @@
-"""Training that was killed and goes on ends with the files of a run that never was, bit for bit.
+"""Training that was killed and resumed ends with the files of a run that never was, bit for bit.
 
-A simulated kill is an exception after a write: every file that training leaves is renamed into its
-place, so that all that a kill can leave on the disk is what lies there between two renamings, and
-files cut short under temporary names.
+A simulated kill is an exception after a file got its final name. Between two renamings, a kill can
+only leave what is on the disk then, and unfinished files under temporary names.
 """
 
 import os
@@ -15,13 +14,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from synthetic import write_noise
 
 import train
-from brats import patch_reader
-from brats.errors import InputError
 from brats.files import read_table, replacing
 from brats.flags import parse
+from brats.patches.centers import CasePatches
+from brats.patches.file import case_file_path, write_case_file
 from brats.patches.reader import PatchReader
 from brats.script import exit_code
 from config import TrainConfig
@@ -29,9 +27,10 @@ from engine.devices.choose import choose_devices
 from engine.runs import folder as runs
 from engine.runs.state import read_state
 
-ROOT = Path(__file__).parents[1]
-# 5 patches are 3 batches of 2 with one patch again: 3 steps in each of 2 epochs.
+ROOT = Path(__file__).parents[2]
+# Of two cases with 5 patches, one is to train on: 3 batches of 2, one patch again, in each epoch.
 NETWORK = ["--base-filters", "2", "--depth", "1", "--batch-size", "2", "--epochs", "2"]
+FLAGS = [*NETWORK, "--num-folds", "2", "--fold", "0"]
 STEPS, EPOCHS = 3, 2
 # The first state is one renaming, every later one two: the newest becomes the one before. Then the
 # record; in every epoch a state per step and one at the end, best network (the loss falls),
@@ -43,11 +42,27 @@ class KilledError(BaseException):
     """What a process that is killed at this point does not live to see."""
 
 
+class SmallPatches(PatchReader):
+    """Patches of 16 x 24 pixels of the files, which take a hundredth of the time."""
+
+    def read(self, indices):
+        images, classes = super().read(indices)
+        return images[:, :16, :24], classes[:, :16, :24]
+
+
 @pytest.fixture(scope="module")
-def patches(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "patches.h5"
-    write_noise(path, np.random.default_rng(0))
-    return path
+def noise(tmp_path_factory):
+    """A folder of the patch files of two cases."""
+    folder, rng, shape = tmp_path_factory.mktemp("noise"), np.random.default_rng(0), (3, 131, 130)
+    fields = {"patches_per_case": 5, "centers": "published", "dtype": "float32", "seed": 0}
+    fields |= {"grade": None, "class_counts": [], "warnings": [], "inputs": {}}
+    centers = np.array([(index % 3, 64, 64) for index in range(5)])
+    for name in ("a", "b"):
+        channels, classes = rng.normal(size=(*shape, 4)), rng.integers(0, 4, shape)
+        patches = CasePatches(channels, classes, centers, np.zeros(3, int), np.zeros(4), [])
+        description = fields | {"case": name, "patient": name}
+        write_case_file(case_file_path(folder, name), patches, description)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -56,65 +71,56 @@ def devices():
     return choose_devices()
 
 
-@pytest.fixture(scope="module")
-def compiled(devices):
-    """A compiled network and the first values of all its variables."""
+def build_network(devices):
     config = parse(TrainConfig, NETWORK)
     keras.utils.set_random_seed(config.seed)
     network = train.build_compiled(config, STEPS, devices)
     network.optimizer.build(network.trainable_variables)
-    # What follows from the network is written faster than by Keras, and as exactly.
-    network.save = lambda path: write_values(path, network)
-    return network, values(network)
+    return network
 
 
-def write_values(path, network):
-    with open(path, "wb") as file:
-        np.savez(file, *values(network))
+def variables(network):
+    return [*network.variables, *network.optimizer.variables]
 
 
 def values(network):
-    variables = [*network.variables, *network.optimizer.variables]
-    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables(network)]
 
 
-class SmallPatches(PatchReader):
-    """Patches of 16 x 24 pixels of the file, which take a hundredth of the time."""
-
-    def read(self, indices):
-        images, classes = super().read(indices)
-        return images[:, :16, :24], classes[:, :16, :24]
-
-
-@pytest.fixture
-def quick(compiled, devices, monkeypatch):
+@pytest.fixture(scope="module")
+def quick(devices):
     """Gives every run small patches, one network with its first values, and curves as text."""
-    network, first_values = compiled
+    network = build_network(devices)
+    first_values = values(network)
 
     def restart(*_):
-        for variable, value in zip(
-            [*network.variables, *network.optimizer.variables], first_values, strict=True
-        ):
+        for variable, value in zip(variables(network), first_values, strict=True):
             variable.assign(value)
         return network
+
+    def save(path):
+        with open(path, "wb") as file:  # Faster than by Keras, and as exact.
+            np.savez(file, *values(network))
 
     def write_text(path, history):
         with replacing(path) as temporary:
             temporary.write_text(str(without_times(history)))
 
-    monkeypatch.setattr(patch_reader, "PatchReader", SmallPatches)
-    monkeypatch.setattr(train, "choose_devices", lambda wanted: devices)
-    monkeypatch.setattr(train, "build_compiled", restart)
-    monkeypatch.setattr(runs, "write_learning_curves", write_text)
-    return network
+    with pytest.MonkeyPatch.context() as patching:
+        patching.setattr(train, "PatchReader", SmallPatches)
+        patching.setattr("engine.devices.choose.choose_devices", lambda wanted: devices)
+        patching.setattr(train, "build_compiled", restart)
+        patching.setattr(runs, "write_learning_curves", write_text)
+        patching.setattr(network, "save", save)
+        yield network
 
 
-@pytest.fixture
-def kill_after(monkeypatch):
+@pytest.fixture(scope="module")
+def kill_after(noise, quick):
     """Kills training after so many renamings, or not at all; returns how many there were."""
     rename = Path.replace
 
-    def run(patches, run_dir, num_writes=None, *more):
+    def run(run_dir, num_writes=None, *more):
         done = []
 
         def rename_or_die(path, target):
@@ -123,19 +129,20 @@ def kill_after(monkeypatch):
             if len(done) == num_writes:
                 raise KilledError
 
-        monkeypatch.setattr(Path, "replace", rename_or_die)
         resume = ["--resume"] if (run_dir / "config.json").exists() else []
-        try:
-            run_train(patches, run_dir, "--state-every", "1", *resume, *more)
-        except KilledError:
-            return None
+        with pytest.MonkeyPatch.context() as patching:
+            patching.setattr(Path, "replace", rename_or_die)
+            try:
+                run_train(noise, run_dir, "--state-every", "1", *resume, *more)
+            except KilledError:
+                return None
         return len(done)
 
     return run
 
 
-def run_train(patches, run_dir, *more):
-    train.main(["--patches", str(patches), "--run-dir", str(run_dir), *NETWORK, *more])
+def run_train(noise, run_dir, *more):
+    train.main(["--patches", str(noise), "--run-dir", str(run_dir), *FLAGS, *more])
 
 
 def without_times(rows):
@@ -143,14 +150,12 @@ def without_times(rows):
 
 
 def artifacts(run_dir, network):
-    """Returns all that a run has left, as values to compare."""
+    """Returns everything that a run has left, as values to compare."""
     progress, warning = read_state(run_dir, network)
     assert warning is None
-    files = sorted(path.relative_to(run_dir).as_posix() for path in run_dir.rglob("*"))
     return {
-        "files": files,
+        "files": sorted(path.relative_to(run_dir).as_posix() for path in run_dir.rglob("*")),
         "history": without_times(read_table(run_dir / "history.csv")),
-        "curves": (run_dir / "curves.png").read_bytes(),
         "state": [each.tobytes() for each in values(network)],
         "progress": (without_times(progress.history), progress.step, progress.log_losses),
         **{name: network_values(run_dir / f"{name}.keras") for name in ("best", "last")},
@@ -160,86 +165,41 @@ def artifacts(run_dir, network):
 def network_values(path):
     """Returns the bytes of the weights of a network file and of its optimizer's variables."""
     with zipfile.ZipFile(path) as archive:
-        is_whole = "config.json" in archive.namelist()
-    if is_whole:
-        network = keras.saving.load_model(path)
-        variables = [*network.weights, *network.optimizer.variables]
-        return [keras.ops.convert_to_numpy(variable).tobytes() for variable in variables]
-    with np.load(path) as arrays:  # Written by `write_values`.
+        is_of_keras = "config.json" in archive.namelist()
+    if is_of_keras:
+        return [each.tobytes() for each in values(keras.saving.load_model(path))]
+    with np.load(path) as arrays:
         return [arrays[name].tobytes() for name in arrays.files]
 
 
 @pytest.fixture(scope="module")
-def found():
-    """Keeps what `undisturbed` has found for the next test."""
-    return {}
-
-
-@pytest.fixture
-def undisturbed(patches, quick, kill_after, tmp_path, found):
+def undisturbed(quick, kill_after, tmp_path_factory):
     """What a run that was never killed leaves."""
-    if not found:
-        assert kill_after(patches, tmp_path / "whole") == NUM_WRITES
-        found.update(artifacts(tmp_path / "whole", quick))
-    return found
+    run_dir = tmp_path_factory.mktemp("runs") / "whole"
+    assert kill_after(run_dir) == NUM_WRITES
+    return artifacts(run_dir, quick)
 
 
-# The first state; the record; a state moved aside; a new one in its place; that of the end of the
-# first epoch; best network, history and last network; the history of the last epoch.
-KINDS_OF_WRITES = (1, 2, 3, 4, 10, 11, 12, 13, 24)
+# A state moved aside; the state at the end of the first epoch; steps of both epochs.
+KILLS = [[3], [10], [6, 7]]
+MORE_KILLS = [[number] for number in range(1, NUM_WRITES + 1)]
+MORE_KILLS += [np.random.default_rng(seed).integers(1, 8, 100).tolist() for seed in range(3)]
 
 
 @pytest.mark.parametrize(
-    "num_writes",
-    [
-        pytest.param(number, marks=() if number in KINDS_OF_WRITES else pytest.mark.slow)
-        for number in range(1, NUM_WRITES + 1)
-    ],
+    "kills", [*KILLS, *(pytest.param(each, marks=pytest.mark.nightly) for each in MORE_KILLS)]
 )
-def test_a_kill_after_any_write_changes_nothing(
-    num_writes, patches, quick, kill_after, undisturbed, tmp_path
-):
+def test_kills_after_any_writes_change_nothing(kills, quick, kill_after, undisturbed, tmp_path):
     run_dir = tmp_path / "killed"
-    assert kill_after(patches, run_dir, num_writes) is None
-    assert kill_after(patches, run_dir)
+    assert kill_after(run_dir, kills[0]) is None
+    for num_writes in (*kills[1:], None):
+        if kill_after(run_dir, num_writes):
+            break
     assert artifacts(run_dir, quick) == undisturbed
-
-
-@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
-def test_many_kills_change_nothing(seed, patches, quick, kill_after, undisturbed, tmp_path):
-    rng, run_dir, num_kills = np.random.default_rng(seed), tmp_path / "killed", 0
-    while kill_after(patches, run_dir, rng.integers(1, 8)) is None:
-        num_kills += 1
-        assert num_kills < 100
-    assert num_kills > 2
-    assert artifacts(run_dir, quick) == undisturbed
-
-
-@pytest.mark.parametrize("num_writes", [6, 10])  # In an epoch, and after it.
-def test_a_damaged_newest_state_costs_time_and_nothing_else(
-    num_writes, patches, quick, kill_after, undisturbed, tmp_path, capsys
-):
-    run_dir = tmp_path / "killed"
-    kill_after(patches, run_dir, num_writes)
-    newest = run_dir / "state" / "newest.npz"
-    newest.write_bytes(newest.read_bytes()[:-1] if newest.exists() else b"")
-    assert kill_after(patches, run_dir)
-    assert "Warning: " in capsys.readouterr().err
-    assert artifacts(run_dir, quick) == undisturbed
-
-
-def test_two_damaged_states_end_in_one_line(patches, quick, kill_after, tmp_path, capsys):
-    kill_after(patches, tmp_path)
-    for path in (tmp_path / "state").iterdir():
-        path.write_bytes(b"")
-    assert exit_code(lambda: run_train(patches, tmp_path, "--resume")) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("Error: ") and error.count("\n") == 1
-    assert "newest.npz is damaged" in error and "previous.npz is damaged" in error
 
 
 def signalling(target, monkeypatch, name, calls, signals):
-    """Makes a method send signals to this process before it does its work."""
+    """Makes a method send signals to this process before its n-th call."""
     method, made = getattr(target, name), []
 
     def call(*arguments, **named):
@@ -253,92 +213,57 @@ def signalling(target, monkeypatch, name, calls, signals):
 
 
 @pytest.mark.parametrize(
-    ("number", "method", "calls", "place"),
+    ("signals", "method", "calls", "place"),
     [
-        (signal.SIGINT, "train", 1, "step 1 of epoch 1"),
-        (signal.SIGTERM, "train", 5, "step 2 of epoch 2"),
-        (signal.SIGTERM, "train", 3, "step 3 of epoch 1"),
-        (signal.SIGTERM, "evaluate", 1, "step 3 of epoch 1"),
-        (signal.SIGTERM, "save", 2, "epoch 1"),
+        ([signal.SIGINT], "train", 1, "step 1 of epoch 1"),
+        ([signal.SIGTERM], "evaluate", 1, "step 3 of epoch 1"),
+        ([signal.SIGTERM], "save", 2, "epoch 1"),
+        ([signal.SIGTERM] * 2, "train", 2, None),  # The second signal ends it at once.
     ],
 )
-def test_a_signal_lets_the_step_end_writes_the_state_and_says_how_to_go_on(
-    number, method, calls, place, patches, quick, devices, kill_after, undisturbed, tmp_path, capsys
+def test_a_signal_lets_the_step_end_writes_the_state_and_says_how_to_continue(
+    signals, method, calls, place, noise, quick, devices, kill_after, undisturbed, tmp_path, capsys
 ):
     run_dir = tmp_path / "stopped"
     with pytest.MonkeyPatch.context() as patching:
         target = quick if method == "save" else devices
-        signalling(target, patching, method, calls, [number])
-        assert exit_code(lambda: run_train(patches, run_dir)) == 130
-    assert capsys.readouterr().err == (
-        f"Interrupted. The state after {place} is in {run_dir}/state; go on with the same command "
-        "and --resume.\n"
-    )
-    assert kill_after(patches, run_dir)
+        signalling(target, patching, method, calls, signals)
+        assert exit_code(lambda: run_train(noise, run_dir), "Advice.") == 130
+    message = f"The state after {place} is in {run_dir}/state" if place else "Advice."
+    assert message in capsys.readouterr().err
+    assert str(read_state(run_dir, quick)[0]) == (place or "no step")
+    assert kill_after(run_dir)
     assert artifacts(run_dir, quick) == undisturbed
-
-
-def test_a_second_signal_ends_at_once_and_harms_no_state(
-    patches, quick, devices, kill_after, undisturbed, tmp_path, capsys
-):
-    run_dir = tmp_path / "stopped"
-    with pytest.MonkeyPatch.context() as patching:
-        signalling(devices, patching, "train", 2, [signal.SIGTERM, signal.SIGTERM])
-        assert exit_code(lambda: run_train(patches, run_dir), "Advice.") == 130
-    assert capsys.readouterr().err == "Interrupted. Advice.\n"
-    assert read_state(run_dir, quick)[0].step == 0  # The first one: no step was to be written.
-    assert kill_after(patches, run_dir)
-    assert artifacts(run_dir, quick) == undisturbed
-
-
-def test_a_run_that_another_process_has_made_meanwhile_is_kept(
-    patches, quick, tmp_path, monkeypatch
-):
-    def build_late(*_):
-        (tmp_path / "config.json").write_text("of another process")
-        return quick
-
-    monkeypatch.setattr(train, "build_compiled", build_late)
-    with pytest.raises(InputError, match=f"{tmp_path} holds a run"):
-        run_train(patches, tmp_path)
-    assert (tmp_path / "config.json").read_text() == "of another process"
-
-
-def test_what_a_killed_process_was_writing_is_removed(patches, quick, kill_after, tmp_path):
-    assert kill_after(patches, tmp_path, 7) is None
-    torn = [".writing-1-best.keras", ".writing-1-history.csv", "state/.writing-1-newest.npz"]
-    for name in (*torn, ".partial-mine.h5"):
-        (tmp_path / name).write_bytes(b"half")
-    kill_after(patches, tmp_path)
-    assert [name.name for name in tmp_path.rglob(".[pw]*-*")] == [".partial-mine.h5"]
 
 
 def test_the_log_of_a_killed_run_has_the_points_of_one_that_never_was(
-    patches, quick, kill_after, tmp_path, monkeypatch
+    devices, kill_after, tmp_path, monkeypatch
 ):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    monkeypatch.setattr(
-        "engine.runs.logs.POINTS_PER_EPOCH", 2
-    )  # A point is of two steps, or of one.
+    # A point is of two steps, or of one.
+    monkeypatch.setattr("engine.runs.logs.POINTS_PER_EPOCH", 2)
+    monkeypatch.setattr(devices, "build_predictor", lambda network: lambda images: images)
 
     def points(run_dir):
         found = {}
-        for split in ("train", "validation"):
-            log = accumulator.EventAccumulator(str(run_dir / "tensorboard" / split)).Reload()
-            tags = [tag for tag in log.Tags()["scalars"] if not tag.startswith("seconds")]
-            found |= {
-                (split, tag): [(each.step, each.value) for each in log.Scalars(tag)] for tag in tags
-            }
-        return found, [each.step for each in log.Images("patches")]
+        for path in (run_dir / "tensorboard").iterdir():
+            log = accumulator.EventAccumulator(str(path)).Reload()
+            for tag in log.Tags()["scalars"]:
+                steps = [(each.step, each.value) for each in log.Scalars(tag)]
+                found[path.name, tag] = len(steps) if tag.startswith("seconds") else steps
+            for tag in log.Tags()["images"]:
+                found[path.name, tag] = [each.step for each in log.Images(tag)]
+        return found
 
-    kill_after(patches, tmp_path / "whole", None, "--tensorboard")
+    kill_after(tmp_path / "whole", None, "--tensorboard")
     # Killed after the first step, which has no point yet, and after the second epoch's third.
     for num_writes in (4, 9, 6):
-        kill_after(patches, tmp_path / "killed", num_writes, "--tensorboard")
-    kill_after(patches, tmp_path / "killed", None, "--tensorboard")
-    expected, pictures = points(tmp_path / "whole")
-    assert [step for step, _ in expected["train", "loss/steps"]] == [2, 3, 5, 6]
-    assert points(tmp_path / "killed") == (expected, pictures) and pictures == [1, 2]
+        kill_after(tmp_path / "killed", num_writes, "--tensorboard")
+    kill_after(tmp_path / "killed", None, "--tensorboard")
+    expected = points(tmp_path / "whole")
+    assert [step for step, _ in expected["steps", "loss/steps"]] == [2, 3, 5, 6]
+    assert expected["patches", "patches"] == [1, 2]
+    assert points(tmp_path / "killed") == expected
 
 
 KILLED_WHILE_WRITING = """
@@ -360,53 +285,22 @@ train.main(sys.argv[1:])
 """
 
 
-def start(patches, run_dir, *more, code="import sys, train; train.main(sys.argv[1:])"):
-    command = [sys.executable, "-c", code, "--patches", patches, "--run-dir", run_dir]
-    return subprocess.Popen(
-        [*command, *NETWORK, "--state-every", "1", *more],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+@pytest.mark.nightly
+def test_a_process_killed_while_it_writes_a_state_is_resumed_in_another(noise, devices, tmp_path):
+    run_dir, whole = tmp_path / "killed", tmp_path / "whole"
+    command = [sys.executable, "-c", KILLED_WHILE_WRITING, "--patches", noise, *FLAGS]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.run(
+        [*command, "--run-dir", run_dir, "--state-every", "1"],
+        env=environment,
+        capture_output=True,
+        timeout=100,
     )
-
-
-def test_a_process_killed_while_it_writes_a_state_goes_on_in_another(patches, tmp_path):
-    run_dir = tmp_path / "killed"
-    process = start(patches, run_dir, code=KILLED_WHILE_WRITING)
-    assert process.wait(timeout=100) == -signal.SIGKILL
+    assert process.returncode == -signal.SIGKILL
     assert len(list((run_dir / "state").glob(".writing-*"))) == 1
     # The sixth state is that after the first step of the second epoch.
-    config = parse(TrainConfig, NETWORK)
-    assert str(read_state(run_dir, train.build_compiled(config, STEPS))[0]) == "epoch 1"
-    run_train(patches, run_dir, "--resume")
-    run_train(patches, tmp_path / "whole")
-    found, expected = (
-        artifacts(folder, train.build_compiled(config, STEPS))
-        for folder in (run_dir, tmp_path / "whole")
-    )
+    assert str(read_state(run_dir, build_network(devices))[0]) == "epoch 1"
+    run_train(noise, run_dir, "--resume")
+    run_train(noise, whole)
+    found, expected = (artifacts(each, build_network(devices)) for each in (run_dir, whole))
     assert found == expected
-
-
-TRAINED_TWICE = """
-import sys
-import train
-
-*arguments, first, second = sys.argv[1:]
-for run_dir in (first, second):
-    train.main([*arguments, "--run-dir", run_dir, "--deterministic"])
-"""
-
-
-@pytest.mark.skipif(keras.backend.backend() == "torch", reason="PyTorch has no --deterministic")
-def test_the_same_seed_gives_the_same_bytes_of_weights(patches, tmp_path):
-    folders = [tmp_path / "first", tmp_path / "second"]
-    subprocess.run(
-        [sys.executable, "-c", TRAINED_TWICE, "--patches", patches, *NETWORK, *folders],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        check=True,
-        timeout=100,
-        capture_output=True,
-    )
-    config = parse(TrainConfig, NETWORK)
-    first, second = (artifacts(each, train.build_compiled(config, STEPS)) for each in folders)
-    assert first == second

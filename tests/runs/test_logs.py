@@ -1,9 +1,6 @@
 """The TensorBoard log of a run: its charts, its pictures, and how a resumed run continues it."""
 
-import dataclasses
 import io
-import os
-import subprocess
 import sys
 
 import keras
@@ -104,21 +101,15 @@ def test_training_and_validation_share_the_tags_of_what_they_share(start, tmp_pa
         run: {f"soft_dice/{each}": expected[f"{run}dice_{each}"] for each in REGIONS}
         for run in ("", "val_")
     }
+    train = {"loss/epochs": expected["loss"], "learning_rate": expected["learning_rate"]} | dice[""]
+    train |= {"seconds/waiting": expected["wait_s"], "seconds/steps": expected["step_s"]}
+    validation = {"loss/epochs": expected["val_loss"]} | dice["val_"]
+    validation |= {"seconds/validation": expected["validation_s"]}
     assert read(tmp_path)[0] == {
         "patches": {},
         "steps": {"loss/steps": [(1, 1.0), (2, 1.0625), (3, 1.125)]},
-        "train": dice[""]
-        | {
-            "loss/epochs": expected["loss"],
-            "learning_rate": expected["learning_rate"],
-            "seconds/waiting": expected["wait_s"],
-            "seconds/steps": expected["step_s"],
-        },
-        "validation": dice["val_"]
-        | {
-            "loss/epochs": expected["val_loss"],
-            "seconds/validation": expected["validation_s"],
-        },
+        "train": train,
+        "validation": validation,
     }
 
 
@@ -170,21 +161,6 @@ def test_what_a_killed_run_logged_after_its_state_is_hidden(start, tmp_path):
     assert read(tmp_path) == expected
 
 
-def test_a_log_continues_within_an_epoch_with_the_losses_that_had_no_point_yet(start, tmp_path):
-    add_epoch(start(after(0), 203), after(0), 203)
-    expected = read(tmp_path)[0]
-    clear(tmp_path)
-    killed, progress = start(after(0), 203), after(0)
-    for step in range(50):  # Points at 3, 6, ... 48; two losses are left.
-        progress.step += 1
-        killed.add_step(progress, 1 + step / 16)
-        if step == 39:
-            state = dataclasses.replace(progress, log_losses=list(progress.log_losses))
-    assert state.log_losses == [1 + 39 / 16]
-    add_epoch(start(state, 203), state, 203)
-    assert read(tmp_path)[0] == expected
-
-
 def test_epochs_without_a_log_are_taken_from_the_history(start, tmp_path):
     add_epoch(start(after(2)), after(2))
     found, pictures = read(tmp_path)
@@ -225,24 +201,3 @@ def test_a_full_disk_is_an_error_that_names_the_folder(start, tmp_path, monkeypa
         patching.setattr("tensorboardX.event_file_writer.EventsWriter.flush", refuse)
         with pytest.raises(OSError, match="Cannot write to .*tensorboard/steps: No space left"):
             log.add_step(after(0, step=STEPS), 0.5)
-
-
-KILLED = """
-import os, pathlib, signal, sys
-from engine.runs.logs import _EventFile
-
-file = _EventFile(pathlib.Path(sys.argv[1], "tensorboard", "steps"), 0)
-for step in range(1, 10):
-    file.add_scalars(step, {"loss": step / 2})
-assert "tensorflow" not in sys.modules
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-@pytest.mark.nightly
-def test_a_killed_process_leaves_every_point_that_it_added(tmp_path):
-    environment = os.environ | {"PYTHONPATH": os.getcwd(), "KERAS_BACKEND": "jax"}
-    command = [sys.executable, "-c", KILLED, tmp_path]
-    assert subprocess.run(command, env=environment, timeout=100).returncode == -9
-    points = [(step, step / 2) for step in range(1, 10)]
-    assert read(tmp_path)[0] == {"steps": {"loss": points}}
