@@ -1,6 +1,5 @@
-"""Where patches may lie, and that stored ones lie where they say."""
+"""Where patches may lie, and that the patches of a case are those around their centers."""
 
-import h5py
 import numpy as np
 import pytest
 import SimpleITK
@@ -10,20 +9,17 @@ from brats.editions import MODALITIES
 from brats.patches.centers import (
     admissible_centers,
     cut_patch,
-    pad_to_patch,
     sample_balanced_centers,
     sample_case,
     sample_centers,
 )
-from brats.patches.file import append_case, laying_out
 from brats.phantom.cohort import write_cohort
 from brats.volumes.case import read_case
 from brats.volumes.files import write_volume
 from brats.volumes.geometry import Geometry
 from brats.volumes.network_input import crop_window
-from brats.volumes.normalization import BACKGROUND, normalize_case
+from brats.volumes.normalization import BACKGROUND, normalize
 
-ALL = (slice(None),) * 3
 PUBLISHED_WINDOW = slice(29, 221), slice(42, 194)
 
 
@@ -117,6 +113,10 @@ def test_a_patch_that_sticks_out_of_the_volume_is_filled_up():
     assert (patch[65:] == 7).all() and (patch[:, :54] == 7).all()
 
 
+def read_pixels(path):
+    return SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
+
+
 def independent_patch(case, center, window):
     """Cuts a patch out of the files of a case, by the formulas rather than by `brats`.
 
@@ -126,53 +126,44 @@ def independent_patch(case, center, window):
     inside = slice(y - 64, y + 64), slice(x - 64, x + 64)
     channels = []
     for path in case.images.values():
-        pixels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))[z].astype(float)
+        pixels = read_pixels(path)[z].astype(float)
         low, high = np.percentile(pixels[window], (1, 99))
         brain = np.clip(pixels[window], low, high)
         brain = brain[brain != 0]
         channel = (np.clip(pixels, low, high) - brain.mean()) / brain.std()
         channels.append(np.where(pixels == 0, -9, channel)[inside])
-    labels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(case.segmentation)))[z][inside]
+    labels = read_pixels(case.segmentation)[z][inside]
     classes = np.select([labels == 1, labels == 2, labels == 4], [1, 2, 3], 0)
     return np.stack(channels, axis=-1), classes
 
 
 def brain_window(case):
     """Returns rows and columns of the box of the brain; larger than a patch here."""
-    pixels = [
-        SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(p))) for p in case.images.values()
-    ]
+    pixels = [read_pixels(path) for path in case.images.values()]
     _, rows, columns = np.nonzero(np.any(pixels, axis=0))
     window = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
     assert all(part.stop - part.start > 128 for part in window)
     return window
 
 
-def check_extracted_patches(case, window, path, num_patches):
-    """Extracts a case and checks every patch against `independent_patch`."""
+def check_patches(case, window, num_patches):
     patches = sample_case(case, num_patches, np.random.default_rng(0))
-    with laying_out(path, "float32") as (file, _):
-        append_case(file["validation"], 7, patches)
-    with h5py.File(path, "r") as file:
-        split = {name: values[:] for name, values in file["validation"].items()}
-        assert len(file["train/images"]) == 0
-    assert split["images"].shape == (num_patches, 128, 128, 4)
-    assert split["case"].tolist() == [7] * num_patches
-    for index, center in enumerate(split["center"]):
+    assert len(patches.centers) == num_patches
+    for inside, center in zip(patches.centers, patches.centers + patches.origin, strict=True):
         images, classes = independent_patch(case, center, window)
-        np.testing.assert_allclose(split["images"][index], images, rtol=0, atol=1e-5)
-        assert np.array_equal(split["labels"][index], classes)
+        np.testing.assert_allclose(cut_patch(patches.channels, inside), images, rtol=0, atol=1e-5)
+        assert np.array_equal(cut_patch(patches.classes, inside), classes)
 
 
-def test_stored_patches_of_a_phantom_are_those_around_their_centers(tmp_path):
+def test_patches_of_a_phantom_are_those_around_their_centers(tmp_path):
     write_cohort(tmp_path / "cohort", num_cases=1, seed=0, shape=(9, 240, 250))
-    (case,) = find_cases(tmp_path / "cohort", need_segmentation=True)
-    check_extracted_patches(case, brain_window(case), tmp_path / "patches.h5", 6)
+    ((case,), _) = find_cases(tmp_path / "cohort", need_segmentation=True)
+    check_patches(case, brain_window(case), 6)
 
 
-def test_stored_patches_of_a_real_case_are_those_around_their_centers(real_cases, tmp_path):
-    case = find_cases(real_cases, need_segmentation=True)[0]
-    check_extracted_patches(case, PUBLISHED_WINDOW, tmp_path / "patches.h5", 3)
+def test_patches_of_a_real_case_are_those_around_their_centers(real_cases):
+    case = find_cases(real_cases, need_segmentation=True)[0][0]
+    check_patches(case, PUBLISHED_WINDOW, 3)
 
 
 def test_centers_of_a_case_are_where_its_flair_is_brain(tmp_path, rng):
@@ -184,46 +175,28 @@ def test_centers_of_a_case_are_where_its_flair_is_brain(tmp_path, rng):
     geometry = Geometry((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), tuple(np.eye(3).ravel().tolist()))
     for name, volume in (volumes | {"seg": np.zeros(shape, dtype=np.uint8)}).items():
         write_volume(folder / f"{folder.name}_{name}.nii.gz", volume, geometry)
-    (case,) = find_cases(tmp_path, need_segmentation=True)
+    ((case,), _) = find_cases(tmp_path, need_segmentation=True)
     centers = sample_case(case, 99, rng).centers.tolist()
     assert sorted(centers) == [[z, 64, x] for z in (0, 2) for x in (64, 65, 66)]
 
 
 def test_class_counts_are_those_of_the_whole_volume(cohort):
-    case = find_cases(cohort, need_segmentation=True)[0]
-    labels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(case.segmentation)))
+    case = find_cases(cohort, need_segmentation=True)[0][0]
+    labels = read_pixels(case.segmentation)
     counts = sample_case(case, 1, np.random.default_rng(0)).class_counts
     assert counts.tolist() == [np.count_nonzero(labels == label) for label in (0, 1, 2, 4)]
-
-
-def test_slices_smaller_than_a_patch_are_padded_with_background_on_both_sides():
-    # 3 columns are missing: 1 before and 2 after. Rows are enough.
-    volume = np.arange(2 * 130 * 125 * 2, dtype=np.float32).reshape(2, 130, 125, 2)
-    padded, before = pad_to_patch(volume, BACKGROUND)
-    assert (padded.shape, padded.dtype.name, before.tolist()) == (
-        (2, 130, 128, 2),
-        "float32",
-        [0, 0, 1],
-    )
-    assert np.array_equal(padded[:, :, 1:126], volume)
-    assert (padded[:, :, [0, 126, 127]] == BACKGROUND).all()
-
-
-def test_slices_as_large_as_a_patch_are_left_alone():
-    volume = np.zeros((2, 128, 129), dtype=np.uint8)
-    padded, before = pad_to_patch(volume, 7)
-    assert padded is volume and before.tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("shape", [(9, 97, 141), (8, 160, 120), (7, 61, 50)])
 def test_patches_of_small_slices_lie_around_their_centers(tmp_path, shape):
     # What lies outside the volume is background, and takes no part in the statistics.
     write_cohort(tmp_path / "cohort", num_cases=1, seed=0, shape=shape)
-    (case,) = find_cases(tmp_path / "cohort", need_segmentation=True)
+    ((case,), _) = find_cases(tmp_path / "cohort", need_segmentation=True)
     raw = read_case(case)
-    window = crop_window(raw.volumes, 128)
+    window = crop_window(raw.volumes)
     channels = np.full((*shape, 4), -9, dtype=np.float32)
-    channels[window] = normalize_case([volume[window] for volume in raw.volumes], window=ALL)
+    for index, volume in enumerate(raw.volumes):
+        channels[(*window, index)] = normalize(volume[window], slice(None), slice(None))
     margin = [(0, 0), (128, 128), (128, 128)]
     channels = np.pad(channels, [*margin, (0, 0)], constant_values=-9)
     classes = np.pad(raw.classes, margin)
@@ -240,7 +213,7 @@ def test_every_slice_with_brain_in_its_middle_gives_a_patch_of_the_whole_slice(t
     # Slices of 61 x 50 in patches of 128: 33 rows and 39 columns before, so that the only center
     # is row 64 - 33 = 31 and column 64 - 39 = 25.
     write_cohort(tmp_path / "cohort", num_cases=1, seed=0, shape=(7, 61, 50))
-    (case,) = find_cases(tmp_path / "cohort", need_segmentation=True)
+    ((case,), _) = find_cases(tmp_path / "cohort", need_segmentation=True)
     patches = sample_case(case, 99, np.random.default_rng(0))
     flair = read_case(case).volumes[0]
     # A slice with less than 1 % brain is 0 throughout after normalization.
