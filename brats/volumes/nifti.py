@@ -101,19 +101,7 @@ def _check_kind(path):
 
 def _read_header(path):
     """Returns the first byte of the voxels, their number and type, and whether they are scaled."""
-    with _open(path) as file:
-        header = file.read(HEADER_BYTES)
-    if len(header) < HEADER_BYTES:
-        raise InputError(
-            f"{path} holds {len(header)} bytes, but the header of a NIfTI-1 file has "
-            f"{HEADER_BYTES}. Copy it again."
-        )
-    order = next((o for o in "<>" if header[:4] == struct.pack(o + "i", HEADER_BYTES)), None)
-    if not order or header[344:] != MAGIC:
-        raise InputError(
-            f"{path} does not begin with the header of a NIfTI-1 file, which ends in {MAGIC!r}; "
-            f"found {header[344:]!r}. Convert it, or copy it again."
-        )
+    header, order = _read_header_bytes(path)
     num_axes, *lengths = struct.unpack_from(order + "8h", header, 40)
     size = lengths[: max(num_axes, 0)]
     (datatype,) = struct.unpack_from(order + "h", header, 70)
@@ -149,6 +137,24 @@ def _read_header(path):
     has_slope = not (slope in (0, 1) or math.isnan(slope))
     is_scaled = has_slope or not (intercept == 0 or math.isnan(intercept))
     return int(offset), math.prod(size), np.dtype(order + TYPES[datatype]), is_scaled
+
+
+def _read_header_bytes(path):
+    """Returns the 348 bytes of a header, and its byte order, "<" or ">"."""
+    with _open(path) as file:
+        header = file.read(HEADER_BYTES)
+    if len(header) < HEADER_BYTES:
+        raise InputError(
+            f"{path} holds {len(header)} bytes, but the header of a NIfTI-1 file has "
+            f"{HEADER_BYTES}. Copy it again."
+        )
+    order = next((o for o in "<>" if header[:4] == struct.pack(o + "i", HEADER_BYTES)), None)
+    if not order or header[344:] != MAGIC:
+        raise InputError(
+            f"{path} does not begin with the header of a NIfTI-1 file, which ends in {MAGIC!r}; "
+            f"found {header[344:]!r}. Convert it, or copy it again."
+        )
+    return header, order
 
 
 def _has_position(header, order):

@@ -1,19 +1,19 @@
 """Normalization: raw intensities in, standardized axial slices out.
 
 In: volumes `(Z, Y, X)` and a window of their slices. Out: float32 of the same shape, -9 outside
-the brain. Extraction and prediction share it.
+the brain. `network_input.py` calls it for extraction and for prediction.
 """
 
 import numpy as np
 
 BACKGROUND = -9.0  # Normalized value of every pixel outside the brain.
-PERCENTILES = (1, 99)  # Between these, intensities are kept; beyond, clipped.
+PERCENTILES = (1, 99)  # Intensities below the first and above the second are clipped.
 NORMALIZATION = "slice z-score of the window's 1st to 99th percentile, background -9"
 SLICES_AT_ONCE = 8  # Keeps the arithmetic in the processor's cache.
 
 
 def normalize(volume, rows=slice(None), columns=slice(None), out=None):
-    """Standardizes every axial slice of one modality by the statistics of a window of it.
+    """Standardizes every axial slice of one modality by the statistics of a window of the slice.
 
     Formula, for a slice `x` whose window holds the pixels `w`:
 
@@ -21,8 +21,8 @@ def normalize(volume, rows=slice(None), columns=slice(None), out=None):
         clipped   = clip(x, low, high);  v = non-zero pixels of clip(w, low, high)
         result    = (clipped - mean(v)) / std(v), and -9 where x is 0
 
-    A slice whose clipped window, or whose `v`, is constant stays as clipped: an empty slice,
-    and one with less than 1 % brain, is 0.
+    If the clipped window or `v` is constant, the result is `clipped`. So an empty slice, or one
+    with less than 1 % brain, is 0.
 
     Args:
         volume: Raw intensities, any real dtype, shape `(Z, Y, X)`; 0 outside the brain.
@@ -39,9 +39,9 @@ def normalize(volume, rows=slice(None), columns=slice(None), out=None):
     normalized = np.empty(volume.shape, dtype=np.float32) if out is None else out
     for start in range(0, len(volume), SLICES_AT_ONCE):
         block = slice(start, start + SLICES_AT_ONCE)
-        with np.errstate(invalid="ignore"):  # A value that is none of these types' differs below.
+        with np.errstate(invalid="ignore"):  # Such values differ below.
             codes = volume[block].astype(np.uint16)
-        # Scanners give whole numbers, of which a slice has some thousand: one table per slice.
+        # Most images hold whole numbers, some thousand different ones in a slice.
         if np.array_equal(codes, volume[block]):
             normalized[block] = _by_counts(codes, rows, columns)
         else:
@@ -55,7 +55,7 @@ def brain_mask(channels):
 
 
 def _by_counts(codes, rows, columns):
-    """Normalizes slices of whole numbers: every value once, then looked up for every pixel."""
+    """Normalizes slices of whole numbers by a table of all values, which is faster."""
     num_slices, num_values = len(codes), int(codes.max()) + 1
     keys = codes + (num_values * np.arange(num_slices)).reshape(-1, 1, 1)  # (S, Y, X), int64
     counts = np.bincount(keys[:, rows, columns].ravel(), minlength=num_slices * num_values)
@@ -79,9 +79,9 @@ def _by_pixels(pixels, rows, columns):
 
 
 def _percentile_of_counts(counts, percentile):
-    """Returns the percentile of values 0, 1, ... that come `counts` times: (S, V) to (S, 1).
+    """Returns the percentile of values 0, 1, ... that occur `counts` times: (S, V) to (S, 1).
 
-    NumPy's linear interpolation, to the last bit.
+    The result equals NumPy's linear interpolation to the last bit.
     """
     position = (counts[0].sum() - 1) * (percentile / 100)
     rank = int(position)
@@ -95,15 +95,12 @@ def _percentile_of_counts(counts, percentile):
 
 
 def _standardize(values, clipped, counts):
-    """Standardizes clipped values by the statistics of those that are not 0.
+    """Standardizes clipped values by the statistics of those that are not 0: float64 `(S, V)`.
 
     Args:
         values: Raw values, float64, `(S, V)` or `(V,)`.
-        clipped: The same, clipped, float64 `(S, V)`.
-        counts: How often each comes in the window, int64, `(S, V)` or `(1, V)`.
-
-    Returns:
-        float64 `(S, V)`.
+        clipped: The same values, clipped, float64 `(S, V)`.
+        counts: How often each value occurs in the window, int64, `(S, V)` or `(1, V)`.
     """
     along = {"axis": 1, "keepdims": True}
     present = counts > 0
@@ -113,7 +110,7 @@ def _standardize(values, clipped, counts):
     mean = (clipped * counts).sum(**along) / number
     deviation = np.sqrt(((clipped - mean) ** 2 * counts).sum(**along) / number)
     largest = np.where(present, clipped, -np.inf).max(**along)
-    # Of the values, and of those that are not 0: constant ones have no deviation.
+    # A window is constant if all of its values are equal, or all that are not 0.
     constant = largest == np.where(present, clipped, np.inf).min(**along)
     constant |= largest <= np.where(nonzero, clipped, np.inf).min(**along)
     # Departure: the original marks every pixel equal to the slice's minimum, which is brain

@@ -106,7 +106,7 @@ def test_grids_that_differ_by_rounding_are_the_same_in_any_orientation(
     assert (grid_difference(there, here) is None) == is_same
 
 
-def test_the_difference_of_two_grids_is_told_in_the_order_x_y_z():
+def test_the_difference_of_two_grids_is_described_in_the_order_x_y_z():
     here = (5, 6, 7), Geometry(SPACING_MM, ORIGIN_MM, STRAIGHT)
     there = (5, 7, 6), Geometry((1.0, 2.0, 3.5), ORIGIN_MM, STRAIGHT)
     assert grid_difference(here, there) == (
