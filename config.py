@@ -1,7 +1,7 @@
-"""Every choice of the three scripts: one frozen dataclass each, whose fields become flags.
+"""All settings of the three scripts: one frozen dataclass per script, one flag per field.
 
-In: command line arguments, or a dict read from JSON, by way of `brats.flags`. Out: a checked
-settings object. The defaults are the published recipe; `--recipe tuned` sets other ones.
+In: command line arguments, parsed by `brats.flags`. Out: a checked settings object. The defaults
+are the published recipe. `--recipe tuned` replaces some of them.
 """
 
 from dataclasses import dataclass, fields
@@ -32,7 +32,7 @@ CLASS_WEIGHTS = (
 SEVERAL = ("a whole number of at least 2", lambda value: value >= 2)
 SCHEDULER_HELP = "Dask cluster that runs the cases; local starts workers on this machine"
 
-# The tuned recipe, one part per script. docs/results.md says what each setting gained.
+# The tuned recipe, one part per script. docs/results.md has the gain of each setting.
 TUNED_EXTRACTION = {"centers": "balanced"}
 TUNED_TRAINING = {
     "learning_rate": 0.008,
@@ -54,7 +54,7 @@ RECIPE = (
 
 @dataclass(frozen=True)
 class ExtractConfig(Settings):
-    """What extract_patches.py does."""
+    """Settings of extract_patches.py."""
 
     RECIPES: ClassVar[dict] = {"tuned": TUNED_EXTRACTION}
 
@@ -62,14 +62,18 @@ class ExtractConfig(Settings):
     data_root: str = setting("data/brats", "folder of the cases, or of unpacked archives", PATH)
     output: str = setting("data/patches", "folder to write one patch file per case to", PATH)
     cases: tuple[str, ...] = setting((), "ids of the cases to extract; default: all")
-    # 146 slices times 3, as published.
-    patches_per_case: int = setting(438, "patches to draw from each case", COUNT)
-    # Balanced: all over the brain, as many on each tumor class as on the brain as a whole.
-    centers: str = setting("published", "where patches lie", one_of("published", "balanced"))
-    # float16 stores 9 bytes per pixel instead of 17, and rounds.
+    # The paper: 146 slices, 3 patches per slice.
+    patches_per_case: int = setting(438, "number of patches to draw from each case", COUNT)
+    # Balanced centers lie anywhere in the brain, as many in each tumor class as in all of it.
+    centers: str = setting(
+        "published", "how patch centers are drawn", one_of("published", "balanced")
+    )
+    # With float16 a pixel takes 9 bytes instead of 17, and is rounded.
     dtype: str = setting("float32", "type of the stored images", one_of("float32", "float16"))
-    seed: int = setting(0, "seed of the places of the patches", SEED)
-    workers: int | None = setting(None, "cases extracted at once; default: one per core", COUNT)
+    seed: int = setting(0, "seed of the patch centers", SEED)
+    workers: int | None = setting(
+        None, "number of cases to extract at once; default: one per core", COUNT
+    )
     overwrite: bool = setting(False, "extract all cases again, and replace their files")
     check: bool = setting(False, "check every voxel, print the result, and write nothing")
     scheduler: str | None = setting(None, SCHEDULER_HELP, SCHEDULER)
@@ -85,7 +89,7 @@ class ExtractConfig(Settings):
 
 @dataclass(frozen=True)
 class TrainConfig(Settings):
-    """What train.py does."""
+    """Settings of train.py."""
 
     RECIPES: ClassVar[dict] = {"tuned": TUNED_TRAINING}
 
@@ -96,56 +100,54 @@ class TrainConfig(Settings):
     run_dir: str = setting("runs/default", "folder to write the run to", PATH)
     validation_fraction: float = setting(0.2, "share of the patients to validate on", FRACTION)
     num_folds: int | None = setting(
-        None, "divide the patients into so many folds, and validate on one", SEVERAL
+        None, "number of folds of the patients; one of them is for validation", SEVERAL
     )
     fold: int | None = setting(None, "index of the validation fold, from 0", NOT_NEGATIVE)
-    epochs: int = setting(3, "passes over the training patches", COUNT)
-    batch_size: int = setting(4, "patches in a batch, over all devices and hosts", COUNT)
-    steps_per_epoch: int | None = setting(None, "batches in an epoch; default: all patches", COUNT)
-    base_filters: int = setting(64, "filters of the first level", COUNT)
-    depth: int = setting(3, "times that the network halves the resolution", COUNT)
+    epochs: int = setting(3, "number of passes over the training patches", COUNT)
+    batch_size: int = setting(4, "patches per batch, over all devices and hosts", COUNT)
+    steps_per_epoch: int | None = setting(None, "batches per epoch; default: all patches", COUNT)
+    base_filters: int = setting(64, "number of filters of the first level", COUNT)
+    depth: int = setting(3, "how often the network halves the resolution", COUNT)
     optimizer: str = setting(
-        "sgd", "gradient descent with momentum, or Adam", one_of("sgd", "adam")
+        "sgd", "sgd (gradient descent with momentum) or adam", one_of("sgd", "adam")
     )
     # The published schedule divides it by 10 before the first step.
     learning_rate: float = setting(0.08, "learning rate at compile time", POSITIVE)
     momentum: float = setting(0.9, "momentum of the gradient (Adam: beta 1)", FRACTION)
     schedule: str = setting(
-        "published", "learning rate over time", one_of("published", "constant", "cosine")
+        "published", "how the learning rate changes", one_of("published", "constant", "cosine")
     )
-    # With present-classes, the Dice term leaves out classes that are absent from the batch.
-    loss: str = setting("published", "loss", one_of("published", "present-classes"))
+    # In present-classes, the Dice term leaves out classes that are absent from the batch.
+    loss: str = setting("published", "loss function", one_of("published", "present-classes"))
     class_weights: tuple[float, ...] = setting(
-        (1.0, 5.0, 2.0, 4.0), "cross entropy weight of each class", CLASS_WEIGHTS
+        (1.0, 5.0, 2.0, 4.0), "weight of each class in the cross entropy", CLASS_WEIGHTS
     )
     weights: str | None = setting(None, "file of weights to start from; default: random", PATH)
     resume: bool = setting(False, "continue the run from its last state")
     state_every: int | None = setting(
         None,
-        "steps between two states; default: at most once a minute and 1 % of the time",
+        "steps between two saved states; default: at most one a minute, and 1 % of the time",
         COUNT,
     )
     overwrite: bool = setting(False, "replace an existing run")
-    seed: int = setting(0, "seed of the split, the weights, the order and the flips", SEED)
+    seed: int = setting(0, "seed of the split, weights, order of patches, and flips", SEED)
     mixed_precision: bool = setting(
         False, "compute in 16 bits: float16 on a GPU, bfloat16 elsewhere"
     )
-    deterministic: bool = setting(False, "the same bits from the same seed on a GPU too; slower")
+    deterministic: bool = setting(False, "give the same bits from the same seed on a GPU; slower")
     tensorboard: bool = setting(False, "write a TensorBoard log to the run folder")
     devices: int | None = setting(
-        None, "GPUs of this host that share a batch; default: all under JAX, else one", COUNT
+        None, "number of GPUs of this host to use; default: all under JAX, else one", COUNT
     )
     coordinator: str | None = setting(
         None,
-        "address of host 0 for several hosts under JAX, such as node1:61000; default under Slurm: "
-        "the first node",
+        "address of host 0 to train on several hosts under JAX, such as node1:61000; default: "
+        "the first node of the Slurm job",
         ADDRESS,
     )
-    num_hosts: int | None = setting(
-        None, "hosts that train together; default: as Slurm or Open MPI says", COUNT
-    )
+    num_hosts: int | None = setting(None, "number of hosts; default: from Slurm or Open MPI", COUNT)
     host_id: int | None = setting(
-        None, "index of this host, from 0; default: as Slurm or Open MPI says", NOT_NEGATIVE
+        None, "index of this host, from 0; default: from Slurm or Open MPI", NOT_NEGATIVE
     )
 
     def __post_init__(self):
@@ -153,7 +155,7 @@ class TrainConfig(Settings):
         super().__post_init__()
         for name in ("weights", "overwrite"):
             if self.resume and getattr(self, name):
-                raise ValueError(f"--resume continues a run as it is; leave out {flag(name)}.")
+                raise ValueError(f"--resume continues a run unchanged; leave out {flag(name)}.")
         if (self.num_folds is None) != (self.fold is None):
             raise ValueError("--num-folds and --fold go together; give both or none.")
         if self.num_folds is None:
@@ -169,62 +171,61 @@ class TrainConfig(Settings):
 
 @dataclass(frozen=True)
 class PredictConfig(Settings):
-    """What predict.py does."""
+    """Settings of predict.py."""
 
     RECIPES: ClassVar[dict] = {"tuned": TUNED_PREDICTION}
 
     recipe: str = setting(*RECIPE)
     run_dir: tuple[str, ...] = setting(
-        ("runs/default",), "folders of the runs whose networks to use, averaged", PATHS
+        ("runs/default",), "run folders; the predictions of their networks are averaged", PATHS
     )
     checkpoint: str = setting(
         "best",
-        "network of each run: best (lowest validation loss), or last (last epoch)",
+        "network of each run: best (lowest validation loss) or last (last epoch)",
         one_of("best", "last"),
     )
     weights: tuple[str, ...] = setting(
-        (), "networks to use instead, averaged: .keras, or the original's .hdf5", PATHS
+        (), "network files to use instead of runs: .keras, or .hdf5 of the original", PATHS
     )
     data_root: str = setting("data/brats", "folder of the cases, or of unpacked archives", PATH)
     output: str = setting("predictions", "folder to write to", PATH)
     cases: tuple[str, ...] = setting(
-        (), "ids of the cases; default: all that no run was trained on, or all with --weights"
+        (), "ids of the cases; default: cases that no run was trained on; with --weights, all"
     )
-    batch_size: int = setting(2, "slices in a batch", COUNT)
+    batch_size: int = setting(2, "slices per batch", COUNT)
     cross_validate: bool = setting(
-        False, "segment each case with only those runs that were not trained on it"
+        False, "use for each case only the runs that were not trained on it"
     )
     full_slices: bool = setting(False, "predict whole slices instead of boxes around the brain")
-    flips: bool = setting(False, "average with the prediction of mirrored slices")
-    fill_holes: bool = setting(False, "fill background inside the tumor with the nearest class")
+    flips: bool = setting(False, "also predict mirrored slices, and average")
+    fill_holes: bool = setting(False, "fill holes in the tumor with the nearest class")
     min_lesion_voxels: int = setting(0, "remove tumor components with fewer voxels", NOT_NEGATIVE)
     min_enhancing_voxels: int = setting(
-        0, "if a case has fewer enhancing voxels, label them necrosis", NOT_NEGATIVE
+        0, "if a case has fewer enhancing voxels, change them to necrosis", NOT_NEGATIVE
     )
     probabilities: bool = setting(False, "also write the probability of each tumor class")
     slices: tuple[int, ...] = setting(
         (), "axial slices to draw, from 0 at the feet; default: the one with most tumor", INDICES
     )
     score_only: bool = setting(
-        False, "score the segmentations in --output, of any tool, and predict nothing"
+        False, "only score the segmentations in --output, which any tool may have made"
     )
     overwrite: bool = setting(False, "segment all cases again, and replace their files")
     scheduler: str | None = setting(None, SCHEDULER_HELP, SCHEDULER)
     workers: int | None = setting(
-        None, "workers that --scheduler local starts; default: one per core", COUNT
+        None, "number of workers for --scheduler local; default: one per core", COUNT
     )
 
     def __post_init__(self):
         """Checks every field, and that no flag would be ignored."""
         super().__post_init__()
         if self.workers and self.scheduler != "local":
-            raise ValueError("--workers is for --scheduler local.")
+            raise ValueError("--workers is for --scheduler local; leave it out.")
         recipe = self.RECIPES.get(self.recipe, {})
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
         asked_for = {
             item.name
             for item in fields(self)
-            if values[item.name] not in (item.default, recipe.get(item.name, item.default))
+            if getattr(self, item.name) not in (item.default, recipe.get(item.name, item.default))
         }
         if self.weights and (unused := asked_for & {"run_dir", "checkpoint", "cross_validate"}):
             raise ValueError(f"--weights replaces the runs; leave out {flags(unused)}.")
@@ -233,7 +234,7 @@ class PredictConfig(Settings):
             raise ValueError(f"--score-only predicts nothing; leave out {flags(asked_for - used)}.")
 
     def in_use(self):
-        """Returns the settings as a dict, without those of networks that are not used."""
+        """Returns the settings as a dict, without those of the networks that are not used."""
         settings = self.to_dict()
         for name in ("run_dir", "checkpoint") if self.weights else ("weights",):
             del settings[name]
