@@ -80,7 +80,12 @@ def find_missing(cases, folder, recipe, overwrite=False):
             missing.failures.append(Failed(case.id, reason))
             continue
         _check_recipe(file, recipe)
-        if changes := find_changes(case, file.description["inputs"]):
+        try:
+            changes = find_changes(case, file.description["inputs"])
+        except InputError:
+            missing.cases.append(case)  # Its extraction fails with the reason.
+            continue
+        if changes:
             missing.cases.append(case)
             missing.changed.append(f"{case.id} is extracted again: {', '.join(changes)} changed.")
     return missing

@@ -202,6 +202,7 @@ def _lay_out(path, patches, dtype, description):
     creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # So that the offsets are known.
     creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    creation.set_obj_track_times(False)  # Extracted again, a file has the same bytes.
     offsets = {}
     with h5py.File(path, "w", locking=False) as file:
         file.attrs["format"], file.attrs["version"] = FORMAT, VERSION

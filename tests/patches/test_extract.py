@@ -1,7 +1,9 @@
-"""The extraction as a program: its file, its repeatability, its messages and exit codes."""
+"""Extraction: one file per case, and what running it again does."""
 
 import collections
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,285 +14,330 @@ import pytest
 import SimpleITK
 
 import extract_patches
-from brats.patches.file import AGREEMENT, read_settings
+from brats.patches.file import AGREEMENT, read_case_file
+from brats.phantom.cohort import write_cohort
 from brats.script import exit_code
 
-ROOT = Path(__file__).parents[1]
-DATASETS = [
-    f"{split}/{name}"
-    for split in ("train", "validation")
-    for name in ("images", "labels", "case", "center")
-]
-# The three of high grade and the one of low grade among the four cases of `cohort`.
+ROOT = Path(__file__).parents[2]
 CASE_IDS = [f"Brats17_PHANTOM_{index:04d}_1" for index in range(4)]
 
 
-def arguments(cohort, output, **flags):
-    """Returns the command line for six patches per case; flags overwrite."""
-    values = {"data_root": cohort, "output": output, "patches_per_case": 6} | flags
-    return [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
+def extract(root, output, *more, **flags):
+    """Extracts six patches per case; returns the exit code."""
+    flags = {"data_root": root, "output": output, "patches_per_case": 6, "workers": 1} | flags
+    command = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]
+    return exit_code(lambda: extract_patches.main([*command, *more]))
 
 
-def extract(cohort, output, **flags):
-    extract_patches.main(arguments(cohort, output, **flags))
-    with h5py.File(output, "r") as file:
-        return {name: file[name][:].tobytes() for name in DATASETS}
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+def datasets(folder):
+    found = {}
+    for path in folder.iterdir():
+        with h5py.File(path) as file:
+            found[path.name] = {name: file[name][()].tobytes() for name in file}
+    return found
 
 
-def run(command, **kwargs):
-    """Runs the script in a process of its own, in the root of the repository."""
-    return subprocess.run(
-        [sys.executable, "extract_patches.py", *command],
+def times(folder):
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def last_error(capsys):
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.fixture
+def root(cohort, tmp_path):
+    """A copy of the cohort, to be changed."""
+    return shutil.copytree(cohort, tmp_path / "cases")
+
+
+@pytest.fixture
+def output(patches, tmp_path):
+    """A copy of the patch files of the cohort, to be changed."""
+    return shutil.copytree(patches, tmp_path / "patches")
+
+
+def image_path(root, index, name="t2"):
+    return next(root.glob(f"*/{CASE_IDS[index]}/*_{name}.nii.gz"))
+
+
+def test_every_case_has_a_file_that_says_how_it_was_made(cohort, patches):
+    assert sorted(contents(patches)) == [f"{case_id}.h5" for case_id in CASE_IDS]
+    file = read_case_file(patches / f"{CASE_IDS[3]}.h5")
+    made = {name: file.description[name] for name in file.description if name not in AGREEMENT}
+    assert sorted(made.pop("versions")) == ["SimpleITK", "h5py", "numpy", "python"]
+    assert made.pop("commit")
+    counts, inputs = made.pop("class_counts"), made.pop("inputs")
+    assert made == {
+        "case": CASE_IDS[3],
+        "patient": CASE_IDS[3],
+        "grade": "LGG",
+        "edition": "2017",
+        "labels": {"normal": 0, "necrosis": 1, "edema": 2, "enhancing": 4},
+        "trained_as_background": {},
+        "patches_per_case": 6,
+        "centers": "published",
+        "dtype": "float32",
+        "seed": 0,
+        "warnings": [],
+    }
+    assert sum(counts) == 20 * 160 * 144 and counts[3] == 0
+    for name, state in inputs.items():
+        path = cohort / "LGG" / name
+        assert (state["size"], state["time"]) == (path.stat().st_size, path.stat().st_mtime_ns)
+    assert [name.rpartition("_")[2] for name in inputs] == [
+        f"{end}.nii.gz" for end in ("flair", "t1", "t1ce", "t2", "seg")
+    ]
+
+
+def test_one_thread_and_two_give_the_same_bytes(cohort, patches, tmp_path):
+    assert extract(cohort, tmp_path, workers=2) == 0
+    assert contents(tmp_path) == contents(patches)
+
+
+def test_the_patches_of_a_case_depend_on_no_other_case(cohort, patches, tmp_path):
+    # Neither which other cases there are, nor where the data folder lies, changes a byte.
+    folder = tmp_path / "cases" / "HGG" / CASE_IDS[2]
+    folder.parent.mkdir(parents=True)
+    folder.symlink_to(cohort / "HGG" / CASE_IDS[2])
+    assert extract(tmp_path / "cases", tmp_path / "alone") == 0
+    assert extract(cohort, tmp_path / "two", "--cases", CASE_IDS[2], CASE_IDS[0]) == 0
+    every = contents(patches)
+    assert contents(tmp_path / "alone").items() <= every.items()
+    assert contents(tmp_path / "two").items() <= every.items()
+    assert sorted(contents(tmp_path / "two")) == [f"{CASE_IDS[index]}.h5" for index in (0, 2)]
+
+
+def test_another_seed_gives_other_patches_of_each_case(cohort, patches, tmp_path):
+    assert extract(cohort, tmp_path, seed=1) == 0
+    before, after = datasets(patches), datasets(tmp_path)
+    assert all(before[name]["center"] != after[name]["center"] for name in before)
+
+
+def test_float16_stores_the_same_patches_rounded(cohort, patches, tmp_path):
+    assert extract(cohort, tmp_path, "--cases", CASE_IDS[0], dtype="float16") == 0
+    name = f"{CASE_IDS[0]}.h5"
+    with h5py.File(patches / name) as expected, h5py.File(tmp_path / name) as file:
+        assert np.array_equal(file["images"], expected["images"][:].astype(np.float16))
+        assert np.array_equal(file["center"], expected["center"])
+
+
+def test_the_class_shares_are_printed_beside_those_of_the_original(cohort, tmp_path, capsys):
+    assert extract(cohort, tmp_path) == 0
+    lines = capsys.readouterr().out.splitlines()
+    labels = np.concatenate(
+        [
+            SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path))).ravel()
+            for path in cohort.rglob("*_seg.nii.gz")
+        ]
+    )
+    shares = [f"{100 * np.mean(labels == label):.2f}" for label in (0, 1, 2, 4)]
+    names, published = ("normal", "necrosis", "edema", "enhancing"), ("98", "0.18", "1.1", "0.38")
+    assert [line.split() for line in lines[-5:-1]] == [
+        [name, share, f"({original})"]
+        for name, share, original in zip(names, shares, published, strict=True)
+    ]
+    assert lines[-1] == f"24 patches of 4 cases are in {tmp_path}"
+    assert lines[0] == "Extracting patches" and "  patches per case  6" in lines
+
+
+def test_a_case_with_fewer_centers_than_asked_for_gives_them_all(cohort, tmp_path, capsys):
+    arguments = {"patches_per_case": 438}
+    assert extract(cohort, tmp_path, "--cases", CASE_IDS[0], **arguments) == 0
+    number = read_case_file(tmp_path / f"{CASE_IDS[0]}.h5").num_patches
+    assert 0 < number < 438
+    assert f"{CASE_IDS[0]}: only {number} voxels can be centers" in capsys.readouterr().out
+
+
+def test_what_is_there_is_left_alone(cohort, output):
+    before = times(output)
+    assert extract(cohort, output) == 0
+    assert times(output) == before
+
+
+def test_an_added_case_is_extracted_alone(cohort, output, patches):
+    (output / f"{CASE_IDS[1]}.h5").unlink()  # As if it had come later.
+    before = times(output)
+    assert extract(cohort, output) == 0
+    assert times(output).items() > before.items()
+    assert contents(output) == contents(patches)
+
+
+@pytest.mark.parametrize(
+    ("name", "made", "wanted"),
+    [
+        ("patches-per-case", 6, 7),
+        ("centers", "published", "balanced"),
+        ("dtype", "float32", "float16"),
+        ("seed", 0, 1),
+    ],
+)
+def test_other_settings_are_an_error_that_names_both_values(
+    cohort, output, capsys, name, made, wanted
+):
+    before = times(output)
+    assert extract(cohort, output, **{name.replace("-", "_"): wanted}) == 1
+    error = last_error(capsys)
+    assert f"{CASE_IDS[0]}.h5 was made with --{name} {made}, not {wanted}." in error
+    assert "--overwrite" in error and times(output) == before
+
+
+def test_overwrite_extracts_all_again(cohort, output):
+    assert extract(cohort, output, "--overwrite", seed=1) == 0
+    for path in output.iterdir():
+        assert read_case_file(path).description["seed"] == 1
+
+
+def test_a_case_whose_input_changed_is_extracted_again(root, output, capsys):
+    before = times(output)
+    path = image_path(root, 2)
+    image = SimpleITK.ReadImage(str(path))
+    image[70, 80, 9] += 1
+    SimpleITK.WriteImage(image, str(path))
+    assert extract(root, output) == 0
+    told = f"{CASE_IDS[2]} is extracted again: {CASE_IDS[2]}/{path.name} changed."
+    assert told in capsys.readouterr().out
+    changed = [name for name, time in times(output).items() if time != before[name]]
+    assert changed == [f"{CASE_IDS[2]}.h5"]
+    assert extract(root, output) == 0  # The new input is recorded.
+    assert "again" not in capsys.readouterr().out
+
+
+def test_a_case_whose_input_was_only_touched_or_copied_is_left_alone(root, output):
+    before = times(output)
+    os.utime(image_path(root, 1), (0, 0))
+    assert extract(root, output) == 0
+    assert times(output) == before
+
+
+def test_one_broken_case_of_five_holds_up_no_other(tmp_path, capsys):
+    root, output = tmp_path / "cases", tmp_path / "patches"
+    write_cohort(root, num_cases=5, seed=0, shape=(8, 130, 130), naming="2021")
+    broken = sorted(root.rglob("*_t1.nii.gz"))[1]
+    case_id, content = broken.parent.name, broken.read_bytes()
+    broken.write_bytes(content[:2000])
+    assert extract(root, output, workers=2) == 1
+    *messages, last = capsys.readouterr().err.splitlines()
+    assert sum("Error: " in text and str(broken) in text for text in messages) == 1
+    assert last.startswith(f"Error: 1 of 5 cases failed, see above: {case_id}.")
+    assert len(contents(output)) == 4 and f"{case_id}.h5" not in contents(output)
+    before = times(output)
+    broken.write_bytes(content)
+    assert extract(root, output) == 0
+    assert times(output).items() > before.items()
+    assert times(output).keys() - before.keys() == {f"{case_id}.h5"}
+
+
+def test_an_incomplete_case_holds_up_no_other(root, tmp_path, capsys):
+    image_path(root, 1, "seg").unlink()
+    assert extract(root, tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert f"{CASE_IDS[1]} has 0 files" in error
+    assert f"1 of 4 cases failed, see above: {CASE_IDS[1]}." in error.splitlines()[-1]
+    assert len(contents(tmp_path / "out")) == 3
+
+
+def test_a_done_case_whose_image_cannot_be_read_any_more_holds_up_no_other(root, output, capsys):
+    path = image_path(root, 1)
+    path.unlink()
+    path.symlink_to(path.name)  # The system calls it a loop.
+    (output / f"{CASE_IDS[2]}.h5").unlink()
+    assert extract(root, output) == 1
+    error = capsys.readouterr().err
+    assert f"Error: Cannot read {path}" in error
+    assert f"1 of 4 cases failed, see above: {CASE_IDS[1]}." in error
+    assert len(contents(output)) == 4
+
+
+def test_a_damaged_patch_file_is_named_and_the_others_are_extracted(cohort, output, capsys):
+    damaged = output / f"{CASE_IDS[0]}.h5"
+    os.truncate(damaged, 5000)
+    (output / f"{CASE_IDS[1]}.h5").unlink()
+    assert extract(cohort, output) == 1
+    error = capsys.readouterr().err
+    assert f"Error: {damaged} is a damaged HDF5 file" in error
+    assert f"1 of 4 cases failed, see above: {CASE_IDS[0]}." in error
+    assert read_case_file(output / f"{CASE_IDS[1]}.h5").num_patches == 6
+    assert extract(cohort, output, "--overwrite", "--cases", CASE_IDS[0]) == 0
+    assert read_case_file(damaged).num_patches == 6
+
+
+def test_too_little_room_is_an_error_with_both_sizes(cohort, tmp_path, monkeypatch, capsys):
+    # 4 cases of 6 patches of 128 * 128 * (4 channels * 4 bytes + 1 byte) are 6.7 million bytes.
+    usage = collections.namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage(0, 0, 6_000_000))
+    assert extract(cohort, tmp_path) == 1
+    assert f"need 0.00668 GB, and the disk of {tmp_path} has 0.006 GB" in last_error(capsys)
+    assert contents(tmp_path) == {}
+    assert extract(cohort, tmp_path, dtype="float16") == 0  # 3.5 million bytes.
+
+
+def test_what_killed_processes_left_is_removed_and_what_others_write_is_not(
+    cohort, output, patches
+):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    host = os.uname().nodename.replace("-", "_")
+    left, written, elsewhere, old = (
+        output / f".writing-{place}-x.h5"
+        for place in (f"{host}-{ended.pid}", f"{host}-1", "node7-5", "node7-6")
+    )
+    for path in (left, written, elsewhere, old):
+        path.write_text("half")
+    os.utime(old, (0, 0))
+    assert extract(cohort, output) == 0
+    assert contents(output).keys() - contents(patches) == {written.name, elsewhere.name}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"data_root": "/nowhere"}, "The data folder /nowhere does not exist"),
+        ({"output": "{cases}/patches"}, "--output {cases}/patches lies in --data-root {cases}"),
+        ({"output": "{file}"}, "Cannot make the folder {file}"),
+        ({"cases": "Brats17_X"}, "No case is called Brats17_X"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_1(cohort, patches, tmp_path, capsys, flags, message):
+    places = {"cases": cohort, "file": patches / f"{CASE_IDS[0]}.h5"}
+    flags = {"output": tmp_path / "out"} | flags
+    flags = {name: str(value).format(**places) for name, value in flags.items()}
+    assert extract(flags.pop("data_root", cohort), flags.pop("output"), **flags) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("Error: ") and error.count("\n") == 1
+    assert message.format(**places) in error
+
+
+@pytest.mark.nightly
+def test_extraction_runs_without_keras_its_backends_and_dask(cohort, tmp_path):
+    for name in ("keras", "tensorflow", "jax", "torch", "dask", "distributed"):
+        (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} was imported')\n")
+    result = subprocess.run(
+        [sys.executable, "extract_patches.py", "--patches-per-case", "1"]
+        + ["--data-root", str(cohort), "--output", str(tmp_path / "out")],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=100,
-        **kwargs,
     )
-
-
-def break_voxel(path):
-    """Replaces a link to an image by the image with a NaN, which no header shows."""
-    image = SimpleITK.Cast(SimpleITK.ReadImage(str(path)), SimpleITK.sitkFloat32)
-    image[0, 0, 0] = float("nan")
-    path.unlink()
-    SimpleITK.WriteImage(image, str(path))
-
-
-def label_counts(cohort):
-    """Returns the voxels of each class in all segmentations, from the files themselves."""
-    paths = sorted(cohort.rglob("*_seg.nii.gz"))
-    values = np.concatenate(
-        [SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path))).ravel() for path in paths]
-    )
-    return np.array([np.count_nonzero(values == label) for label in (0, 1, 2, 4)])
-
-
-@pytest.fixture(scope="module")
-def extracted(cohort, tmp_path_factory):
-    """A patch file of the cohort, and the contents of its datasets; read only."""
-    path = tmp_path_factory.mktemp("extracted") / "patches.h5"
-    return path, extract(cohort, path)
-
-
-@pytest.mark.parametrize("workers", [1, 3])
-def test_same_seed_gives_the_same_patches_with_any_number_of_workers(
-    cohort, extracted, tmp_path, workers
-):
-    assert extract(cohort, tmp_path / "patches.h5", workers=workers) == extracted[1]
-
-
-def test_another_seed_gives_another_split_and_other_patches_of_each_case(cohort, tmp_path):
-    split, places = set(), set()
-    for seed in range(3):
-        split.add(extract(cohort, tmp_path / f"{seed}.h5", seed=seed)["train/case"])
-        every = extract(cohort, tmp_path / f"all{seed}.h5", seed=seed, validation_fraction=0)
-        places.add(every["train/center"])
-    assert len(split) > 1 and len(places) == 3
-
-
-def test_patches_of_a_case_do_not_depend_on_how_many_are_validated_on(cohort, extracted, tmp_path):
-    extract(cohort, tmp_path / "all.h5", validation_fraction=0)
-    with h5py.File(tmp_path / "all.h5", "r") as every, h5py.File(extracted[0], "r") as split:
-        assert len(every["validation/case"]) == 0
-        for part in ("train", "validation"):
-            for case in np.unique(split[f"{part}/case"]):
-                images, expected = (
-                    file[f"{name}/images"][file[f"{name}/case"][:] == case]
-                    for file, name in ((split, part), (every, "train"))
-                )
-                assert np.array_equal(images, expected)
-
-
-def test_file_says_how_it_was_made(cohort, extracted):
-    settings = read_settings(extracted[0])
-    assert {name: settings[name] for name in AGREEMENT} == AGREEMENT
-    made = {name: value for name, value in settings.items() if name not in AGREEMENT}
-    shares, split = made.pop("class_shares"), made.pop("split")
-    assert sorted(made.pop("versions")) == ["SimpleITK", "h5py", "numpy", "python"]
-    assert made.pop("commit")
-    assert made == {
-        "label_schemes": {"2017": [0, 1, 2, 4]},
-        "trained_as_background": {},
-        "dtype": "float32",
-        "patches_per_case": 6,
-        "seed": 0,
-        "cases": CASE_IDS,
-        "warnings": {},
-        "data_root": str(cohort),
-    }
-    assert len(split["validation"]) == 1  # round(0.2 * 4)
-    assert sorted(split["train"] + split["validation"]) == CASE_IDS
-    counts = label_counts(cohort)
-    assert shares == pytest.approx(counts / counts.sum(), rel=1e-12)
-
-
-def test_a_file_of_a_fold_says_of_which(cohort, extracted, tmp_path, capsys):
-    held_out = []
-    for fold in range(3):
-        path = tmp_path / f"{fold}.h5"
-        extract(cohort, path, num_folds=3, fold=fold)
-        settings = read_settings(path)
-        assert (settings["num_folds"], settings["fold"]) == (3, fold)
-        held_out += settings["split"]["validation"]
-    assert sorted(held_out) == CASE_IDS
-    told = capsys.readouterr().out
-    assert "num folds" in told and "validation fraction" not in told
-    assert not read_settings(extracted[0]).keys() & {"num_folds", "fold"}
-
-
-def test_a_file_of_another_fold_is_not_taken_for_complete(cohort, tmp_path, capsys):
-    path = tmp_path / "patches.h5"
-    extract(cohort, path, num_folds=4, fold=0)
-    same = [*arguments(cohort, path, num_folds=4, fold=0), "--resume"]
-    assert exit_code(lambda: extract_patches.main(same)) == 0
-    assert "is complete" in capsys.readouterr().out
-    # Without folds, these cases are split as in the first of four.
-    for changed in ({"num_folds": 4, "fold": 1}, {}):
-        command = [*arguments(cohort, path, **changed), "--resume"]
-        assert exit_code(lambda c=command: extract_patches.main(c)) == 1
-        assert f"{path} exists. Add --overwrite" in capsys.readouterr().err
-
-
-def test_every_patch_belongs_to_a_case_of_its_split(extracted):
-    split = read_settings(extracted[0])["split"]
-    with h5py.File(extracted[0], "r") as file:
-        for name, ids in split.items():
-            cases = file[f"{name}/case"][:].tolist()
-            assert collections.Counter(CASE_IDS[case] for case in cases) == dict.fromkeys(ids, 6)
-            places = np.column_stack([cases, file[f"{name}/center"]])
-            assert len(np.unique(places, axis=0)) == len(cases)  # No patch twice.
-
-
-def test_float16_halves_the_images(cohort, tmp_path):
-    extract(cohort, tmp_path / "patches.h5", dtype="float16")
-    with h5py.File(tmp_path / "patches.h5", "r") as file:
-        assert file["train/images"].dtype == np.float16
-    assert read_settings(tmp_path / "patches.h5")["dtype"] == "float16"
-
-
-def test_output_tells_settings_class_shares_and_the_file(cohort, tmp_path, capsys):
-    extract(cohort, tmp_path / "patches.h5")
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "Extracting patches"
-    assert any(line.split() == ["patches", "per", "case", "6"] for line in lines)
-    counts = label_counts(cohort)
-    names, published = ("normal", "necrosis", "edema", "enhancing"), ("98", "0.18", "1.1", "0.38")
-    assert [line.split() for line in lines[-5:-1]] == [
-        [name, f"{100 * count / counts.sum():.2f}", f"({original})"]
-        for name, count, original in zip(names, counts, published, strict=True)
-    ]
-    assert lines[-1] == f"Wrote 18 training and 6 validation patches to {tmp_path}/patches.h5"
-
-
-def test_case_with_fewer_centers_than_asked_for_says_so(cohort, tmp_path, capsys):
-    extract(cohort, tmp_path / "patches.h5", patches_per_case=438)
-    told = [line for line in capsys.readouterr().out.splitlines() if "admissible centers" in line]
-    with h5py.File(tmp_path / "patches.h5", "r") as file:
-        cases = np.concatenate([file["train/case"], file["validation/case"]])
-    assert told == [
-        f"{case_id} has {count} admissible centers; took them all instead of 438."
-        for case_id, count in zip(CASE_IDS, np.bincount(cases), strict=True)
-    ]
-
-
-def test_existing_output_is_kept_unless_told_otherwise(cohort, extracted, tmp_path, capsys):
-    output = tmp_path / "patches.h5"
-    output.write_text("precious")
-    assert exit_code(lambda: extract_patches.main(arguments(cohort, output))) == 1
-    assert capsys.readouterr().err == (
-        f"Error: {output} exists. Add --overwrite, or give another --output.\n"
-    )
-    assert output.read_text() == "precious"
-    extract_patches.main([*arguments(cohort, output), "--overwrite"])
-    assert read_settings(output) == read_settings(extracted[0])
-
-
-def copy_cases(cohort, root):
-    """Makes a folder of links to the cases of high grade; returns the path of a file of one."""
-    for folder in (cohort / "HGG").iterdir():
-        (root / folder.name).mkdir(parents=True)
-        for path in folder.iterdir():
-            (root / folder.name / path.name).symlink_to(path)
-    return root / CASE_IDS[1] / f"{CASE_IDS[1]}_t2.nii.gz"
-
-
-def test_broken_case_is_named_and_extraction_goes_on_once_it_is_mended(cohort, tmp_path, capsys):
-    root, output = tmp_path / "cohort", tmp_path / "output" / "patches.h5"
-    broken = copy_cases(cohort, root)
-    image = broken.resolve()
-    break_voxel(broken)
-    assert exit_code(lambda: extract_patches.main(arguments(root, output))) == 1
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith(f"Error: {broken} holds NaN in 1 of ")
-    assert error.endswith("What was done before is kept: go on with --resume.")
-    assert not output.exists()
-    broken.unlink()
-    broken.symlink_to(image)
-    extract_patches.main([*arguments(root, output), "--resume"])
-    assert "Going on: 1 of 3 cases are done." in capsys.readouterr().out
-    extract_patches.main(arguments(root, tmp_path / "whole.h5"))
-    assert output.read_bytes() == (tmp_path / "whole.h5").read_bytes()
-    assert names(output.parent) == ["patches.h5"]
-
-
-def test_broken_first_case_leaves_nothing(cohort, tmp_path):
-    root, output = tmp_path / "cohort", tmp_path / "output" / "patches.h5"
-    broken = copy_cases(cohort, root).parent.parent / CASE_IDS[0] / f"{CASE_IDS[0]}_t2.nii.gz"
-    break_voxel(broken)
-    assert exit_code(lambda: extract_patches.main(arguments(root, output))) == 1
-    assert names(output.parent) == []
-
-
-def test_full_disk_is_foreseen_with_both_sizes(cohort, tmp_path, monkeypatch, capsys):
-    # 4 cases of 6 patches of 128 * 128 * (4 channels * 4 bytes + 1 byte) are 6.7 million bytes.
-    usage = collections.namedtuple("usage", "total used free")
-    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage(0, 0, 6_000_000))
-    output = tmp_path / "new" / "patches.h5"
-    assert exit_code(lambda: extract_patches.main(arguments(cohort, output))) == 1
-    message = f"need 0.00668 GB, and the disk of {output} has 0.006 GB free"
-    assert message in capsys.readouterr().err
-    assert not output.exists()
-    extract_patches.main(arguments(cohort, output, dtype="float16"))  # 24 * 128 * 128 * 9: 3.5 MB
-    assert output.exists()
-
-
-def test_missing_data_is_one_line_and_exit_code_1(tmp_path):
-    result = run(arguments(tmp_path / "nowhere", tmp_path / "patches.h5"))
-    assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith(f"Error: The data folder {tmp_path}/nowhere does not exist.")
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("patches_per_case", "0"),
-        ("patches_per_case", "many"),
-        ("validation_fraction", "1"),
-        ("dtype", "int8"),
-        ("workers", "0"),
-        ("seed", "-1"),
-    ],
-)
-def test_wrong_value_names_the_flag_with_exit_code_2(tmp_path, capsys, name, value):
-    with pytest.raises(SystemExit) as stopped:
-        extract_patches.main(arguments(tmp_path, tmp_path / "patches.h5", **{name: value}))
-    assert stopped.value.code == 2
-    message = capsys.readouterr().err.splitlines()[-1]
-    assert f"--{name.replace('_', '-')}" in message and value in message
-
-
-def test_extraction_runs_without_keras_its_backends_and_dask(cohort, tmp_path):
-    stubs = tmp_path / "stubs"
-    stubs.mkdir()
-    for name in ("keras", "tensorflow", "jax", "torch", "dask", "distributed"):
-        (stubs / f"{name}.py").write_text(f"raise ImportError('{name} was imported')\n")
-    environment = os.environ | {"PYTHONPATH": str(stubs)}
-    result = run(arguments(cohort, tmp_path / "patches.h5"), env=environment)
     assert result.returncode == 0, result.stderr
-    assert len(read_settings(tmp_path / "patches.h5")["cases"]) == 4
+    assert len(list((tmp_path / "out").glob("*.h5"))) == 4
+
+
+def test_several_editions_are_extracted_into_one_folder(tmp_path):
+    write_cohort(tmp_path / "cases" / "old", 1, seed=0, shape=(8, 130, 130), naming="2017")
+    write_cohort(tmp_path / "cases" / "new", 1, seed=0, shape=(8, 130, 130), naming="2023")
+    assert extract(tmp_path / "cases", tmp_path / "out") == 0
+    labels = {
+        path.stem: json.dumps(list(read_case_file(path).description["labels"].values()))
+        for path in (tmp_path / "out").iterdir()
+    }
+    assert sorted(labels.values()) == ["[0, 1, 2, 3]", "[0, 1, 2, 4]"]
+    # The same phantom, and the same values of its classes.
+    first, second = (read_case_file(path) for path in sorted((tmp_path / "out").iterdir()))
+    assert first.description["class_counts"] == second.description["class_counts"]
