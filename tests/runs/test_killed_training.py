@@ -18,14 +18,13 @@ import pytest
 import train
 from brats.files import read_table, replacing
 from brats.flags import parse
-from brats.patches.centers import CasePatches
-from brats.patches.file import case_file_path, write_case_file
 from brats.patches.reader import PatchReader
 from brats.script import exit_code
 from config import TrainConfig
 from engine.devices.choose import choose_devices
 from engine.runs import folder as runs
 from engine.runs.state import read_state
+from tests.synthetic import write_noise
 
 ROOT = Path(__file__).parents[2]
 # Of two cases with 5 patches, one is to train on: 3 batches of 2, one patch again, in each epoch.
@@ -53,15 +52,8 @@ class SmallPatches(PatchReader):
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory):
     """A folder of the patch files of two cases."""
-    folder, rng, shape = tmp_path_factory.mktemp("noise"), np.random.default_rng(0), (3, 131, 130)
-    fields = {"patches_per_case": 5, "centers": "published", "dtype": "float32", "seed": 0}
-    fields |= {"grade": None, "class_counts": [], "warnings": [], "inputs": {}}
-    centers = np.array([(index % 3, 64, 64) for index in range(5)])
-    for name in ("a", "b"):
-        channels, classes = rng.normal(size=(*shape, 4)), rng.integers(0, 4, shape)
-        patches = CasePatches(channels, classes, centers, np.zeros(3, int), np.zeros(4), [])
-        description = fields | {"case": name, "patient": name}
-        write_case_file(case_file_path(folder, name), patches, description)
+    folder = tmp_path_factory.mktemp("noise")
+    write_noise(folder, np.random.default_rng(0), num_patches=(5, 5))
     return folder
 
 
