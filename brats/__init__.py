@@ -1,4 +1,5 @@
-"""The data: cases, volumes, patches, scores, pictures. Nothing here imports Keras.
+"""The data: cases, volumes, patches, scores, pictures and reports, without Keras.
 
-The folders follow the way of the data; `editions.py` holds the facts of the data sets.
+In: NIfTI files of cases. Out: patches, records, tables, pictures and reports.
+Open `editions.py` first: it has the facts of the data sets.
 """
