@@ -11,8 +11,8 @@ from collections import defaultdict
 
 import numpy as np
 
-# An image is clipped if this share of the brain has the largest value. In the real images at most
-# 2 voxels of 1.2 to 1.7 million have it. In small images a few voxels have it by chance.
+# Clipped if this share of the brain has the largest value: in the real images at most 2 voxels of
+# 1.2 million have it. In small images a few voxels have it by chance.
 CLIPPED_SHARE = 1e-4
 MIN_CLIPPED = 10
 # Half of all standardized intensities are negative. Interpolation makes a few negative ones.
@@ -21,13 +21,12 @@ NORMALIZED_SHARE = 0.05
 MIN_ZERO_SHARE = 0.1
 # The largest real brain has 1,731 ml; a head with skull and scalp has 3 to 5 liters.
 MAX_BRAIN_ML = 2000
-# An image is cut off if this share of the brain has one low value. The real images have at most
-# 0.2 %, but the T1 of BraTS2021_01482, whose field of view ends within the brain, has 7 %.
+# Cut off if this share of the brain has one low value. The real images have at most 0.2 %, but the
+# T1 of BraTS2021_01482, whose field of view ends within the brain, has 7 %.
 CUT_OFF_SHARE = 0.01
 LOW = 0.1  # Of the median. At most 2 % of the brain lies below it in the real images.
-# A brain is cut off if its last plane has this share of its largest section. The real brains end in
-# caps of at most 2 %, or of 13 % in 6 of 17, where the box of the atlas cuts the brain stem. A
-# quarter of the largest section of an ellipsoid lies at 7 % of its diameter.
+# Cut off if the last plane has this share of the largest section. The real brains end in caps of at
+# most 2 %, or 13 % in 6 of 17, where the box of the atlas cuts the brain stem.
 FLAT_SHARE = 0.25
 MIN_PLANES = 16  # In fewer planes, the end of an ellipsoid has 12 % of its section and more.
 SAMPLE_STEP = 4  # Along each axis. The sample takes 1.5 % of an extraction, all voxels take 13 %.
@@ -144,11 +143,11 @@ def cut_off_warnings(values, brain_size):
 
 def flat_end_warnings(brain):
     """Warns for each end of a brain mask `(Z, Y, X)` that is a flat plane instead of a cap."""
-    warnings = []
     areas = [np.count_nonzero(brain, axis=others) for others in ((1, 2), (0, 2), (0, 1))]
     occupied = [np.flatnonzero(area) for area in areas]
     if min(map(len, occupied)) < MIN_PLANES:
         return []
+    warnings = []
     for name, area, planes in zip("zyx", areas, occupied, strict=True):
         for plane, side in ((planes[0], 0), (planes[-1], len(area) - 1)):
             if area[plane] > FLAT_SHARE * area.max():
