@@ -78,7 +78,7 @@ def score_segmentation(task):
     record = read_record(record_path(output, case)) or {"networks": [], "settings": {}}
     if record["networks"]:  # Our own: keep noted which images it was made of.
         inputs |= {
-            name: record["inputs"].get(name) for name in map(input_name, case.images.values())
+            name: record["inputs"].get(name, {}) for name in map(input_name, case.images.values())
         }
     record = {"warnings": []} | record | {"inputs": inputs}
     return evaluate(output, case, raw, classes, record, slices)

@@ -54,7 +54,11 @@ def find_unfinished(output, cases, making, probabilities=False, slices=(), overw
         if not _is_segmented(output, case, record, making, probabilities):
             left.missing.append(case)
             continue
-        changes = find_changes(case, record["inputs"])
+        try:
+            changes = find_changes(case, record["inputs"])
+        except InputError:
+            left.missing.append(case)  # Its segmentation fails with the reason.
+            continue
         images = set(map(input_name, case.images.values()))
         if images & set(changes):
             left.missing.append(case)
@@ -66,7 +70,7 @@ def find_unfinished(output, cases, making, probabilities=False, slices=(), overw
 
 def _is_segmented(output, case, record, making, probabilities):
     path = segmentation_path(output, case)
-    if record is None and not path.exists():
+    if not (path.exists() or record and record["networks"]):
         return False
     if record is None or not record["networks"]:
         raise InputError(

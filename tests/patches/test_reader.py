@@ -1,6 +1,7 @@
 """Random batches out of patch files: order, several files as one, damage."""
 
 import os
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -63,18 +64,21 @@ def test_a_reader_of_no_files_has_no_patches():
     assert len(PatchReader([])) == 0
 
 
+def count_open(folder):
+    return sum(path.resolve().parent == folder for path in Path("/proc/self/fd").iterdir())
+
+
 def test_more_files_than_may_be_open_are_read_all_the_same(tmp_path, rng, monkeypatch):
     monkeypatch.setattr(reading, "MOST_OPEN", 2)
     written = write_noise(tmp_path, rng, [1] * 5)
     reader = open_reader(tmp_path, "abcde")
-    before = len(os.listdir("/proc/self/fd"))
     indices = rng.integers(0, 5, 30)
     images, _ = reader.read(indices)
-    assert len(os.listdir("/proc/self/fd")) == before + 2
+    assert count_open(tmp_path) == 2
     for image, index in zip(images, indices, strict=True):
         assert np.array_equal(image, cut_patch(written[index].channels, (0, 64, 64)))
     del reader
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert count_open(tmp_path) == 0
 
 
 def overwrite(path, position, content):
