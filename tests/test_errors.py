@@ -1,109 +1,84 @@
-"""The exit code that each kind of ending gives, and what stands on stderr."""
+"""Messages of errors: what happened, with the path, and what to do."""
 
 import errno
 import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
+import re
 
+import h5py
 import pytest
 
-from brats.errors import InputError
-from brats.script import deferring_interruption, exit_code
+from brats.errors import InputError, describe_error, shortened
+from brats.hdf5 import open_hdf5
 
 
-def raising(error):
-    def main():
-        raise error
-
-    return main
-
-
-def test_success_is_zero_and_says_nothing(capsys):
-    assert exit_code(lambda: None) == 0
-    assert capsys.readouterr() == ("", "")
+def test_a_value_in_a_message_is_cut():
+    assert shortened("a" * 300) == "a" * 300
+    assert shortened("a" * 301) == "a" * 297 + "..."
+    assert shortened([1, 2], 5) == "[1..."
 
 
-@pytest.mark.parametrize("error", [InputError, OSError, FileNotFoundError, PermissionError])
-def test_error_of_data_or_machine_is_one_line_and_one(error, capsys):
-    assert exit_code(raising(error("what to do"))) == 1
-    assert capsys.readouterr() == ("", "Error: what to do\n")
-
-
-def test_an_error_of_the_system_names_its_file(tmp_path, capsys):
-    assert exit_code(lambda: (tmp_path / "absent").read_bytes()) == 1
-    path = tmp_path / "absent"
-    message = f"Error: Cannot use {path}: No such file or directory. Check the path and its "
-    assert capsys.readouterr().err == f"{message}permissions.\n"
-
-
-def test_an_error_of_the_standard_output_is_not_taken_for_one_of_a_file(capsys):
-    assert exit_code(raising(BrokenPipeError(errno.EPIPE, "Broken pipe"))) == 1
-    assert capsys.readouterr().err.startswith(
-        "Error: Cannot use a file without a name, such as the standard output: Broken pipe."
+def test_our_own_message_stays_as_it_is():
+    assert describe_error(OSError("The disk is full. Choose another.")) == (
+        "The disk is full. Choose another."
     )
 
 
-ENDING = """
-import os, signal, time
-
-class Slow:
-    def __del__(self):  # While Python tidies up.
-        os.kill(os.getpid(), signal.{name})
-        print("tidied", flush=True)
-
-slow = Slow()
-end_with_code(lambda: print("done"))
-"""
-
-
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_signal_after_the_work_changes_nothing(name):
-    result = subprocess.run(
-        [sys.executable, "-c", ENDING.format(name=name)],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (result.returncode, result.stdout, result.stderr) == (0, "done\ntidied\n", "")
-
-
-def test_too_little_memory_is_told_with_what_to_do(capsys):
-    assert exit_code(raising(MemoryError("Unable to allocate 238 TiB."))) == 1
-    assert capsys.readouterr().err == (
-        "Error: Out of memory. Unable to allocate 238 TiB. Ask for less at once: fewer workers, "
-        "smaller batches.\n"
+def test_an_error_of_the_system_names_its_file(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        (tmp_path / "absent").read_bytes()
+    assert describe_error(caught.value) == (
+        f"Cannot use {tmp_path / 'absent'}: No such file or directory. Check the path and its "
+        "permissions."
     )
 
 
-def test_interruption_is_130_without_a_traceback(capsys):
-    assert exit_code(raising(KeyboardInterrupt())) == 130
-    standard_output, message = capsys.readouterr()
-    assert standard_output == ""
-    assert message.startswith("Interrupted") and message.count("\n") == 1
+def test_an_error_of_the_standard_output_does_not_name_a_file():
+    message = describe_error(BrokenPipeError(errno.EPIPE, "Broken pipe"))
+    assert message.startswith("Cannot use a file without a name, such as the standard output: Bro")
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyError, ZeroDivisionError, RuntimeError])
-def test_defect_keeps_its_traceback(error):
-    with pytest.raises(error) as caught:
-        exit_code(raising(error("a defect")))
-    assert caught.traceback[-1].name == "main"
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [("", "."), ("Unable to allocate 238 TiB.", ": Unable to allocate 238 TiB.")],
+)
+def test_too_little_memory_comes_with_a_remedy(reason, shown):
+    expected = f"Out of memory{shown} Use fewer workers or smaller batches."
+    assert describe_error(MemoryError(reason) if reason else MemoryError()) == expected
 
 
-def test_an_interruption_that_says_how_to_go_on_is_quoted(capsys):
-    assert exit_code(raising(KeyboardInterrupt("Go on so.")), "Go on otherwise.") == 130
-    assert capsys.readouterr().err == "Interrupted. Go on so.\n"
+def damage(path):
+    with h5py.File(path, "w") as file:
+        file["images"] = range(1000)
+    os.truncate(path, path.stat().st_size // 2)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_first_signal_is_deferred_and_a_second_one_ends_at_once(number):
-    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
-    with pytest.raises(KeyboardInterrupt), deferring_interruption() as is_interrupted:
-        assert not is_interrupted()
-        os.kill(os.getpid(), number)
-        assert is_interrupted()
-        os.kill(os.getpid(), signal.SIGTERM)
-        pytest.fail("the second signal was deferred as well")
-    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+BROKEN_FILES = {
+    "is empty. Give another": lambda path: path.touch(),
+    "is not an HDF5 file. Give another": lambda path: path.write_bytes(bytes(9999)),
+    "is a damaged HDF5 file: truncated file: .*. Copy it again": damage,
+    "is not a regular file; expected an HDF5 file. Give another": os.mkfifo,
+}
+
+
+@pytest.mark.parametrize("message", BROKEN_FILES)
+def test_an_hdf5_file_that_cannot_be_read_is_named(message, tmp_path):
+    path = tmp_path / "a.h5"
+    BROKEN_FILES[message](path)
+    with pytest.raises(InputError, match=f"^{path} {message}"), open_hdf5(path):
+        pytest.fail("The block ran.")
+
+
+def test_a_missing_hdf5_file_is_named(tmp_path):
+    path = tmp_path / "a.h5"
+    with pytest.raises(FileNotFoundError) as caught, open_hdf5(path):
+        pytest.fail("The block ran.")
+    assert describe_error(caught.value) == f"There is no file {path}. Check the path."
+
+
+def test_an_error_inside_the_block_names_the_hdf5_file(tmp_path):
+    path = tmp_path / "a.h5"
+    h5py.File(path, "w").close()
+    with pytest.raises(InputError, match=re.escape(str(path))), open_hdf5(path) as file:
+        file["images"]
+    with pytest.raises(InputError, match="^ours$"), open_hdf5(path):
+        raise InputError("ours")

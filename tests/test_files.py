@@ -1,86 +1,180 @@
-"""Files appear whole or not at all, and tables are read as they were written."""
+"""Files are complete or absent, abandoned ones are removed, and tables read back as written."""
+
+import contextlib
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
-from brats.files import parse_json, read_table, replacing, write_table
+from brats.errors import InputError
+from brats.files import (
+    ABANDONED_S,
+    WRITING,
+    check_outside,
+    parse_json,
+    prepare_folder,
+    read_table,
+    remove_abandoned,
+    replacing,
+    write_json,
+    write_table,
+)
 
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_file_appears_under_its_name_only_after_the_block(tmp_path):
-    path = tmp_path / "volume.nii.gz"
-    with replacing(path) as temporary:
+def test_a_file_appears_under_its_name_only_after_the_block(tmp_path):
+    path = tmp_path / "a" / "b" / "volume.nii.gz"
+    with replacing(str(path)) as temporary:
         temporary.write_text("new")
         assert not path.exists()
-        assert temporary.parent == path.parent  # A rename across file systems copies.
-        assert temporary.suffixes[-2:] == [".nii", ".gz"]  # Writers go by the extension.
+        assert temporary.parent == path.parent  # A rename to another disk would copy.
+        assert temporary.suffixes[-2:] == [".nii", ".gz"]  # SimpleITK goes by the suffix.
     assert path.read_text() == "new"
-    assert names(tmp_path) == ["volume.nii.gz"]
+    assert names(path.parent) == ["volume.nii.gz"]
 
 
-def test_missing_folders_are_made(tmp_path):
-    with replacing(str(tmp_path / "a" / "b" / "file.txt")) as temporary:
-        temporary.touch()
-    assert names(tmp_path / "a" / "b") == ["file.txt"]
+def test_the_data_is_on_the_disk_before_the_file_is_renamed(tmp_path, monkeypatch):
+    events, rename = [], Path.replace
+
+    def fsync(number):
+        events.append(("fsync", Path(f"/proc/self/fd/{number}").read_text()))
+
+    def replace(path, target):
+        events.append(("rename", target.name))
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", replace)
+    with replacing(tmp_path / "file.txt") as temporary:
+        temporary.write_text("complete")
+    assert events == [("fsync", "complete"), ("rename", "file.txt")]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_failure_removes_the_temporary_file_and_keeps_the_old_one(tmp_path, error):
+def test_after_a_failure_the_old_file_stays_and_nothing_else(tmp_path, error):
     path = tmp_path / "file.txt"
     path.write_text("old")
     with pytest.raises(error), replacing(path) as temporary:
         temporary.write_text("half of the n")
         raise error
+    with pytest.raises(error), replacing(path):
+        raise error  # Before anything is written.
     assert path.read_text() == "old"
     assert names(tmp_path) == ["file.txt"]
 
 
-def test_failure_before_anything_is_written_leaves_nothing(tmp_path):
-    with pytest.raises(ValueError, match="early"), replacing(tmp_path / "file.txt"):
-        raise ValueError("early")
-    assert names(tmp_path) == []
+def test_an_error_of_the_system_names_the_file(tmp_path):
+    path = tmp_path / "folder" / "file"
+    message = f"Cannot write {path}: No such file"
+    with pytest.raises(OSError, match=message), replacing(path) as temporary:
+        path.parent.rmdir()
+        temporary.write_text("new")
 
 
-def test_folder_that_cannot_be_made_is_named(tmp_path):
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "taken").touch()
     message = f"Cannot make the folder {tmp_path}/taken/inner"
     with pytest.raises(OSError, match=message), replacing(tmp_path / "taken" / "inner" / "file"):
         pytest.fail("The block ran.")
 
 
-def test_folder_that_is_not_writable_is_named(tmp_path, monkeypatch):
-    # The superuser may write anywhere, so the answer of the system is replaced.
+def test_a_folder_that_is_not_writable_is_named(tmp_path, monkeypatch):
+    # The superuser may write anywhere, so the test replaces the answer of the system.
     monkeypatch.setattr("os.access", lambda folder, mode: False)
     message = f"The folder {tmp_path} is not writable"
     with pytest.raises(PermissionError, match=message), replacing(tmp_path / "file"):
         pytest.fail("The block ran.")
 
 
-def test_table_is_comma_separated_with_a_header(tmp_path):
-    write_table(tmp_path / "scores.csv", [{"case": "a", "dice": 0.5}, {"case": "b", "dice": 1.0}])
-    assert (tmp_path / "scores.csv").read_text().splitlines() == ["case,dice", "a,0.5", "b,1.0"]
+def dead_process():
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
 
 
-def test_table_reads_back_as_text_whatever_it_holds(tmp_path):
-    rows = [{"case": 'a, "b"\nc', "loss": 0.1}, {"case": "", "loss": 1e-30}]
-    write_table(tmp_path / "table.csv", rows)
-    expected = [{"case": 'a, "b"\nc', "loss": "0.1"}, {"case": "", "loss": "1e-30"}]
-    assert read_table(tmp_path / "table.csv") == expected
+@pytest.mark.parametrize(
+    ("host", "find_process", "age_s", "is_kept"),
+    [
+        (platform.node(), dead_process, 0, False),
+        (platform.node(), os.getppid, 2 * ABANDONED_S, True),
+        # An earlier process had the number of this one, which has not written anything yet.
+        (platform.node(), os.getpid, 0, False),
+        ("elsewhere", os.getppid, ABANDONED_S - 100, True),
+        ("elsewhere", os.getppid, ABANDONED_S + 100, False),
+        # Another host, whose name begins like that of this one.
+        (f"{platform.node()}-7", dead_process, 0, True),
+    ],
+)
+def test_files_of_dead_processes_are_removed(tmp_path, host, find_process, age_s, is_kept):
+    name = WRITING.format(host=host.replace("-", "_"), process=find_process(), name="a-b.h5")
+    path = tmp_path / name
+    path.touch()
+    then = time.time() - age_s
+    os.utime(path, (then, then))
+    (tmp_path / "a-b.h5").touch()
+    remove_abandoned(tmp_path, tmp_path / "absent")
+    assert names(tmp_path) == ([name] if is_kept else []) + ["a-b.h5"]
 
 
-def test_rows_with_other_keys_leave_cells_empty(tmp_path):
+def test_a_killed_write_is_removed_when_the_folder_is_prepared_again(tmp_path, monkeypatch):
+    folder = tmp_path / "out"
+    monkeypatch.setattr(platform, "node", lambda: "gpu-1")
+    with monkeypatch.context() as patch, contextlib.suppress(ValueError):
+        patch.setattr(Path, "unlink", lambda path, missing_ok: None)  # As if it were killed.
+        with replacing(folder / "case.h5") as temporary:
+            temporary.touch()
+            raise ValueError
+    assert len(names(folder)) == 1
+    prepare_folder(str(folder))
+    assert names(folder) == []
+
+
+def test_an_output_folder_among_the_cases_is_refused(tmp_path):
+    check_outside("--output", tmp_path / "out", "--data-root", tmp_path / "data")
+    message = f"--output {tmp_path}/data/out lies in --data-root {tmp_path}/data"
+    with pytest.raises(InputError, match=message):
+        check_outside("--output", tmp_path / "data" / "out", "--data-root", tmp_path / "data")
+
+
+def test_a_table_is_comma_separated_with_a_header_of_all_keys(tmp_path):
     path = tmp_path / "table.csv"
-    write_table(path, [{"epoch": 1, "train_s": 5}, {"epoch": 2, "step_s": 4}])
-    assert path.read_text().splitlines() == ["epoch,train_s,step_s", "1,5,", "2,,4"]
+    write_table(path, [{"epoch": 1, "train_s": 5}, {"epoch": 2, "step_s": 0.4}])
+    assert path.read_text().splitlines() == ["epoch,train_s,step_s", "1,5,", "2,,0.4"]
+
+
+def test_a_table_reads_back_as_text(tmp_path):
+    path = tmp_path / "table.csv"
+    assert read_table(path) == []
+    write_table(path, [{"case": 'ä, "b"\nc', "loss": 0.1}, {"case": "", "loss": 1e-30}])
+    expected = [{"case": 'ä, "b"\nc', "loss": "0.1"}, {"case": "", "loss": "1e-30"}]
+    assert read_table(path) == expected
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())  # As Excel saves it.
+    assert read_table(path) == expected
+
+
+@pytest.mark.parametrize("contents", [b"case\n\xff\n", b"case\n" + b"a" * 200_000])
+def test_a_file_that_is_not_a_table_is_refused(tmp_path, contents):
+    path = tmp_path / "table.csv"
+    path.write_bytes(contents)
+    with pytest.raises(InputError, match=f"Cannot read {path} as a table: .*Repair or remove it"):
+        read_table(path)
+    with pytest.raises(InputError, match=f"{tmp_path} is not a file. Remove it"):
+        read_table(tmp_path)
+
+
+def test_json_reads_back(tmp_path):
+    value = {"name": "ä", "values": [1, 0.5, None]}
+    write_json(tmp_path / "a.json", value)
+    assert parse_json((tmp_path / "a.json").read_bytes()) == value
 
 
 @pytest.mark.parametrize("text", ["[" * 200_000, "{", b"\xff", "1" * 5000])
 def test_json_that_cannot_be_read_is_a_value_error(text):
     with pytest.raises(ValueError):
         parse_json(text)
-
-
-def test_absent_table_has_no_rows(tmp_path):
-    assert read_table(tmp_path / "absent.csv") == []
