@@ -1,7 +1,7 @@
-"""Networks that each backend wrote, and what they say: `tests/fixtures/networks`.
+"""Networks that each backend wrote, and their predictions: `tests/fixtures/networks`.
 
 In: the backend that Keras runs on. Out: a file of a small network with random weights, and its
-softmax on random slices, for the other backends to be held to.
+softmax on random slices, to compare other backends with.
 
     KERAS_BACKEND=jax python -m tests.network_fixtures
 """
@@ -11,10 +11,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from brats.volumes.network_input import INPUT_FORMAT
 from model import build_resunet
 
 FOLDER = Path(__file__).parent / "fixtures" / "networks"
 SETTINGS = {"input_shape": (None, None, 4), "base_filters": 2, "depth": 2}
+SETTINGS |= {"input_format": INPUT_FORMAT}
 
 
 def slices():
@@ -23,7 +25,7 @@ def slices():
 
 
 def main():
-    """Writes the files of the backend at hand."""
+    """Writes the files of the current backend."""
     backend = keras.backend.backend()
     rng = np.random.default_rng(1)
     network = build_resunet(**SETTINGS)

@@ -1,8 +1,8 @@
 """The network as the original's users trained it under Theano: `tests/fixtures/theano_2_filters.*`.
 
-In: Keras 2 on Theano, which need a Python of their own and nothing else of this repository. Out: a
-whole model of 2 filters and depth 2 with random weights, as Keras 2 wrote it, and its softmax on
-random slices that are not square, for this repository's network to be held to.
+In: Keras 2 on Theano, in a Python of their own, without the rest of this repository. Out: a complete
+model of 2 filters and depth 2 with random weights, as Keras 2 wrote it, and its softmax on random
+slices that are not square, to compare this repository's network with.
 
     python3.7 -m venv theano
     theano/bin/pip install keras==2.2.4 theano==1.0.5 "numpy<1.20" "scipy<1.6" "h5py<3"
@@ -18,7 +18,7 @@ BASE_FILTERS, DEPTH = 2, 2
 
 
 def build_network():
-    """Builds the published network by its listing, in the order of which Keras 2 saves layers."""
+    """Builds the published network by its listing; Keras 2 saves the layers in this order."""
     from keras import layers, models
 
     def convolve(x, filters, size, **settings):
@@ -48,7 +48,7 @@ def build_network():
 
 
 def main():
-    """Writes the file and what its network says."""
+    """Writes the file and the predictions of its network."""
     rng = np.random.RandomState(0)
     network = build_network()
     # Away from 0 and 1, where biases, slopes and statistics begin; variances stay above 0.

@@ -157,7 +157,7 @@ def _check_format(path, found):
     for name, expected in INPUT_FORMAT.items():
         if found.get(name) != expected:
             raise InputError(
-                f"The network in {path} is for images with {name} "
+                f"{path} is for images with {name} "
                 f"{shortened(found.get(name, 'unknown'))}; expected {expected}. Give another, or "
                 "train again with train.py."
             )

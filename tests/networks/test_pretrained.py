@@ -12,11 +12,11 @@ import pytest
 
 import predict
 from engine.networks.choose import read_network
-from engine.networks.files import read_network_settings
 from model import build_resunet
 
-FOLDER = Path(__file__).parents[1] / "pretrained"
+FOLDER = Path(__file__).parents[2] / "pretrained"
 NETWORK = FOLDER / "resunet16-brats2021.keras"
+WEIGHTS = "0d3c58de8c82dbfab2a0fc135d227f277d82cb739b95254660edd02cd9c7416e"
 
 
 def test_the_card_describes_the_file():
@@ -24,14 +24,17 @@ def test_the_card_describes_the_file():
     assert hashlib.sha256(NETWORK.read_bytes()).hexdigest() in card
     assert f"{NETWORK.stat().st_size / 1e6:.1f} MB" in card
     assert "16 filters at the first level, depth 3 (639,140" in card
-    settings = read_network_settings(NETWORK)
-    assert (settings["base_filters"], settings["depth"]) == (16, 3)
-    assert read_network(NETWORK, build_resunet).count_params() == 639_140
+    network = read_network(NETWORK, build_resunet)
+    assert (network.settings["base_filters"], network.settings["depth"]) == (16, 3)
+    assert network.count_params() == 639_140
 
 
-def test_the_file_holds_weights_alone():
-    with zipfile.ZipFile(NETWORK) as file, file.open("model.weights.h5") as weights:
-        assert "optimizer" not in h5py.File(weights)
+def test_the_weights_are_those_that_were_trained():
+    with zipfile.ZipFile(NETWORK) as file:
+        content = file.read("model.weights.h5")
+        with file.open("model.weights.h5") as weights:
+            assert "optimizer" not in h5py.File(weights)
+    assert hashlib.sha256(content).hexdigest() == WEIGHTS
 
 
 def test_make_segment_takes_it_with_its_recipe():
@@ -43,6 +46,7 @@ def test_make_segment_takes_it_with_its_recipe():
     assert f"predict.py --weights {weights} --recipe tuned" in result.stdout
 
 
+@pytest.mark.nightly
 def test_it_segments_what_it_was_trained_on(real_cases, tmp_path):
     arguments = ["--weights", str(NETWORK), "--recipe", "tuned", "--data-root", str(real_cases)]
     cases = ["BraTS2021_00000", "BraTS2021_01477"]
