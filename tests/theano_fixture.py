@@ -1,8 +1,8 @@
 """The network as the original's users trained it under Theano: `tests/fixtures/theano_2_filters.*`.
 
-In: Keras 2 on Theano, in a Python of their own, without the rest of this repository. Out: a complete
-model of 2 filters and depth 2 with random weights, as Keras 2 wrote it, and its softmax on random
-slices that are not square, to compare this repository's network with.
+In: Keras 2 on Theano, in a Python of their own, without the rest of this repository. Out: a model
+of 2 filters and depth 2 with random weights, as Keras 2 wrote it, and its softmax on random slices
+that are not square, to compare this repository's network with.
 
     python3.7 -m venv theano
     theano/bin/pip install keras==2.2.4 theano==1.0.5 "numpy<1.20" "scipy<1.6" "h5py<3"

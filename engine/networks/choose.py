@@ -84,8 +84,7 @@ def assign_cases(cases, ids, networks, cross_validate=False):
         List of `Group`.
 
     Raises:
-        InputError: If no case is left, or a case in `ids` cannot be
-            cross-validated.
+        InputError: If no case is left, or a case in `ids` cannot be cross-validated.
     """
     seen = [network.trained_on for network in networks]
     if not cross_validate:

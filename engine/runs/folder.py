@@ -151,7 +151,7 @@ def resume(run_dir, model, device):
     Args:
         run_dir: Run folder.
         model: Compiled network of the settings of the run.
-        device: Backend and devices of this process, as the record names them.
+        device: Backend and devices of this process, as `describe_software` names them.
 
     Returns:
         `(progress, warnings)`: the `Progress`, and a list of sentences about another backend, a

@@ -1,7 +1,6 @@
 """One process at a time in a run folder.
 
-In: a folder. Out: a lock, or an error if another process has it. The system releases the lock when
-its process ends, however it ends.
+In: a folder. Out: a lock, which the system releases when its process ends, or an error.
 """
 
 import contextlib
@@ -19,9 +18,7 @@ LOCK = ".lock"  # A file in the folder, as NFS locks files only.
 
 @contextlib.contextmanager
 def owning(folder, *subfolders):
-    """Keeps other processes out of a folder, if the file system has locks.
-
-    It first removes the files that killed processes were writing.
+    """Keeps other processes out of a folder, and removes what killed processes were writing.
 
     Args:
         folder: Path of a folder. It is made if it does not exist.

@@ -48,7 +48,8 @@ class TrainingLog:
     """Writes the log of a run.
 
     A resumed run continues its log. TensorBoard hides what a killed run logged after the state that
-    the run resumes from. Nothing here draws a random number: training is the same without a log.
+    the run resumes from, at the latest when the run gets there again. Nothing here draws a random
+    number: training is the same without a log.
 
     Args:
         run_dir: Run folder.
@@ -101,8 +102,7 @@ class TrainingLog:
 class _EventFile:
     """One event file of a folder. What was added is on the disk, also if the process is killed.
 
-    `tensorboardX.SummaryWriter` is not used: its `flush` does not wait for its thread, so a killed
-    run loses points before its newest state.
+    With `SummaryWriter`, whose `flush` does not wait for its thread, points would be lost.
     """
 
     def __init__(self, folder, first_step):

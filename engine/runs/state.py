@@ -90,7 +90,6 @@ def read_state(run_dir, model):
     Raises:
         FileNotFoundError: If there is no state.
         InputError: If no state can be read; says why.
-        OSError: If the system refuses to read a state.
     """
     folder = Path(run_dir, STATE)
     damages = []
@@ -118,15 +117,9 @@ def read_state(run_dir, model):
 
 
 def spread(model, progress, devices):
-    """Gives every host the variables of host 0's network and optimizer, and its progress.
+    """Gives every host the variables of host 0's network and optimizer; returns its progress.
 
-    Args:
-        model: Compiled network of the same settings on all hosts.
-        progress: Host 0's `Progress`. That of other hosts is not used.
-        devices: What to train on, from `engine.devices.choose.choose_devices`.
-
-    Returns:
-        Host 0's `Progress`.
+    `devices` is what to train on, from `engine.devices.choose.choose_devices`.
     """
     if devices.num_hosts == 1:
         return progress
