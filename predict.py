@@ -48,7 +48,8 @@ def main(argv=None):
     for case_id, reason in unreadable.items():
         print(f"Error: {case_id} is not in the report: {reason}", file=sys.stderr)
     print(text)
-    check_none_failed(failures | unreadable, len({case.id for case in cases} | failures.keys()))
+    failures |= unreadable
+    check_none_failed(failures, len({case.id for case in cases} | failures.keys()))
 
 
 def predict(config, found, cases):

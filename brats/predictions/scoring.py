@@ -75,13 +75,13 @@ def score_segmentation(task):
     raw = read_case(case)
     check_slices(case, raw, slices)
     classes = _read_classes(segmentation_path(output, case), case, raw)
-    record = read_record(record_path(output, case)) or {"networks": [], "settings": {}}
+    foreign = {"networks": [], "settings": {}, "warnings": []}
+    record = read_record(record_path(output, case)) or foreign
     if record["networks"]:  # Our own: keep noted which images it was made of.
         inputs |= {
             name: record["inputs"].get(name, {}) for name in map(input_name, case.images.values())
         }
-    record = {"warnings": []} | record | {"inputs": inputs}
-    return evaluate(output, case, raw, classes, record, slices)
+    return evaluate(output, case, raw, classes, record | {"inputs": inputs}, slices)
 
 
 def _read_classes(path, case, raw):
