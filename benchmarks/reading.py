@@ -10,12 +10,11 @@ for the first time, which compares checksums, again, and from the disk.
 import argparse
 import os
 import resource
+import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -50,51 +49,34 @@ def main():
 
 def time_files(paths, options):
     """Prints the rows of a set of patch files."""
-    start = time.perf_counter()
+    opening = in_turn({"": lambda: open_patches(paths)}, options.runs)[""]
     files = open_patches(paths)
-    elapsed_s = time.perf_counter() - start
     reader, rng = PatchReader(files), np.random.default_rng(0)
-    print(f"\n{len(files):,} files, {len(reader):,} patches, opened in {elapsed_s:.2f} s")
+    seconds = f"opened in {statistics.median(opening):.2f} s, the first time in {opening[0]:.2f} s"
+    print(f"\n{len(files):,} files, {len(reader):,} patches, {seconds}")
     batches = rng.integers(0, len(reader), (options.batches, options.batch_size))
 
     def read_all():
         for batch in batches:
             reader.read(batch)
 
-    def drop():
-        for file in files:
-            drop_from_cache(file.path)
-
     read_all()  # Fills the page cache.
-    rows = {"first time, with checksums": [], "again": [], "one by one with h5py": []}
+    rows = {"first time, with checksums": [], "again": [], "from the disk": []}
     for _ in range(options.runs):
         reader = PatchReader(files)
-        rows["first time, with checksums"] += in_turn({"": read_all}, 1)[""]
-        rows["again"] += in_turn({"": read_all}, 1)[""]
-        few = batches[: max(1, options.batches // 10)]
-        seconds = in_turn({"": lambda few=few: read_with_h5py(files, few)}, 1)[""][0]
-        rows["one by one with h5py"].append(seconds * len(batches) / len(few))
-    for _ in range(options.runs):
-        drop()
-        rows.setdefault("from the disk", []).extend(in_turn({"": read_all}, 1)[""])
+        for name, seconds in rows.items():
+            if name == "from the disk":
+                drop_from_cache(files)
+            seconds += in_turn({name: read_all}, 1)[name]
     print_rates("patches/s", batches.size, rows)
 
 
-def read_with_h5py(files, batches):
-    """Reads batches patch by patch through h5py; opens a file for each patch."""
-    starts = np.cumsum([0, *(file.num_patches for file in files)])
-    for index in batches.ravel():
-        owner = int(np.searchsorted(starts, index, side="right")) - 1
-        with h5py.File(files[owner].path, "r") as file:
-            place = int(index - starts[owner])
-            file["images"][place], file["labels"][place]
-
-
-def drop_from_cache(path):
-    """Drops a file from the page cache, so that the next reads come from the disk."""
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+def drop_from_cache(files):
+    """Drops files from the page cache, so that the next reads come from the disk."""
+    for each in files:
+        with open(each.path, "rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 if __name__ == "__main__":
