@@ -35,8 +35,7 @@ def help_of(config_class, capsys, monkeypatch):
 def test_the_defaults_are_the_published_recipe():
     # Reference: Kermi 2018 and its code. 3 patches for each of the 146 slices of a case.
     expected = [
-        (ExtractConfig(), {"patches_per_case": 146 * 3, "centers": "published", "seed": 0}),
-        (ExtractConfig(), {"dtype": "float32", "recipe": "published"}),
+        (ExtractConfig(), {"patches_per_case": 146 * 3, "centers": "published"}),
         (TrainConfig(), {"base_filters": 64, "depth": 3, "epochs": 3, "batch_size": 4}),
         (TrainConfig(), {"optimizer": "sgd", "learning_rate": 0.08, "momentum": 0.9}),
         (TrainConfig(), {"schedule": "published", "loss": "published", "weights": None}),
@@ -52,7 +51,6 @@ def test_the_defaults_are_the_published_recipe():
 def test_scripts_follow_one_another_without_arguments():
     assert (ExtractConfig().output,) == TrainConfig().patches == ("data/patches",)
     assert (TrainConfig().run_dir,) == PredictConfig().run_dir == ("runs/default",)
-    assert ExtractConfig().data_root == PredictConfig().data_root == "data/brats"
 
 
 def test_the_choices_are_what_can_be_built():
@@ -71,27 +69,20 @@ def test_help_explains_every_flag_with_its_default(config_class, capsys, monkeyp
             "(, --no-\\S+)?" if item.type is bool else rf" {item.name.upper()}( \[.*? \.\.\.\])?"
         )
         explanation = re.escape(item.metadata["help"])
-        if isinstance(item.default, str | int | float) and item.type is not bool:
-            explanation += r" \([^()]*" + re.escape(f"default: {item.default})")
+        if item.default not in (None, ()) and item.type is not bool:
+            typed = item.default if isinstance(item.default, tuple) else [item.default]
+            explanation += r" \([^()]*" + re.escape(f"default: {' '.join(map(str, typed))})")
         assert len(item.metadata["help"]) >= 10
         assert re.search(f"{flag(item.name)}{value} {explanation}", text)
-
-
-def test_help_shows_a_tuple_as_a_user_types_it(capsys, monkeypatch):
-    text = help_of(TrainConfig, capsys, monkeypatch)
-    assert "(four numbers above 0; default: 1.0 5.0 2.0 4.0)" in text
 
 
 @pytest.mark.parametrize(
     ("config_class", "arguments", "name", "value"),
     [
         (TrainConfig, "--epochs 7", "epochs", 7),
-        (TrainConfig, "--learning-rate 1e-3", "learning_rate", 0.001),
         (TrainConfig, "--learning-rate 1", "learning_rate", 1.0),
         (TrainConfig, "--resume", "resume", True),
-        (TrainConfig, "--weights a.keras", "weights", "a.keras"),
         (TrainConfig, "--class-weights 1 2.5 3 4", "class_weights", (1.0, 2.5, 3.0, 4.0)),
-        (PredictConfig, "--cases b a", "cases", ("b", "a")),
         (PredictConfig, "--slices 60 0", "slices", (60, 0)),
     ],
 )
@@ -102,22 +93,17 @@ def test_a_flag_sets_its_field_and_no_other(config_class, arguments, name, value
     assert parse(config_class, []) == config_class()
 
 
-@every_script
-def test_a_recipe_replaces_its_defaults_and_no_others(config_class):
-    config = parse(config_class, ["--recipe", "tuned"])
-    recipe = config_class.RECIPES["tuned"] | {"recipe": "tuned"}
-    assert config.to_dict() == config_class().to_dict() | recipe
-
-
 @pytest.mark.parametrize(
     ("config_class", "arguments", "name", "value"),
     [
+        (ExtractConfig, "--recipe tuned", "centers", "balanced"),
+        (TrainConfig, "--recipe tuned", "learning_rate", 0.008),
         (TrainConfig, "--recipe tuned --learning-rate 0.08", "learning_rate", 0.08),
         (TrainConfig, "--schedule constant --recipe tuned", "schedule", "constant"),
         (PredictConfig, "--recipe tuned --no-flips", "flips", False),
     ],
 )
-def test_a_flag_counts_more_than_a_recipe(config_class, arguments, name, value):
+def test_a_recipe_replaces_defaults_and_a_flag_counts_more(config_class, arguments, name, value):
     config = parse(config_class, arguments.split())
     changed = config_class.RECIPES["tuned"] | {"recipe": "tuned", name: value}
     assert config.to_dict() == config_class().to_dict() | changed
@@ -138,16 +124,12 @@ def test_help_says_what_a_recipe_stands_for(capsys, monkeypatch):
     [
         (ExtractConfig, "--patches-per-case=0", "a whole number of at least 1"),
         (ExtractConfig, "--dtype=int8", "one of float32, float16"),
-        (ExtractConfig, "--centers=other", "one of published, balanced"),
         (ExtractConfig, "--seed=4294967296", "a whole number of at least 0 and below 2"),
         (ExtractConfig, "--scheduler=127.0.0.1:8786", "local, tcp://HOST:PORT, or the .json file"),
-        (ExtractConfig, "--output=\x1b", "a path of printable characters"),
         (TrainConfig, "--patches=\x1b", "paths of printable characters"),
         (TrainConfig, "--validation-fraction=1.0", "a number of at least 0 and below 1"),
-        (TrainConfig, "--validation-fraction=nan", "a number of at least 0 and below 1"),
         (TrainConfig, "--num-folds=1", "a whole number of at least 2"),
-        (TrainConfig, "--fold=-1", "a whole number of at least 0"),
-        (TrainConfig, "--learning-rate=inf", "a number above 0"),
+        (TrainConfig, "--learning-rate=nan", "a number above 0"),
         (TrainConfig, "--schedule=linear", "one of published, constant, cosine"),
         (TrainConfig, "--class-weights 1 2 3", "four numbers above 0"),
         (TrainConfig, "--coordinator=node1:0", "host:port with a port of 1 to 65535"),
@@ -165,22 +147,6 @@ def test_a_wrong_value_is_refused_with_flag_value_and_expectation(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("--epochs many", "argument --epochs: invalid int value: 'many'"),
-        ("--epochs 2.5", "argument --epochs: invalid int value: '2.5'"),
-        ("--epochs", "argument --epochs: expected one argument"),
-        ("--patches", "argument --patches: expected at least one argument"),
-        ("--resume=yes", "argument --resume: ignored explicit argument 'yes'"),
-        ("--epoch-count 3", "unrecognized arguments: --epoch-count 3"),
-        ("more", "unrecognized arguments: more"),
-    ],
-)
-def test_a_wrong_command_line_is_refused(arguments, message, capsys):
-    assert refusal(TrainConfig, arguments, capsys) == message
-
-
-@pytest.mark.parametrize(
     ("config_class", "arguments", "message"),
     [
         (ExtractConfig, "--check --scheduler local", "leave out --scheduler"),
@@ -188,7 +154,6 @@ def test_a_wrong_command_line_is_refused(arguments, message, capsys):
         (TrainConfig, "--resume --weights a", "leave out --weights"),
         (TrainConfig, "--resume --overwrite", "leave out --overwrite"),
         (TrainConfig, "--num-folds 4", "--num-folds and --fold go together"),
-        (TrainConfig, "--fold 0", "--num-folds and --fold go together"),
         (TrainConfig, "--num-folds 4 --fold 4", "--fold is 4; expected at least 0 and less than"),
         (TrainConfig, "--num-folds 4 --fold 0 --validation-fraction 0.3", "or --num-folds, not"),
         (PredictConfig, "--score-only --flips", "leave out --flips."),
@@ -196,27 +161,20 @@ def test_a_wrong_command_line_is_refused(arguments, message, capsys):
         (PredictConfig, "--score-only --weights a --overwrite", "out --overwrite, --weights."),
         (PredictConfig, "--weights a --cross-validate", "leave out --cross-validate."),
         (PredictConfig, "--weights a --run-dir b", "leave out --run-dir."),
-        (PredictConfig, "--weights a --checkpoint last", "leave out --checkpoint."),
         (PredictConfig, "--workers 2", "--workers is for --scheduler local"),
+        (TrainConfig, "--epochs many", "argument --epochs: invalid int value: 'many'"),
+        (TrainConfig, "--epoch-count 3", "unrecognized arguments: --epoch-count 3"),
     ],
 )
 def test_a_flag_that_would_be_ignored_is_refused(config_class, arguments, message, capsys):
     assert message in refusal(config_class, arguments, capsys)
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "expectation"),
-    [
-        ("epochs", True, "a whole number"),  # In Python, True is an int.
-        ("learning_rate", False, "a number"),
-        ("resume", "yes", "true or false"),
-        ("patches", None, "text"),
-        ("class_weights", (1.0, "2"), "a number"),
-    ],
-)
-def test_a_wrong_type_is_refused_in_code_too(name, value, expectation):
-    with pytest.raises(ValueError, match=f"{flag(name)} is .*; expected {expectation}"):
-        TrainConfig(**{name: value})
+def test_a_wrong_type_is_refused_in_code_too():
+    with pytest.raises(ValueError, match="--epochs is True; expected a whole number."):
+        TrainConfig(epochs=True)  # In Python, True is an int.
+    with pytest.raises(ValueError, match="--resume is 'yes'; expected true or false."):
+        TrainConfig(resume="yes")
 
 
 def test_settings_survive_json_and_cannot_be_changed():

@@ -1,6 +1,5 @@
 """Files are complete or absent, abandoned ones are removed, and tables read back as written."""
 
-import contextlib
 import os
 import platform
 import subprocess
@@ -17,7 +16,6 @@ from brats.files import (
     parse_json,
     prepare_folder,
     read_table,
-    remove_abandoned,
     replacing,
     write_json,
     write_table,
@@ -77,14 +75,11 @@ def test_an_error_of_the_system_names_the_file(tmp_path):
         temporary.write_text("new")
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+def test_a_folder_that_cannot_be_used_is_named_before_the_work(tmp_path, monkeypatch):
     (tmp_path / "taken").touch()
     message = f"Cannot make the folder {tmp_path}/taken/inner"
     with pytest.raises(OSError, match=message), replacing(tmp_path / "taken" / "inner" / "file"):
         pytest.fail("The block ran.")
-
-
-def test_a_folder_that_is_not_writable_is_named(tmp_path, monkeypatch):
     # The superuser may write anywhere, so the test replaces the answer of the system.
     monkeypatch.setattr("os.access", lambda folder, mode: False)
     message = f"The folder {tmp_path} is not writable"
@@ -118,21 +113,8 @@ def test_files_of_dead_processes_are_removed(tmp_path, host, find_process, age_s
     then = time.time() - age_s
     os.utime(path, (then, then))
     (tmp_path / "a-b.h5").touch()
-    remove_abandoned(tmp_path, tmp_path / "absent")
+    prepare_folder(str(tmp_path), tmp_path / "absent")
     assert names(tmp_path) == ([name] if is_kept else []) + ["a-b.h5"]
-
-
-def test_a_killed_write_is_removed_when_the_folder_is_prepared_again(tmp_path, monkeypatch):
-    folder = tmp_path / "out"
-    monkeypatch.setattr(platform, "node", lambda: "gpu-1")
-    with monkeypatch.context() as patch, contextlib.suppress(ValueError):
-        patch.setattr(Path, "unlink", lambda path, missing_ok: None)  # As if it were killed.
-        with replacing(folder / "case.h5") as temporary:
-            temporary.touch()
-            raise ValueError
-    assert len(names(folder)) == 1
-    prepare_folder(str(folder))
-    assert names(folder) == []
 
 
 def test_an_output_folder_among_the_cases_is_refused(tmp_path):
@@ -142,17 +124,15 @@ def test_an_output_folder_among_the_cases_is_refused(tmp_path):
         check_outside("--output", tmp_path / "data" / "out", "--data-root", tmp_path / "data")
 
 
-def test_a_table_is_comma_separated_with_a_header_of_all_keys(tmp_path):
-    path = tmp_path / "table.csv"
-    write_table(path, [{"epoch": 1, "train_s": 5}, {"epoch": 2, "step_s": 0.4}])
-    assert path.read_text().splitlines() == ["epoch,train_s,step_s", "1,5,", "2,,0.4"]
-
-
-def test_a_table_reads_back_as_text(tmp_path):
+def test_a_table_has_a_header_of_all_keys_and_reads_back_as_text(tmp_path):
     path = tmp_path / "table.csv"
     assert read_table(path) == []
-    write_table(path, [{"case": 'ä, "b"\nc', "loss": 0.1}, {"case": "", "loss": 1e-30}])
-    expected = [{"case": 'ä, "b"\nc', "loss": "0.1"}, {"case": "", "loss": "1e-30"}]
+    write_table(path, [{"case": 'ä, "b"', "loss": 0.1}, {"case": "", "time_s": 1e-30}])
+    assert path.read_text().splitlines() == ["case,loss,time_s", '"ä, ""b""",0.1,', ",,1e-30"]
+    expected = [
+        {"case": 'ä, "b"', "loss": "0.1", "time_s": ""},
+        {"case": "", "loss": "", "time_s": "1e-30"},
+    ]
     assert read_table(path) == expected
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())  # As Excel saves it.
     assert read_table(path) == expected
@@ -168,13 +148,10 @@ def test_a_file_that_is_not_a_table_is_refused(tmp_path, contents):
         read_table(tmp_path)
 
 
-def test_json_reads_back(tmp_path):
+@pytest.mark.parametrize("text", ["[" * 200_000, "{", b"\xff", "1" * 5000])
+def test_json_reads_back_or_is_a_value_error(text, tmp_path):
     value = {"name": "ä", "values": [1, 0.5, None]}
     write_json(tmp_path / "a.json", value)
     assert parse_json((tmp_path / "a.json").read_bytes()) == value
-
-
-@pytest.mark.parametrize("text", ["[" * 200_000, "{", b"\xff", "1" * 5000])
-def test_json_that_cannot_be_read_is_a_value_error(text):
     with pytest.raises(ValueError):
         parse_json(text)

@@ -2,11 +2,12 @@
 
 import platform
 import subprocess
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
-from brats import provenance
 from brats.provenance import software_versions, source_commit
 
 
@@ -18,21 +19,14 @@ def test_versions_name_python_and_the_packages():
     }
 
 
-def describe(command, **options):
-    return subprocess.CompletedProcess(command, 0, stdout="0123456789ab-dirty\n")
-
-
-def fail(command, **options):
-    raise subprocess.CalledProcessError(128, command)  # Outside a checkout.
-
-
-def miss(command, **options):
-    raise FileNotFoundError("git")  # Git is not installed.
-
-
 @pytest.mark.parametrize(
-    ("run", "commit"), [(describe, "0123456789ab-dirty"), (fail, "unknown"), (miss, "unknown")]
+    ("commit", "result"),
+    [
+        ("0123456789ab-dirty", [SimpleNamespace(stdout="0123456789ab-dirty\n")]),
+        ("unknown", subprocess.CalledProcessError(128, "git")),  # Outside a checkout.
+        ("unknown", FileNotFoundError("git")),
+    ],
 )
-def test_the_commit_is_that_of_the_checkout(run, commit, monkeypatch):
-    monkeypatch.setattr(provenance.subprocess, "run", run)
+def test_the_commit_is_that_of_the_checkout(commit, result, monkeypatch):
+    monkeypatch.setattr(subprocess, "run", Mock(side_effect=result))
     assert source_commit.__wrapped__() == commit  # Without the cache.
