@@ -19,8 +19,7 @@ from brats.cluster import connecting
 from brats.errors import Failed
 from brats.files import check_outside, prepare_folder
 from brats.flags import parse
-from brats.parallel import run_per_case
-from brats.predictions import scoring
+from brats.predictions import scoring, unfinished, write
 from brats.report.derived import write_derived
 from brats.script import check_none_failed, end_with_code, header
 from config import PredictConfig
@@ -38,9 +37,9 @@ def main(argv=None):
     cases, incomplete = select_cases(found, incomplete, config.cases)
     if config.score_only:
         cases = scoring.select_scorable(config.output, cases, config.cases)
-        tasks = scoring.tasks(config.output, cases, config.slices)
         print_header("Scoring segmentations", config, found, cases=len(cases))
-        failures = follow(run_per_case(scoring.score_segmentation, tasks, 1), len(cases))
+        results = scoring.score_cases(config.output, cases, config.slices)
+        failures = follow(results, len(cases))
     else:
         cases, failures = predict(config, found, cases)
     failures = {each.case_id: each.reason for each in incomplete} | failures
@@ -57,20 +56,22 @@ def predict(config, found, cases):
     networks = choose.find_networks(config.run_dir, config.checkpoint, config.weights)
     groups = choose.assign_cases(cases, config.cases, networks, config.cross_validate)
     models = {each.path: choose.read_network(each.path, build_resunet) for each in networks}
-    prepare_folder(config.output, *prediction.subfolders(config.output))
-    plans = [
-        prediction.plan(
-            group,
-            build_resunet,
-            {name: getattr(config, name) for name in prediction.SETTINGS},
-            batch_size=config.batch_size,
-            probabilities=config.probabilities,
-            slices=config.slices,
-            output=Path(config.output),
-            overwrite=config.overwrite,
+    prepare_folder(config.output, write.FIGURES, write.PROBABILITIES)
+    work = []
+    for group in groups:
+        options = {name: getattr(config, name) for name in prediction.OPTIONS}
+        procedure = prediction.Procedure(
+            build_resunet, group.networks, Path(config.output), **options
         )
-        for group in groups
-    ]
+        left = unfinished.find_unfinished(
+            config.output,
+            group.cases,
+            procedure.making,
+            config.probabilities,
+            config.slices,
+            config.overwrite,
+        )
+        work.append((procedure, left))
     cases = choose.all_cases(groups)
     with connecting(config.scheduler, config.output, config.workers) as cluster:
         print_header(
@@ -82,13 +83,16 @@ def predict(config, found, cases):
             parameters=" + ".join(f"{model.count_params():,}" for model in models.values()),
             networks=choose.describe_groups(groups, () if config.cases else found),
         )
-        for sentence in itertools.chain(*(plan.left.changed for plan in plans)):
+        for sentence in itertools.chain(*(left.changed for _, left in work)):
             print(sentence)
-        num_left = sum(map(len, plans))
+        num_left = sum(len(left.missing) + len(left.unscored) for _, left in work)
         if num_left < len(cases):
             print(f"{len(cases) - num_left} cases are done; --overwrite segments them again.")
-        results = (plan.run(models, cluster) for plan in plans)
-        return cases, follow(itertools.chain.from_iterable(results), num_left)
+        results = itertools.chain(
+            *(scoring.score_cases(config.output, left.unscored, config.slices) for _, left in work),
+            *(prediction.segment_cases(each, left.missing, models, cluster) for each, left in work),
+        )
+        return cases, follow(results, num_left)
 
 
 def print_header(title, config, found, **facts):

@@ -57,13 +57,13 @@ def prepare_folder(folder, *subfolders):
 
     Args:
         folder: Path of the folder, str or `Path`.
-        *subfolders: Paths of other folders to clean, if they exist.
+        *subfolders: Names of folders in it to clean, if they exist.
 
     Raises:
         OSError: If the folder cannot be made, or written to. The message names it.
     """
     make_writable_folder(Path(folder))
-    remove_abandoned(folder, *subfolders)
+    remove_abandoned(folder, *(Path(folder, name) for name in subfolders))
 
 
 def remove_abandoned(*folders):

@@ -9,6 +9,7 @@ from brats.editions import labels_to_classes
 from brats.errors import InputError
 from brats.files import make_writable_folder
 from brats.inputs import describe_inputs, input_name
+from brats.parallel import run_per_case
 from brats.predictions.record import read_record, record_path, segmentation_path
 from brats.predictions.write import check_slices, evaluate
 from brats.volumes.case import read_case
@@ -52,24 +53,26 @@ def select_scorable(output, cases, ids):
     return labelled if ids else segmented
 
 
-def tasks(output, cases, slices=()):
-    """Returns the tasks of `score_segmentation`, a dict by case id."""
-    return {case.id: (output, case, slices) for case in cases}
-
-
-def score_segmentation(task):
-    """Scores and draws the segmentation of a case, and writes its record.
+def score_cases(output, cases, slices=()):
+    """Scores and draws the segmentations of cases, and writes their records.
 
     Args:
-        task: `(output, case, slices)`: the folder, a `Case`, and the axial slices to draw.
+        output: Folder of segmentations.
+        cases: List of `Case`.
+        slices: Axial slices to draw.
 
-    Returns:
-        The rows of the case's scores; none without a reference.
+    Yields:
+        `(case_id, result)` in order: the rows of the case's scores, none without a reference, or a
+        `Failed` if a file of the case cannot be read.
 
     Raises:
-        InputError: If a file of the case cannot be read.
         OSError: If a file cannot be written.
     """
+    tasks = {case.id: (output, case, slices) for case in cases}
+    yield from run_per_case(_score, tasks, workers=1)
+
+
+def _score(task):
     output, case, slices = task
     inputs = describe_inputs(case)
     raw = read_case(case)
