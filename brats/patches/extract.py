@@ -22,14 +22,7 @@ PUBLISHED_SHARES = (98.0, 0.18, 1.1, 0.38)
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the patches of a case are made; the fields are those of `brats.patches.file.SETTINGS`.
-
-    Attributes:
-        patches_per_case: Patches to draw, int.
-        centers: One of `brats.patches.centers.CENTERS`.
-        dtype: Type of the stored images, "float32" or "float16".
-        seed: Seed of the centers, int.
-    """
+    """How the patches of a case are made, as by the flags of extract_patches.py."""
 
     patches_per_case: int
     centers: str

@@ -47,10 +47,9 @@ AGREEMENT = INPUT_FORMAT | {
         "other_shapes": "bounding box of the brain",
     },
 }
-# What a user can choose. All files of a set have the same, but for the seed.
-SETTINGS = ("patches_per_case", "centers", "dtype", "seed")
 # What the readers of files rely on.
 FIELDS = {"case": str, "patient": str, "class_counts": list, "warnings": list, "inputs": dict}
+FIELDS |= {"patches_per_case": int, "centers": str, "dtype": str, "seed": int}
 SHAPE = (PATCH_SIZE, PATCH_SIZE)
 REMEDY = "Make it again with extract_patches.py --overwrite."
 
@@ -61,8 +60,8 @@ class CaseFile:
 
     Attributes:
         path: Path of the file.
-        description: Dict of `AGREEMENT`, `SETTINGS`, case, patient, grade, edition, labels,
-            class counts, warnings, input files, versions and commit.
+        description: Dict of `AGREEMENT`, the settings of the extraction, case, patient, grade,
+            edition, labels, class counts, warnings, input files, versions and commit.
         num_patches: Number of patches, int.
         offsets: First byte of the images and of the labels.
         checksums: CRC-32 of each patch, uint32 `(N,)`.
@@ -116,7 +115,7 @@ def write_case_file(path, patches, description):
     Args:
         path: Final path.
         patches: A `CasePatches`.
-        description: Dict that JSON can hold: `SETTINGS`, and what else is known of the case.
+        description: Dict that JSON can hold, with `FIELDS` and what else is known of the case.
 
     Raises:
         OSError: If the file cannot be written.
@@ -229,14 +228,11 @@ def _read_description(path, file):
             f"{path} is a patch file of another version, {found['version']}; expected {VERSION}. "
             "Run extract_patches.py again, which now writes a folder with one file per case."
         )
-    try:
-        description = parse_json(file.attrs["description"])
-        wrong = [name for name, kind in FIELDS.items() if not isinstance(description[name], kind)]
-        wrong += [name for name in SETTINGS if name not in description]
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path} has a damaged description: {error}. {REMEDY}") from error
+    # `open_hdf5` turns what these raise into an `InputError`.
+    description = parse_json(file.attrs["description"])
+    wrong = [name for name, kind in FIELDS.items() if not isinstance(description[name], kind)]
     if wrong or description["dtype"] not in ("float32", "float16"):
-        raise InputError(f"{path} has a damaged description: {', '.join(wrong)}. {REMEDY}")
+        raise ValueError(f"(the description has a damaged {', '.join(wrong) or 'dtype'})")
     check_agreement(description, path)
     return description
 
