@@ -78,14 +78,10 @@ def split(run):
 
 @pytest.fixture(scope="session")
 def predictions(run, cohort, tmp_path_factory):
-    """The folder of predictions of all cases, first of those that `run` was not trained on."""
+    """The folder of predictions of all cases, those that `run` was trained on among them."""
     import predict
 
     output = tmp_path_factory.mktemp("predictions") / "out"
     arguments = ["--run-dir", str(run), "--data-root", str(cohort), "--output", str(output)]
-    predict.main(arguments)
-    held_out = json.loads((run / "config.json").read_text())["split"]["validation"]
-    assert [path.stem for path in output.glob("*.json")] == held_out
-    cases = sorted(path.name for path in cohort.glob("*/*"))
-    predict.main([*arguments, "--cases", *cases])
+    predict.main([*arguments, "--cases", *(path.name for path in cohort.glob("*/*"))])
     return output

@@ -1,4 +1,4 @@
-"""The network for boxes: on a box it says what the network says on the slice around it."""
+"""The network for boxes: on a box it predicts what the network predicts on the whole slice."""
 
 import keras
 import numpy as np
@@ -40,12 +40,8 @@ def predict(network, slices):
     return ops.convert_to_numpy(network.predict_on_batch(slices))
 
 
-on_either_side = pytest.mark.parametrize("pad_before", [False, True])
-
-
-@on_either_side
-@pytest.mark.parametrize("depth", [1, 2, 3])
-def test_on_whole_slices_it_says_the_same_far_from_their_edge(depth, pad_before, rng):
+@pytest.mark.parametrize(("depth", "pad_before"), [(1, False), (2, True), (3, False)])
+def test_on_whole_slices_it_predicts_the_same_far_from_their_edge(depth, pad_before, rng):
     # The networks pad with zeros and with background; 9 pixels of the lowest level carry it in.
     reach = 9 * 2**depth
     size = (2 * reach + 32, 2 * reach + 16)
@@ -58,9 +54,8 @@ def test_on_whole_slices_it_says_the_same_far_from_their_edge(depth, pad_before,
     np.testing.assert_allclose(boxed, expected, rtol=0, atol=1e-4)
 
 
-@on_either_side
-@pytest.mark.parametrize("depth", [1, 2, 3])
-def test_on_a_box_it_says_what_it_says_on_the_slice(depth, pad_before, rng):
+@pytest.mark.parametrize(("depth", "pad_before"), [(1, True), (2, False), (3, True)])
+def test_on_a_box_it_predicts_what_it_predicts_on_the_slice(depth, pad_before, rng):
     # The box starts and ends at multiples of 8, at least 5 pixels of the lowest level away from
     # the brain; what the brain adds beyond them is cut off.
     margin = 5 * 2**depth
@@ -88,9 +83,9 @@ def test_a_plain_crop_would_not_do(rng):
     assert np.abs(cropped - expected).max() > 10 * np.abs(boxed - expected).max()
 
 
-@on_either_side
+@pytest.mark.parametrize("pad_before", [False, True])
 def test_a_box_of_background_is_background_up_to_its_border(pad_before, rng):
-    network = random_network(rng, depth=2, pad_before=pad_before)
+    network = random_network(rng, depth=1, pad_before=pad_before)
     probabilities = predict(
         background_network(network), draw_slices((8, 16), (slice(0, 0),) * 2, rng)
     )
