@@ -47,15 +47,12 @@ def in_order(function, items, workers):
     """
     with ThreadPoolExecutor(workers) as pool:
         pending = collections.deque()
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) > workers:
-                    yield pending.popleft().result()
-            while pending:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > workers:
                 yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        while pending:
+            yield pending.popleft().result()
 
 
 def read_ahead(items, num_ahead=4):
@@ -70,12 +67,9 @@ def read_ahead(items, num_ahead=4):
     """
     with ThreadPoolExecutor(1) as thread:
         coming = collections.deque(thread.submit(next, items, None) for _ in range(num_ahead))
-        try:
-            while (item := coming.popleft().result()) is not None:
-                coming.append(thread.submit(next, items, None))
-                yield item
-        finally:
-            thread.shutdown(cancel_futures=True)
+        while (item := coming.popleft().result()) is not None:
+            coming.append(thread.submit(next, items, None))
+            yield item
 
 
 def write_behind(results, write):

@@ -117,12 +117,10 @@ def offenders(kind, is_wrong):
     ]
 
 
-def test_imports_are_found_wherever_they_are():
+def test_imports_and_circles_are_found():
     source = "import a.b, c\nfrom d import e, f\ndef g():\n    import h\n    from . import i"
     assert find_imports(ast.parse(source), {"d.e"}) == {"a.b", "c", "d.e", "d", "h", "."}
 
-
-def test_a_circle_is_found():
     assert find_circle({"a": {"b", "c"}, "b": {"d"}, "c": {"d"}, "d": set()}) == []
     assert find_circle({"a": {"b"}, "b": {"c"}, "c": {"d"}, "d": {"b"}}) == ["b", "c", "d", "b"]
 

@@ -123,7 +123,6 @@ def test_help_says_what_a_recipe_stands_for(capsys, monkeypatch):
     ("config_class", "arguments", "expectation"),
     [
         (ExtractConfig, "--patches-per-case=0", "a whole number of at least 1"),
-        (ExtractConfig, "--dtype=int8", "one of float32, float16"),
         (ExtractConfig, "--seed=4294967296", "a whole number of at least 0 and below 2"),
         (ExtractConfig, "--scheduler=127.0.0.1:8786", "local, tcp://HOST:PORT, or the .json file"),
         (TrainConfig, "--patches=\x1b", "paths of printable characters"),
@@ -160,7 +159,6 @@ def test_a_wrong_value_is_refused_with_flag_value_and_expectation(
         (PredictConfig, "--score-only --recipe tuned", "leave out --recipe."),
         (PredictConfig, "--score-only --weights a --overwrite", "out --overwrite, --weights."),
         (PredictConfig, "--weights a --cross-validate", "leave out --cross-validate."),
-        (PredictConfig, "--weights a --run-dir b", "leave out --run-dir."),
         (PredictConfig, "--workers 2", "--workers is for --scheduler local"),
         (TrainConfig, "--epochs many", "argument --epochs: invalid int value: 'many'"),
         (TrainConfig, "--epoch-count 3", "unrecognized arguments: --epoch-count 3"),

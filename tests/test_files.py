@@ -1,5 +1,6 @@
 """Files are complete or absent, abandoned ones are removed, and tables read back as written."""
 
+import contextlib
 import os
 import platform
 import subprocess
@@ -11,7 +12,6 @@ import pytest
 from brats.errors import InputError
 from brats.files import (
     ABANDONED_S,
-    WRITING,
     check_outside,
     parse_json,
     prepare_folder,
@@ -96,25 +96,30 @@ def dead_process():
 @pytest.mark.parametrize(
     ("host", "find_process", "age_s", "is_kept"),
     [
-        (platform.node(), dead_process, 0, False),
-        (platform.node(), os.getppid, 2 * ABANDONED_S, True),
+        ("gpu", dead_process, 0, False),
+        ("gpu", os.getppid, 2 * ABANDONED_S, True),
         # An earlier process had the number of this one, which has not written anything yet.
-        (platform.node(), os.getpid, 0, False),
-        ("elsewhere", os.getppid, ABANDONED_S - 100, True),
-        ("elsewhere", os.getppid, ABANDONED_S + 100, False),
-        # Another host, whose name begins like that of this one.
-        (f"{platform.node()}-7", dead_process, 0, True),
+        ("gpu", os.getpid, 0, False),
+        ("gpu-7", dead_process, 0, True),  # Another host, and not process 7 of this one.
+        ("gpu-7", os.getppid, ABANDONED_S + 100, False),
     ],
 )
-def test_files_of_dead_processes_are_removed(tmp_path, host, find_process, age_s, is_kept):
-    name = WRITING.format(host=host.replace("-", "_"), process=find_process(), name="a-b.h5")
-    path = tmp_path / name
+def test_files_of_dead_processes_are_removed(
+    tmp_path, host, find_process, age_s, is_kept, monkeypatch
+):
+    process = find_process()
+    with monkeypatch.context() as patch, contextlib.suppress(ValueError):
+        patch.setattr(platform, "node", lambda: host)
+        patch.setattr(os, "getpid", lambda: process)
+        with replacing(tmp_path / "a-b.h5") as path:
+            raise ValueError
     path.touch()
     then = time.time() - age_s
     os.utime(path, (then, then))
     (tmp_path / "a-b.h5").touch()
+    monkeypatch.setattr(platform, "node", lambda: "gpu")
     prepare_folder(str(tmp_path), tmp_path / "absent")
-    assert names(tmp_path) == ([name] if is_kept else []) + ["a-b.h5"]
+    assert names(tmp_path) == ([path.name] if is_kept else []) + ["a-b.h5"]
 
 
 def test_an_output_folder_among_the_cases_is_refused(tmp_path):

@@ -78,7 +78,6 @@ def test_an_added_and_a_removed_reference_are_changes(case):
 
 
 def test_a_file_that_cannot_be_read_is_named(case):
-    path = case.images["t2"]
-    path.unlink()
-    with pytest.raises(InputError, match=f"Cannot read {path}: No such file.* Check the file"):
+    case.images["t2"].unlink()
+    with pytest.raises(InputError, match="Cannot read .*/a_t2.nii: No such file.* Check the file"):
         describe_inputs(case)
