@@ -228,11 +228,14 @@ def _read_description(path, file):
             f"{path} is a patch file of another version, {found['version']}; expected {VERSION}. "
             "Run extract_patches.py again, which now writes a folder with one file per case."
         )
-    # `open_hdf5` turns what these raise into an `InputError`.
-    description = parse_json(file.attrs["description"])
-    wrong = [name for name, kind in FIELDS.items() if not isinstance(description[name], kind)]
-    if wrong or description["dtype"] not in ("float32", "float16"):
-        raise ValueError(f"(the description has a damaged {', '.join(wrong) or 'dtype'})")
+    try:
+        description = parse_json(file.attrs["description"])
+        is_damaged = not all(isinstance(description[name], FIELDS[name]) for name in FIELDS)
+        is_damaged |= description["dtype"] not in ("float32", "float16")
+    except (KeyError, TypeError, ValueError):
+        is_damaged = True
+    if is_damaged:
+        raise InputError(f"{path} has a damaged description. {REMEDY}")
     check_agreement(description, path)
     return description
 

@@ -189,7 +189,7 @@ def describe_otherwise(**changes):
         (set_attribute("format", "other"), "is not a patch file"),
         (set_attribute("description", "{"), "damaged description"),
         (describe_otherwise(dtype="int8"), "damaged description"),
-        (describe_otherwise(patient=3), "damaged description: patient"),
+        (describe_otherwise(patient=3), "damaged description"),
         (describe_otherwise(patch_size=64), "patch_size 64; expected 128. Make the patches again"),
         (remove_labels, "has labels of none; expected"),
         (change("labels", data=np.zeros((4, 128, 128), "uint8")), r"labels of \(4, 128, 128\)"),
