@@ -26,9 +26,8 @@ THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPEN
 def connecting(address, folder, num_workers=None):
     """Yields a `Cluster` that will write to a folder, or None without an address.
 
-    Args:
-        address: "local" to start `num_workers` workers here (None: one per core);
-            "tcp://HOST:PORT", "tls://HOST:PORT", or the .json file of a scheduler; or None.
+    The address is "local" to start `num_workers` workers here (None: one per core), or
+    "tcp://HOST:PORT", "tls://HOST:PORT", or the .json file of a scheduler.
     """
     if address is None:
         yield None
@@ -36,17 +35,19 @@ def connecting(address, folder, num_workers=None):
     try:
         import distributed
     except ImportError as error:
-        raise InputError(
-            f"--scheduler needs Dask, and {error}. Run pip install -r requirements/cluster.txt"
-        ) from error
+        advice = "--scheduler needs it. Run pip install -r requirements/cluster.txt"
+        raise InputError(f"{error}. {advice}") from error
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # The script prints the errors.
     with contextlib.ExitStack() as stack:
+        kind = "scheduler_file" if Path(address).is_file() else "address"
+        security, target = None, {kind: address}
         if address == "local":
             security = distributed.Security.temporary()  # No other user can reach the workers.
-            target = {"address": stack.enter_context(_start(security, num_workers))}
-        else:
-            security = None
-            target = {"scheduler_file" if Path(address).is_file() else "address": address}
+            target = {
+                "address": stack.enter_context(_start(security, num_workers or os.cpu_count()))
+            }
+        elif address.startswith("tls") and not distributed.Security().tls_ca_file:
+            raise InputError(f"{address} needs certificates: set DASK_DISTRIBUTED__COMM__TLS__*.")
         options = {"security": security, "timeout": 10, "set_as_default": False}
         try:
             client = stack.enter_context(distributed.Client(**target, **options))
@@ -58,13 +59,15 @@ def connecting(address, folder, num_workers=None):
 
 
 def _start(security, num_workers):
+    import dask.config
     from distributed import LocalCluster
 
-    num_workers = num_workers or os.cpu_count()
     threads = dict.fromkeys(THREADS, str(max(1, os.cpu_count() // num_workers)))
     options = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
     options |= {"silence_logs": logging.CRITICAL, "preload": [__name__], "env": threads}
-    return LocalCluster(num_workers, security=security, **options)
+    http = {f"distributed.{part}.http.routes": [] for part in ("scheduler", "worker")}
+    with dask.config.set(http):  # No status pages for other users.
+        return LocalCluster(num_workers, security=security, **options)
 
 
 def dask_setup(worker):
@@ -85,8 +88,7 @@ def _check_workers(client, folder):
     finally:
         token.unlink()
     if wrong := {worker: facts for worker, facts in found.items() if facts != expected}:
-        advice = "Start all workers from this repository, on a disk that all machines share."
-        raise InputError(f"Workers have {wrong}; expected {expected}. {advice}")
+        raise InputError(f"Workers have {wrong}; expected {expected}. Start them alike.")
 
 
 def _describe_worker(token):
