@@ -37,7 +37,7 @@ def draw_slices(size, brain, rng):
 
 
 def predict(network, slices):
-    return ops.convert_to_numpy(network.predict_on_batch(slices))
+    return ops.convert_to_numpy(network(slices, training=False))
 
 
 @pytest.mark.parametrize(("depth", "pad_before"), [(1, False), (2, True), (3, False)])

@@ -61,10 +61,24 @@ def start(capsys):
 
 
 @pytest.fixture
-def quick(monkeypatch):
-    """Replaces the network, the pictures and the report; returns the segmented cases' shapes.
+def plain(monkeypatch):
+    """Leaves out the pictures and the report, and reads each network once."""
 
-    The brain is enhancing tumor, as `network` has it.
+    def write_pictures(folder, case_id, raw, classes, slices):
+        folder.mkdir(exist_ok=True)
+        for name in (*slices, "modalities"):
+            (folder / f"{case_id}-{name}.png").write_text(f"{classes.sum()}")
+
+    monkeypatch.setattr(choose, "read_network", read_network_once)
+    monkeypatch.setattr("brats.predictions.write.write_pictures", write_pictures)
+    monkeypatch.setattr(predict, "write_derived", lambda *_: ("", {}))
+
+
+@pytest.fixture
+def quick(plain, monkeypatch):
+    """Also replaces the network: the brain is enhancing tumor, as `network` has it.
+
+    Returns the list of the shapes of the cases that were segmented.
     """
     segmented = []
 
@@ -79,15 +93,7 @@ def quick(monkeypatch):
 
         return segment
 
-    def write_pictures(folder, case_id, raw, classes, slices):
-        folder.mkdir(exist_ok=True)
-        for name in (*slices, "modalities"):
-            (folder / f"{case_id}-{name}.png").write_text(f"{classes.sum()}")
-
-    monkeypatch.setattr(choose, "read_network", read_network_once)
     monkeypatch.setattr(prediction, "build_segmenter", build_segmenter)
-    monkeypatch.setattr("brats.predictions.write.write_pictures", write_pictures)
-    monkeypatch.setattr(predict, "write_derived", lambda *_: ("", {}))
     return segmented
 
 

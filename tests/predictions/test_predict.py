@@ -319,8 +319,8 @@ def test_settings_reach_the_segmenter_and_the_postprocessing(
 ):
     built = []
 
-    def build_holed(networks, batch_size, **options):
-        built.append((len(networks), batch_size, options))
+    def build_holed(networks, batch_size, full_slices, flips, probabilities):
+        built.append((len(networks), batch_size, full_slices, flips, probabilities))
 
         def segment(channels):
             classes = np.zeros(channels.shape[:3], dtype=np.uint8)
@@ -339,7 +339,7 @@ def test_settings_reach_the_segmenter_and_the_postprocessing(
         labels, _ = read_volume(tmp_path / output / f"{ids[0]}.nii.gz")
         assert (labels[4, 15, 15], labels[4, 40, 40], labels[5, 12, 12]) == expected
     assert read_record(tmp_path / "mended", ids[0])["settings"]["min_enhancing_voxels"] == 2
-    assert built[0] == (1, 3, {"probabilities": False, "full_slices": False, "flips": True})
+    assert built[0] == (1, 3, False, True, False)
 
 
 @pytest.mark.parametrize(("naming", "enhancing"), [("2017", 4), ("2023", 3), ("msd", 3)])
