@@ -39,18 +39,14 @@ def connecting(address, folder, num_workers=None):
         raise InputError(f"{error}. {advice}") from error
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # The script prints the errors.
     with contextlib.ExitStack() as stack:
-        kind = "scheduler_file" if Path(address).is_file() else "address"
-        security, target = None, {kind: address}
+        target = {"scheduler_file" if Path(address).is_file() else "address": address}
         if address == "local":
-            security = distributed.Security.temporary()  # No other user can reach the workers.
-            target = {
-                "address": stack.enter_context(_start(security, num_workers or os.cpu_count()))
-            }
+            target = {"address": stack.enter_context(_start(num_workers or os.cpu_count()))}
         elif address.startswith("tls") and not distributed.Security().tls_ca_file:
             raise InputError(f"{address} needs certificates: set DASK_DISTRIBUTED__COMM__TLS__*.")
-        options = {"security": security, "timeout": 10, "set_as_default": False}
         try:
-            client = stack.enter_context(distributed.Client(**target, **options))
+            client = distributed.Client(**target, timeout=10, set_as_default=False)
+            stack.enter_context(client)
         except (OSError, TimeoutError, ValueError, KeyError) as error:
             raise OSError(f"No Dask scheduler answers at {address}. Start one.") from error
         client.wait_for_workers(1)
@@ -58,16 +54,16 @@ def connecting(address, folder, num_workers=None):
         yield Cluster(client, address)
 
 
-def _start(security, num_workers):
+def _start(num_workers):
     import dask.config
-    from distributed import LocalCluster
+    from distributed import LocalCluster, Security
 
     threads = dict.fromkeys(THREADS, str(max(1, os.cpu_count() // num_workers)))
     options = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
     options |= {"silence_logs": logging.CRITICAL, "preload": [__name__], "env": threads}
     http = {f"distributed.{part}.http.routes": [] for part in ("scheduler", "worker")}
-    with dask.config.set(http):  # No status pages for other users.
-        return LocalCluster(num_workers, security=security, **options)
+    with dask.config.set(http):  # Other users see no status pages, and cannot reach the workers.
+        return LocalCluster(num_workers, security=Security.temporary(), **options)
 
 
 def dask_setup(worker):
