@@ -24,8 +24,7 @@ CHECKPOINTS = {"best": BEST, "last": LAST}
 CURVES = "curves.png"
 LOG = "tensorboard"
 EVENT_FILES = "events.out.tfevents.*.brats"  # Other programs' files have another ending.
-# What a record has to have: dicts.
-PARTS = ("settings", "patches", "split")
+PARTS = ("settings", "patches", "split")  # Dicts that a record has to have.
 # Settings that hosts that train together need not have in common.
 OWN_SETTINGS = frozenset(
     {"patches", "run_dir", "weights", "resume", "overwrite", "tensorboard", "state_every"}
