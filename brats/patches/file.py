@@ -15,6 +15,7 @@ Attributes: `format`, `version`, `case`, and `description`, a JSON text with eve
 
 import hashlib
 import json
+import os
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -202,17 +203,35 @@ def _lay_out(path, patches, dtype, description):
     creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # So that the offsets are known.
     creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     creation.set_obj_track_times(False)  # Extracted again, a file has the same bytes.
-    offsets = {}
-    with h5py.File(path, "w", locking=False) as file:
+    offsets, text = {}, json.dumps(description)
+    datasets = _datasets(len(patches.centers), dtype)
+    num_bytes = sum(np.prod(shape) * kind.itemsize for _, shape, kind in datasets)
+    _reserve(path, int(num_bytes) + 2 * len(text) + 2**16)
+    with h5py.File(path, "r+", locking=False) as file:
         file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
         file.attrs["case"] = description["case"]
-        file.attrs["description"] = json.dumps(description)
-        for name, shape, kind in _datasets(len(patches.centers), dtype):
+        file.attrs["description"] = text
+        for name, shape, kind in datasets:
             space, kind = h5py.h5s.create_simple(shape), h5py.h5t.py_create(kind)
             dataset = h5py.h5d.create(file.id, name.encode(), kind, space, dcpl=creation)
             offsets[name] = dataset.get_offset()
         file["center"][...] = patches.centers + patches.origin
     return offsets
+
+
+def _reserve(path, num_bytes):
+    """Makes an HDF5 file that holds nothing yet, with disk space for `num_bytes`.
+
+    HDF5 ends the process with a segmentation fault if the disk is full when it closes a file.
+    """
+    with h5py.File("empty", "w", driver="core", backing_store=False) as empty:
+        empty.flush()
+        content = empty.id.get_file_image()
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        if hasattr(os, "posix_fallocate"):  # Not on macOS.
+            os.posix_fallocate(file.fileno(), 0, num_bytes)
 
 
 def _read_description(path, file):
