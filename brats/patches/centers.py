@@ -97,19 +97,7 @@ def sample_centers(centers, num_patches, rng):
 
 
 def draw_centers(flair, classes, num_patches, rng, centers=CENTERS[0]):
-    """Draws the centers of patches.
-
-    Args:
-        flair: Normalized FLAIR of the window, float32 `(Z, Y, X)`.
-        classes: Reference in the window, uint8 `(Z, Y, X)`.
-        num_patches: Patches to draw, int.
-        rng: `numpy.random.Generator`.
-        centers: "published", see `admissible_centers`, or "balanced", see
-            `sample_balanced_centers`.
-
-    Returns:
-        int32 array `(K, 3)` of (z, y, x) in the window, in random order.
-    """
+    """Draws the centers of patches by `admissible_centers` or `sample_balanced_centers`."""
     if centers == "balanced":
         return sample_balanced_centers(flair, classes, num_patches, rng)
     return sample_centers(admissible_centers(flair), num_patches, rng)

@@ -49,13 +49,7 @@ def predict_volume(predict_batch, channels, batch_size, multiple=8, predict_boxe
 def predict_probabilities(
     predict_batch, channels, batch_size, multiple=8, predict_boxes=None, rounding=8
 ):
-    """Predicts the probability of every class at every voxel.
-
-    Args: those of `predict_volume`.
-
-    Returns:
-        float32 `(Z, Y, X, C)`. Outside the brain, class 0 has probability 1.
-    """
+    """Predicts the probability of every class, float32 `(Z, Y, X, C)`; see `predict_volume`."""
     brain = brain_mask(channels)
     outside = np.eye(len(CLASSES), dtype=np.float32)[0]
     probabilities = np.tile(outside, (*brain.shape, 1))  # (Z, Y, X, C)
@@ -69,30 +63,14 @@ def predict_probabilities(
 
 
 def average(predictors):
-    """Returns a function that averages the probabilities of several networks.
-
-    Args:
-        predictors: Functions from slices `(N, H, W, M)` to probabilities `(N, H, W, C)`.
-
-    Returns:
-        A function like each of them.
-    """
+    """Returns a function from slices to the mean of the probabilities of several predictors."""
     if len(predictors) == 1:
         return predictors[0]
     return lambda slices: np.mean([np.asarray(predict(slices)) for predict in predictors], axis=0)
 
 
 def with_mirroring(predict):
-    """Returns a function that averages the predictions of slices and of their mirror images.
-
-    Mirroring exchanges left and right, as in training.
-
-    Args:
-        predict: Function from slices `(N, H, W, M)` to probabilities `(N, H, W, C)`.
-
-    Returns:
-        A function like it.
-    """
+    """Returns a function that averages the predictions of slices and of their mirror images."""
 
     def predict_mirrored(slices):
         return np.asarray(predict(np.ascontiguousarray(slices[:, :, ::-1])))[:, :, ::-1]
@@ -106,11 +84,6 @@ def brain_limits(channels, brain, multiple):
     Two kinds of slices cannot: those in which a pixel outside the brain is not background in every
     modality (an empty modality is 0 there), and those in which the brain comes closer than `EDGE`
     to the edge of the padded slice.
-
-    Args:
-        channels: Normalized case, float32 `(Z, Y, X, M)`.
-        brain: bool `(Z, Y, X)`.
-        multiple: `2**depth` of the network, int.
 
     Returns:
         Dict from the index of a slice to `((first row, first column), (last row, last column))`.
@@ -131,17 +104,11 @@ def brain_limits(channels, brain, multiple):
 
 
 def box(limits, size, multiple, rounding):
-    """Returns the window around some slices' brains that lies on the network's grid.
+    """Returns the window around the brains of some slices: two slices, along rows and columns.
 
-    Args:
-        limits: Integers `(N, 2, 2)`: first and last position, row and column.
-        size: Height and width of the padded slices, multiples of `multiple`.
-        multiple: `2**depth` of the network, int.
-        rounding: The lengths are rounded up to multiples of this, int.
-
-    Returns:
-        Two slices, along rows and columns. They lie inside the slice and start at multiples of
-        `multiple`. Their lengths are multiples of `multiple` and `rounding`, or the whole side.
+    The window lies inside the slice of the given size and starts at multiples of `multiple`. Its
+    lengths are multiples of `multiple` and `rounding`, or the whole side. `limits` are integers
+    `(N, 2, 2)`: first and last position, row and column.
     """
     margin, rounding = _scaled(MARGIN, multiple), math.lcm(rounding, multiple)
     first = (limits[:, 0].min(axis=0) - margin) // multiple * multiple
@@ -162,14 +129,7 @@ def _in_batches(indices, batch_size):
 
 
 def _predict_windows(predict_batch, channels, brain, batch_size, multiple, predict_boxes, rounding):
-    """Predicts every slice that has brain, whole or the box around the brain.
-
-    Args: those of `predict_volume`, and `brain`, bool `(Z, Y, X)`.
-
-    Yields:
-        `(where, probabilities)`: the index of some slices' window in a volume `(Z, Y, X)`, and
-        the probabilities there, `(N, H, W, C)`.
-    """
+    """Yields the place of some slices' windows in the volume, and the probabilities there."""
     occupied = np.flatnonzero(brain.any(axis=(1, 2)))
     limits = {} if predict_boxes is None else brain_limits(channels, brain, multiple)
     whole = [index for index in occupied if index not in limits]
