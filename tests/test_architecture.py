@@ -30,7 +30,6 @@ ALSO_ALLOWED = {
     "brats.pictures": {"matplotlib"},
     "benchmarks.extraction": {"SimpleITK"},
     "benchmarks.gpu": {"jax", "tensorflow", "torch"},
-    "benchmarks.many_devices": {"tensorflow"},
     "benchmarks.reading": {"h5py"},
     "engine.devices.backend": {"openvino", "tensorflow", "torch"},
     "engine.devices.choose": {"jax", "tensorflow"},
