@@ -124,10 +124,8 @@ class ClassImbalanceLoss(keras.losses.Loss):
 
     def get_config(self):
         """Returns the arguments of the constructor."""
-        return super().get_config() | {
-            "class_weights": self.class_weights,
-            "leave_out_absent": self.leave_out_absent,
-        }
+        settings = {"class_weights": self.class_weights, "leave_out_absent": self.leave_out_absent}
+        return super().get_config() | settings
 
 
 @keras.saving.register_keras_serializable(package="brats")
