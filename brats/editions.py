@@ -104,11 +104,11 @@ def labels_to_classes(labels, edition):
     classes[tumor] = table[values]
     unknown = (table[values] == UNKNOWN) | (values != labelled)
     if unknown.any():
+        expected = (*edition.labels, *edition.background)
         found = ", ".join(f"{value:g}" for value in np.unique(labelled[unknown])[:5])
         raise InputError(
-            f"Unknown label values {found}; expected only "
-            f"{(*edition.labels, *edition.background)}. "
-            "Name the files as their edition does, or correct the segmentation."
+            f"Unknown label values {found}; expected only {expected}. Name the files as their "
+            "edition does, or correct the segmentation."
         )
     return classes
 
@@ -120,15 +120,7 @@ def count_classes(classes):
 
 
 def label_warnings(labels, edition):
-    """Warns if the labels of a case look like those of another edition.
-
-    Args:
-        labels: Array of label values.
-        edition: `Edition` of the file names.
-
-    Returns:
-        List of at most one sentence.
-    """
+    """Returns a list of sentences: a warning if label values look like those of another edition."""
     # Enhancing tumor, the last class, is 4 until 2022 and 3 from 2023. In 2024, 4 is a cavity.
     enhancing = edition.labels[-1]
     counts = {value: np.count_nonzero(labels == value) for value in edition.background}

@@ -93,11 +93,7 @@ def _is_abandoned(path):
 
 
 def make_writable_folder(folder):
-    """Makes a folder, a `Path`, if it does not exist.
-
-    Raises:
-        OSError: If the folder cannot be made, or written to. The message names it.
-    """
+    """Makes a folder, a `Path`. Raises an `OSError` if it cannot be made, or written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -134,11 +130,7 @@ def write_json(path, value):
 
 
 def parse_json(text):
-    """Returns the value of JSON text, str or bytes.
-
-    Raises:
-        ValueError: If the text is not JSON, or is nested too deeply for Python.
-    """
+    """Returns the value of JSON, str or bytes. Raises a `ValueError` if the text is not JSON."""
     try:
         return json.loads(text)
     except RecursionError as error:
@@ -146,11 +138,7 @@ def parse_json(text):
 
 
 def write_table(path, rows):
-    """Writes dicts as CSV: a header with all their keys, then one line per dict.
-
-    Raises:
-        OSError: If the file cannot be written.
-    """
+    """Writes dicts as CSV with all their keys. Raises an `OSError` if it cannot be written."""
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
         writer.writeheader()
@@ -168,9 +156,8 @@ def read_table(path):
     if not Path(path).is_file():
         raise InputError(f"{path} is not a file. Remove it.")
     try:
-        with open(
-            path, newline="", encoding="utf-8-sig"
-        ) as file:  # Excel writes a byte order mark.
+        # Excel writes a byte order mark.
+        with open(path, newline="", encoding="utf-8-sig") as file:
             return list(csv.DictReader(file))
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"Cannot read {path} as a table: {error}. Repair or remove it.") from error

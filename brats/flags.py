@@ -58,11 +58,10 @@ class Settings:
             value = getattr(self, item.name)
             expectation, is_valid = item.metadata["check"]
             if not _has_type(value, item.type):
-                raise ValueError(
-                    f"{flag(item.name)} is {value!r}; expected {_describe(item.type)}."
-                )
-            if value is not None and not is_valid(value):
-                raise ValueError(f"{flag(item.name)} is {value!r}; expected {expectation}.")
+                expectation = _describe(item.type)
+            elif value is None or is_valid(value):
+                continue
+            raise ValueError(f"{flag(item.name)} is {value!r}; expected {expectation}.")
 
     def to_dict(self):
         """Returns the settings as a dict that can be written as JSON."""
@@ -87,7 +86,10 @@ def parse(config_class, argv=None, description=None):
     recipes = config_class.RECIPES
     parser = argparse.ArgumentParser(
         description=description,
-        epilog=_describe_recipes(recipes),
+        epilog="\n".join(
+            f"--recipe {name} stands for: {' '.join(as_typed(*item) for item in recipe.items())}"
+            for name, recipe in recipes.items()
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for item in fields(config_class):
@@ -117,14 +119,6 @@ def as_typed(name, value):
 def flags(names):
     """Returns the flags of some fields, sorted, as text."""
     return ", ".join(sorted(map(flag, names))) or "none"
-
-
-def _describe_recipes(recipes):
-    """Returns one line per recipe, with the flags that it stands for."""
-    return "\n".join(
-        f"--recipe {name} stands for: {' '.join(as_typed(*item) for item in recipe.items())}"
-        for name, recipe in recipes.items()
-    )
 
 
 def _argument(item, is_in_recipes):

@@ -109,11 +109,7 @@ def compare_cases(checks):
 
 
 def check_no_errors(checks):
-    """Checks that no case of a list of `CaseCheck` has errors.
-
-    Raises:
-        InputError: If a case has errors. The message holds the errors of all cases.
-    """
+    """Raises an `InputError` with the errors of all cases if a `CaseCheck` has errors."""
     wrong = [check for check in checks if check.errors]
     if wrong:
         lines = "".join(

@@ -58,10 +58,8 @@ def is_image_folder(folder):
 
 
 def nifti_files(folder):
-    """Returns the paths in a folder that are named as NIfTI files, sorted.
-
-    Endings in capitals are included, so that error messages show them.
-    """
+    """Returns the paths in a folder that are named as NIfTI files, sorted."""
+    # Endings in capitals are included, so that error messages show them.
     paths = sorted(path for path in folder.iterdir() if path.name.lower().endswith(EXTENSIONS))
     return [path for path in paths if _is_visible(path)]
 

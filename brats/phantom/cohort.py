@@ -3,8 +3,6 @@
 In: a new or empty folder, a number of cases and a seed. Out: case folders with four skull-stripped
 modalities and a segmentation each, which are read like real cases.
 
-    python -m brats.phantom DIR --cases 6 --seed 0
-
 The head is drawn in reference millimeters, so it fits any shape. The tumor is bright in FLAIR and
 in T2. Healthy patches that are bright in only one of them keep a threshold from finding it.
 """
@@ -20,7 +18,6 @@ from brats.phantom.files import write_case
 from brats.volumes.network_input import PUBLISHED_SHAPE
 
 EXTENT_MM = PUBLISHED_SHAPE  # Voxels of 1 mm.
-
 # Typical intensity of each tissue in the order of MODALITIES (white matter is 1), and its relative
 # variation within a brain, similar to BraTS cases. The last three are in the order of CLASSES.
 TISSUES = {
@@ -38,17 +35,7 @@ CODES = {name: code for code, name in enumerate(TISSUES)}
 
 
 def synthesize(shape, rng, enhancing=True):
-    """Draws one case: a brain with a tumor in four modalities.
-
-    Args:
-        shape: Shape of the volume `(Z, Y, X)`, at least 8 each. The head is scaled to it.
-        rng: `np.random.Generator`, the only source of randomness.
-        enhancing: Whether the tumor has an enhancing part.
-
-    Returns:
-        `(images, classes)`: a dict of modality to int16 array `(Z, Y, X)`, positive in the
-        brain and 0 outside, and the class indices, uint8 `(Z, Y, X)`.
-    """
+    """Draws one case: the images by modality, int16, 0 outside the brain; and the classes."""
     axes = _brain_axes(shape, rng)
     depth = _depth_mm(axes, shape, rng)
     brain = depth > 0
@@ -60,39 +47,23 @@ def synthesize(shape, rng, enhancing=True):
 
 
 def write_cohort(root, num_cases, seed, shape=PUBLISHED_SHAPE, naming="2017", report=None):
-    """Writes synthetic cases as NIfTI files. The bytes of case `i` depend only on `(seed, i)`.
+    """Writes synthetic cases as NIfTI files, and returns their paths, as of `write_case`.
 
-    One case in four is of low grade. Two in three of those have no enhancing tumor.
-
-    Args:
-        root: Folder to write to, new or empty.
-        num_cases: Number of cases, at least 1.
-        seed: Seed of the cohort, a non-negative int.
-        shape: Shape of the volumes `(Z, Y, X)`. Voxels are always written as 1 mm.
-        naming: A key of `NAMINGS`, whose names of files, folders and label values are used.
-        report: Function that is called with the path of each complete case, or None.
-
-    Returns:
-        List of the paths of the cases: their folders, or for "msd" their images.
-
-    Raises:
-        InputError: If `root` is a file or a folder that is not empty.
+    One case in four is of low grade. Two in three of those have no enhancing tumor. The bytes of
+    case `i` depend only on `(seed, i)`. `naming` is a key of `NAMINGS`. `report`, if there is one,
+    is called with the path of each complete case.
     """
     root, folders = Path(root), []
     if root.is_file() or (root.is_dir() and any(root.iterdir())):
         raise InputError(f"{root} already holds files. Give a new or empty folder.")
     for index in range(num_cases):
-        folders.append(_draw_and_write(root, index, seed, shape, naming))
+        grade = "LGG" if index % 4 == 3 else "HGG"
+        enhancing = grade == "HGG" or index % 12 == 11
+        images, classes = synthesize(shape, np.random.default_rng([seed, index]), enhancing)
+        folders.append(write_case(root, index, grade, images, classes, naming))
         if report:
             report(folders[-1])
     return folders
-
-
-def _draw_and_write(root, index, seed, shape, naming):
-    low_grade = index % 4 == 3
-    enhancing = not low_grade or index % 12 == 11
-    images, classes = synthesize(shape, np.random.default_rng([seed, index]), enhancing)
-    return write_case(root, index, "LGG" if low_grade else "HGG", images, classes, naming)
 
 
 def _brain_axes(shape, rng):

@@ -25,7 +25,6 @@ NAMINGS = {
     "2023": ("2023", "BraTS-GLI-{synthetic:05d}-000", COMPRESSED),
     "msd": ("msd", TRAINING_IMAGES + "/BRATS_{number:03d}", COMPRESSED),
 }
-GRADE_COLUMNS = ("Grade", "BraTS_2020_subject_ID")
 
 
 def write_case(root, index, grade, images, classes, naming):
@@ -40,7 +39,9 @@ def write_case(root, index, grade, images, classes, naming):
             root / folder / f"{path.name}{extension}"
             for folder in (TRAINING_IMAGES, TRAINING_LABELS)
         )
-        _write_components(image, [images[modality] for modality in edition.components])
+        make_writable_folder(image.parent)
+        channels = [build_image(images[modality], GEOMETRY) for modality in edition.components]
+        SimpleITK.WriteImage(SimpleITK.JoinSeries(channels), str(image), useCompression=True)
         write_volume(segmentation, labels, GEOMETRY)
         return image
     volumes = {edition.suffixes[modality]: images[modality] for modality in MODALITIES}
@@ -51,16 +52,9 @@ def write_case(root, index, grade, images, classes, naming):
     return path
 
 
-def _write_components(path, volumes):
-    """Writes volumes `(Z, Y, X)` into one file of four dimensions."""
-    make_writable_folder(path.parent)
-    image = SimpleITK.JoinSeries([build_image(volume, GEOMETRY) for volume in volumes])
-    SimpleITK.WriteImage(image, str(path), useCompression=True)
-
-
 def _append_grade(table, grade, case_id):
     """Appends the grade of a case to a table, and creates the table if there is none."""
     is_new = not table.exists()
     with table.open("a", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerows([GRADE_COLUMNS] * is_new + [(grade, case_id)])
+        header = [("Grade", "BraTS_2020_subject_ID")] if is_new else []
+        csv.writer(file).writerows([*header, (grade, case_id)])

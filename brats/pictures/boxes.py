@@ -24,10 +24,7 @@ LEAST_BOXED = 3  # Cases; the quartiles of fewer say no more than their dots.
 SPREAD = 0.5  # Width over which the dots of a region are spread, in the order of the cases.
 LONGEST_MM = 500  # End of the axis of distances, above 374, the challenge's worst value.
 TICKS_MM = (0, 1, 3, 10, 30, 100, 374)
-DOT_COLOR, MEDIAN_COLOR = "tab:blue", "tab:orange"
-PANEL_INCHES = (3.2, 3.0)
 NUM_COLUMNS = 4
-PIXELS_PER_INCH = 100
 
 
 def write_score_boxes(path, rows):
@@ -45,8 +42,8 @@ def write_score_boxes(path, rows):
         OSError: If the file cannot be written.
     """
     num_rows = -(-len(PANELS) // NUM_COLUMNS)
-    size = np.multiply(PANEL_INCHES, (NUM_COLUMNS, num_rows))
-    figure = Figure(size + (0, 0.4), dpi=PIXELS_PER_INCH)
+    size = np.multiply((3.2, 3.0), (NUM_COLUMNS, num_rows))
+    figure = Figure(size + (0, 0.4), dpi=100)
     figure.set_layout_engine("constrained")
     num_cases = sum(row["region"] == rows[0]["region"] for row in rows)
     figure.suptitle(f"Scores of {num_cases} case{'s' if num_cases > 1 else ''}")
@@ -62,9 +59,9 @@ def _draw_boxes(axes, metric, rows):
     for position, region in enumerate(REGIONS):
         values = [row[metric] for row in rows if row["region"] == region]
         offsets = SPREAD * ((np.arange(len(values)) + 0.5) / len(values) - 0.5)
-        axes.plot(position + offsets, values, "o", color=DOT_COLOR, ms=5, mew=0, alpha=0.6)
+        axes.plot(position + offsets, values, "o", color="tab:blue", ms=5, mew=0, alpha=0.6)
         if len(values) >= LEAST_BOXED:
-            median = {"color": MEDIAN_COLOR, "linewidth": 2}
+            median = {"color": "tab:orange", "linewidth": 2}
             axes.boxplot(values, positions=[position], widths=0.7, sym="", medianprops=median)
     axes.set_xticks(range(len(REGIONS)), REGIONS)
     axes.set_xlim(-0.6, len(REGIONS) - 0.4)

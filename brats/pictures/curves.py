@@ -17,8 +17,6 @@ LOSS_COLOR, RATE_COLOR = "#000000", "#CC79A7"
 # Column prefix, name, line and marker.
 SPLITS = (("", "training", "--", "o"), ("val_", "validation", "-", "s"))
 MOST_MARKED = 40  # Epochs; with more, the lines are thin and have no markers.
-SIZE_INCHES = (13.0, 4.0)
-PIXELS_PER_INCH = 100
 
 
 def write_learning_curves(path, history):
@@ -33,7 +31,7 @@ def write_learning_curves(path, history):
     Raises:
         OSError: If the file cannot be written.
     """
-    figure = Figure(SIZE_INCHES, dpi=PIXELS_PER_INCH)
+    figure = Figure((13.0, 4.0), dpi=100)
     figure.set_layout_engine("constrained")
     loss, dice, rate = figure.subplots(1, 3)
     for prefix, split, *style in SPLITS:
@@ -62,14 +60,6 @@ def _draw(axes, history, column, label, color, line, marker):
     rows = [row for row in history if row.get(column) not in (None, "")]
     if not rows:
         return
-    few = len(rows) <= MOST_MARKED
-    axes.plot(
-        [int(row["epoch"]) for row in rows],
-        [float(row[column]) for row in rows],
-        color=color,
-        label=label,
-        linestyle=line,
-        linewidth=1.5 if few else 0.8,
-        marker=marker if few else None,
-        markersize=4,
-    )
+    points = {"marker": marker, "markersize": 4} if len(rows) <= MOST_MARKED else {"linewidth": 0.8}
+    epochs, values = [int(row["epoch"]) for row in rows], [float(row[column]) for row in rows]
+    axes.plot(epochs, values, color=color, label=label, linestyle=line, **points)

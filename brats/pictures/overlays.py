@@ -124,9 +124,8 @@ def _write_panels(path, title, rows, pixel_mm, longest, line_width):
     whole_width = GAP + (width + GAP) * len(rows[0])
     size = np.array([whole_width, TITLE + (NAME + height) * len(rows) + LEGEND])
     figure = Figure(size / PIXELS_PER_INCH, dpi=PIXELS_PER_INCH)
-    figure.text(
-        0.5, 1 - 0.6 * TITLE / size[1], title, ha="center", va="center", size=11, parse_math=False
-    )
+    y = 1 - 0.6 * TITLE / size[1]
+    figure.text(0.5, y, title, ha="center", va="center", size=11, parse_math=False)
     for row, panels in enumerate(rows):
         bottom = size[1] - TITLE - (NAME + height) * (row + 1)
         for column, panel in enumerate(panels):
@@ -165,12 +164,5 @@ def _add_legend(figure, outlined):
             for region, color in OUTLINES.items()
         ]
     # The white line shows on gray.
-    figure.legend(
-        handles=entries,
-        loc="lower center",
-        ncols=len(entries),
-        fontsize=10,
-        facecolor="0.8",
-        edgecolor="none",
-        borderpad=0.3,
-    )
+    box = {"facecolor": "0.8", "edgecolor": "none", "borderpad": 0.3}
+    figure.legend(handles=entries, loc="lower center", ncols=len(entries), fontsize=10, **box)

@@ -29,13 +29,10 @@ def choose_patches(reader):
         of the reader.
     """
     chosen = []
-    size, num_longer = divmod(len(reader), NUM_PATCHES)
-    for number in range(NUM_PATCHES):
-        length = size + (number < num_longer)
-        if not length:
-            continue
-        start = number * size + min(number, num_longer)
-        candidates = start + np.linspace(0, length - 1, min(MOST_READ, length)).astype(int)
+    parts = np.array_split(np.arange(len(reader)), NUM_PATCHES)
+    for part in filter(len, parts):
+        places = np.linspace(0, len(part) - 1, min(MOST_READ, len(part)))
+        candidates = part[places.astype(int)]
         _, classes = reader.read(candidates)
         chosen.append(candidates[np.count_nonzero(classes, axis=(1, 2)).argmax()])
     return reader.read(chosen)

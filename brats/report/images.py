@@ -66,11 +66,7 @@ def read_case_images(folder, case):
 
 
 def quantize(volume):
-    """Returns the gray levels of a raw image, uint8.
-
-    Level 0 is outside the brain, where the image is 0. Levels 1 to `MAX_GRAY` reach from the
-    minimum of the brain to its 99.5th percentile, as in the pictures.
-    """
+    """Returns gray levels, uint8: 0 outside the brain; 1 is its minimum, `MAX_GRAY` its 99.5 %."""
     brain = volume != 0
     gray = np.zeros(volume.shape, dtype=np.uint8)
     if brain.any():

@@ -17,39 +17,18 @@ from brats.errors import InputError
 from brats.files import replacing
 from brats.pictures.overlays import CLASS_COLORS
 from brats.predictions.record import segmentation_path
+from brats.report import tables
 from brats.report.images import MAX_GRAY, read_case_images
-from brats.report.tables import (
-    dice_cards,
-    metric_options,
-    score_cells,
-    score_header,
-    settings_table,
-    summary_table,
-    union_of_networks,
-)
 from brats.scores.tables import METRICS, summarize
 
 VIEWER = Path(__file__).with_name("viewer")  # The template, its style and its scripts.
 
 
 def write_report(output, cases, records, failures):
-    """Writes report.html into a folder of predictions.
+    """Writes report.html; returns its path, and the error of each case that could not be read.
 
-    One case is in memory at a time. The same files give the same bytes.
-
-    Args:
-        output: Folder of predictions.
-        cases: List of `Case`. Those with a record and a segmentation are shown.
-        records: Dict of case id to record, see `brats.predictions.record`.
-        failures: Dict of case id to message, of cases that could not be segmented or scored. They
-            are listed without their records.
-
-    Returns:
-        `(path, unreadable)`: the `Path` of the report, and a dict of case id to message, of the
-        cases whose files could not be read for the report. It lists them as failed, too.
-
-    Raises:
-        OSError: If the report or a temporary file cannot be written.
+    One case is in memory at a time. The same files give the same bytes. `failures` has the error
+    of each case that could not be segmented or scored; these are listed without their records.
     """
     output = Path(output)
     shown = {
@@ -97,20 +76,20 @@ def _top(output, records, metrics, summary):
     return {
         "style": _read_part("report.css"),
         "lead": escape(_describe(records)),
-        "cards": dice_cards(summary),
+        "cards": tables.dice_cards(summary),
         "boxes": f'<img alt="{alt}" src="{_data_url(plots.read_bytes())}">' if has_plots else "",
-        "summary": summary_table(summary),
-        "settings": settings_table(records),
-        "metrics": metric_options(metrics),
+        "summary": tables.summary_table(summary),
+        "settings": tables.settings_table(records),
+        "metrics": tables.metric_options(metrics),
         "without_scores": "" if metrics else "hidden",
-        "header": score_header(metrics),
+        "header": tables.score_header(metrics),
     }
 
 
 def _describe(records):
     """Returns how many cases there are, and which networks segmented them."""
     cases = f"{len(records)} case{'' if len(records) == 1 else 's'}"
-    networks = union_of_networks(records)
+    networks = tables.union_of_networks(records)
     names = " and ".join(network["path"] for network in networks)
     by_all = all(record["networks"] == networks for record in records)
     how = "segmented by" if by_all else "each segmented by some of"
@@ -155,14 +134,14 @@ def _case_row(record, metrics, images):
         f'<th scope="row"><button type="button" class="open">{name}</button>{warnings}</th>'
         f'<td><img class="open" alt="Slice {images.start[0]} of {name}" title="Open the viewer" '
         f'src="{_data_url(images.thumbnail)}"></td>'
-        f"{score_cells(metrics, record['scores'])}{volumes}</tr>\n"
+        f"{tables.score_cells(metrics, record['scores'])}{volumes}</tr>\n"
     )
 
 
 def _failed_row(case_id, metrics, message):
     return (
         f'<tr class="failed" data-case="{escape(case_id)}"><th scope="row">{escape(case_id)}</th>'
-        f"<td>Failed: {escape(message)}</td>{score_cells(metrics, [])}</tr>\n"
+        f"<td>Failed: {escape(message)}</td>{tables.score_cells(metrics, [])}</tr>\n"
     )
 
 

@@ -13,7 +13,6 @@ from brats.scores.tables import TITLES
 STATISTICS = {"std": "SD", "q25": "25 %", "q75": "75 %"}
 # Scores that describe the case or the prediction; neither high nor low values are better.
 NEUTRAL = {"predicted_ml", "reference_ml", "num_lesions"}
-NOTHING = "–"
 
 
 def best_end(metric):
@@ -110,7 +109,7 @@ def score_cells(metrics, rows):
 
 def _score_cell(metric, value):
     if value is None:
-        return f'<td data-metric="{metric}">{NOTHING}</td>'
+        return f'<td data-metric="{metric}">–</td>'
     number = format_score(metric, value)
     bar = f' style="--share: {number}"' if _is_share(metric) else ""
     return f'<td data-metric="{metric}" data-value="{value!r}"{bar}>{number}</td>'

@@ -27,14 +27,8 @@ def hausdorff_distances(predicted, reference, spacing_mm):
     surface-distance places the surface between the voxels and weights it by area; MedPy takes
     one percentile over both directions and interpolates. The Hausdorff distance equals MedPy's.
 
-    Args:
-        predicted: Predicted mask, bool, shape `(Z, Y, X)`.
-        reference: Reference mask, bool, shape `(Z, Y, X)`.
-        spacing_mm: Voxel size along `(z, y, x)`, the order of the arrays.
-
-    Returns:
-        `(hausdorff_mm, hausdorff95_mm)`, floats. Both are 0 if both masks are empty, and
-        373.12866 if only one is (the rules of BraTS for the percentile).
+    Both distances are 0 if both masks are empty, and 373.12866 if only one is (the rules of BraTS
+    for the percentile). `spacing_mm` is in the order of the arrays, `(z, y, x)`.
 
     Reference:
         Menze et al., "The Multimodal Brain Tumor Image Segmentation Benchmark (BRATS)", 2015.

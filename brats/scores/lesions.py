@@ -32,17 +32,8 @@ def lesion_scores(predicted, reference, spacing_mm):
     6. The scores are means over the lesions and the false components.
 
     Dilation and size are counted in voxels (1 mm in the challenge). Distances are in mm; HD95 is
-    that of `hausdorff_distances`.
-
-    Args:
-        predicted: Predicted mask, bool, shape `(Z, Y, X)`.
-        reference: Reference mask, bool, shape `(Z, Y, X)`.
-        spacing_mm: Voxel size along `(z, y, x)`, the order of the arrays.
-
-    Returns:
-        Dict with the floats "lesion_dice" in [0, 1] and "lesion_hausdorff95_mm", and the ints
-        "num_lesions" (ignored ones do not count), "num_missed" and "num_false". Dice is 1 and
-        HD95 0 if there are neither lesions nor false components, as with two empty masks.
+    that of `hausdorff_distances`. Dice is 1 and HD95 0 if there are neither lesions nor false
+    components, as with two empty masks. "num_lesions" does not count ignored lesions.
 
     Reference:
         Saluja, https://github.com/rachitsaluja/BraTS-2023-Metrics, 2023.

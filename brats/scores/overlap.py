@@ -1,68 +1,36 @@
 """The overlap of two masks, counted in voxels.
 
-In: a predicted and a reference mask. Out: Dice, sensitivity, specificity, precision, in [0, 1].
+In: a predicted mask P and a reference mask R, bool `(Z, Y, X)`. Out: Dice, sensitivity,
+specificity, precision, in [0, 1].
 """
 
 import numpy as np
 
 
 def dice(predicted, reference):
-    """Returns the Dice overlap of two masks.
+    """Returns the Dice overlap of two masks, `2 |P and R| / (|P| + |R|)`.
 
-    Formula:
-
-        dice = 2 |P and R| / (|P| + |R|)
-
-    Args:
-        predicted: Predicted mask, bool, shape `(Z, Y, X)`.
-        reference: Reference mask, bool, shape `(Z, Y, X)`.
-
-    Returns:
-        A float in [0, 1]; 1 if both masks are empty (the rule of BraTS), 0 if only one is.
+    It is 1 if both masks are empty (the rule of BraTS), 0 if only one is.
 
     Reference:
         Dice, "Measures of the amount of ecologic association between species", 1945.
     """
-    overlap = np.count_nonzero(predicted & reference)
-    return _ratio(2 * overlap, np.count_nonzero(predicted) + np.count_nonzero(reference))
+    total = np.count_nonzero(predicted) + np.count_nonzero(reference)
+    return _ratio(2 * np.count_nonzero(predicted & reference), total)
 
 
 def sensitivity(predicted, reference):
-    """Returns the share of the reference mask that was found: `|P and R| / |R|`.
-
-    Args:
-        predicted: Predicted mask, bool, shape `(Z, Y, X)`.
-        reference: Reference mask, bool, shape `(Z, Y, X)`.
-
-    Returns:
-        A float in [0, 1]; 1 if the reference is empty, as there was nothing to find.
-    """
+    """Returns the share of the reference that was found, `|P and R| / |R|`; 1 if R is empty."""
     return _ratio(np.count_nonzero(predicted & reference), np.count_nonzero(reference))
 
 
 def specificity(predicted, reference):
-    """Returns the share of voxels outside the reference that the prediction left out.
-
-    Args:
-        predicted: Predicted mask, bool, shape `(Z, Y, X)`.
-        reference: Reference mask, bool, shape `(Z, Y, X)`.
-
-    Returns:
-        A float in [0, 1]; 1 if the reference fills the volume.
-    """
+    """Returns the share of voxels outside R that are outside P; 1 if R fills the volume."""
     return sensitivity(~predicted, ~reference)
 
 
 def precision(predicted, reference):
-    """Returns the share of the predicted mask that is correct: `|P and R| / |P|`.
-
-    Args:
-        predicted: Predicted mask, bool, shape `(Z, Y, X)`.
-        reference: Reference mask, bool, shape `(Z, Y, X)`.
-
-    Returns:
-        A float in [0, 1]; 1 if the prediction is empty, as nothing marked is wrong.
-    """
+    """Returns the share of the prediction that is correct, `|P and R| / |P|`; 1 if P is empty."""
     return sensitivity(reference, predicted)
 
 

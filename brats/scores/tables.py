@@ -66,17 +66,7 @@ def score_case(case_id, predicted, reference, spacing_mm):
 
 
 def score_masks(predicted, reference, spacing_mm):
-    """Returns all scores of a predicted mask.
-
-    Args:
-        predicted: Predicted mask, bool, shape `(Z, Y, X)`.
-        reference: Reference mask, bool, shape `(Z, Y, X)`.
-        spacing_mm: Voxel size along `(z, y, x)`.
-
-    Returns:
-        Dict of `METRICS`, floats and ints: overlap, distances and lesion-wise scores with their
-        rules for empty masks, and the volumes of both masks in ml.
-    """
+    """Returns a dict of `METRICS` of a predicted mask, floats and ints."""
     hausdorff_mm, hausdorff95_mm = hausdorff_distances(predicted, reference, spacing_mm)
     voxel_ml = math.prod(spacing_mm) / 1000
     return {
@@ -132,8 +122,7 @@ def write_tables(output, rows):
         for path in tables:
             path.unlink(missing_ok=True)
         return []
-    regions = list(REGIONS)
-    rows = sorted(rows, key=lambda row: (row["case"], regions.index(row["region"])))
+    rows = sorted(rows, key=lambda row: (row["case"], list(REGIONS).index(row["region"])))
     summary = summarize(rows)
     for path, table in zip(tables, (rows, summary), strict=True):
         write_table(path, table)
@@ -141,11 +130,7 @@ def write_tables(output, rows):
 
 
 def describe_summary(summary):
-    """Returns the means of the challenge's metrics per region as lines of text.
-
-    Args:
-        summary: Rows of `summarize`.
-    """
+    """Returns the means in the rows of `summarize` as text, for the metrics of the challenge."""
     num_cases = summary[0]["cases"]
     title = f"Mean over {num_cases} case{'s' if num_cases > 1 else ''}"
     lines = [f"{title:<20}" + "".join(f"{name:>{len(name) + 2}}" for name in HEADLINES)]

@@ -57,17 +57,7 @@ class Geometry:
 
 
 def orient(voxels, header):
-    """Reorders a volume from the axes of its file to LPS. No voxel is interpolated.
-
-    Args:
-        voxels: Array in the axes of the file, the first axis of the file last.
-        header: SimpleITK image or reader of the file, of three dimensions, or of four, of which
-            the first three count.
-
-    Returns:
-        `(volume, geometry)`: array `(Z, Y, X)` in the same type, and its `Geometry`. The array is
-        `voxels` itself if the file has LPS axes.
-    """
+    """Returns `(volume, geometry)` of a file's voxels in LPS axes. No voxel is interpolated."""
     # Departure: the original expects LPS axes in every file.
     stored = _read_geometry(header)
     if orientation(stored) == AXES:
@@ -88,8 +78,7 @@ def build_image(volume, geometry):
 
 def orientation(geometry):
     """Returns where the axes of a `Geometry` run, in the letters of DICOM, such as "LPS"."""
-    letters = SimpleITK.DICOMOrientImageFilter.GetOrientationFromDirectionCosines
-    return letters(geometry.direction)
+    return SimpleITK.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(geometry.direction)
 
 
 def grid_difference(grid, other):

@@ -35,10 +35,7 @@ class NetworkInput:
 
 
 def network_input(volumes, classes=None, crop=False):
-    """Normalizes a case by the statistics of its window.
-
-    The statistics come from the window in both cases, so training and prediction see the same
-    values.
+    """Normalizes a case by the statistics of its window, cropped or not.
 
     Args:
         volumes: One raw array `(Z, Y, X)` per modality; 0 outside the brain.
@@ -65,16 +62,10 @@ def network_input(volumes, classes=None, crop=False):
 
 
 def crop_window(volumes):
-    """Returns the window that statistics are taken from and patches lie in.
+    """Returns three slices, the window that statistics are taken from and patches lie in.
 
     Volumes of 155 x 240 x 240 get the published window. Others get the bounding box of the brain,
     widened in the plane to the size of a patch where the slice has room.
-
-    Args:
-        volumes: One raw array `(Z, Y, X)` per modality; the brain is where any is not 0.
-
-    Returns:
-        Three slices, along Z, Y and X.
     """
     shape = volumes[0].shape
     if shape == PUBLISHED_SHAPE:

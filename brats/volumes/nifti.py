@@ -36,21 +36,7 @@ NO_NUMBERS = {1: "bits", 32: "complex numbers", 128: "colors", 2304: "colors"}
 
 
 def read_stored_voxels(path):
-    """Reads the voxels of a file before any scaling, and checks the whole file.
-
-    This is faster than ITK.
-
-    Args:
-        path: Path of a NIfTI-1 file.
-
-    Returns:
-        `(voxels, is_scaled)`: a read-only array `(V,)` in the type and order of the file, and
-        whether the header has a slope and an intercept for the voxels.
-
-    Raises:
-        InputError: If the file cannot be read, is of another kind, truncated or damaged, has a
-            header that makes no sense, or holds NaN or infinity. The message names the file.
-    """
+    """Checks a file; returns its voxels `(V,)` before any scaling, and whether they are scaled."""
     with _naming(path):
         _check_kind(path)
         offset, num_voxels, dtype, is_scaled = _read_header(path)
@@ -107,26 +93,17 @@ def _read_header(path):
     (datatype,) = struct.unpack_from(order + "h", header, 70)
     spacing_mm = struct.unpack_from(order + "3f", header, 80)
     offset, slope, intercept = struct.unpack_from(order + "3f", header, 108)
-    kind = NO_NUMBERS.get(datatype, "unknown")
+    kind, limit = NO_NUMBERS.get(datatype, "unknown"), f"{MAX_MM:g} mm"
+    has_spacing = all(0 < abs(value) < MAX_MM for value in spacing_mm[:num_axes])
+    has_offset = MIN_OFFSET <= offset < MAX_OFFSET
+    is_placed = _has_position(header, order)
     for is_right, found, expected in (
         (1 <= num_axes <= 7, f"{num_axes} axes", "1 to 7"),
         (all(length > 0 for length in size), f"the size {tuple(size)}", "lengths of at least 1"),
         (datatype in TYPES, f"the voxel type {datatype} ({kind})", "integers or floats"),
-        (
-            all(0 < abs(value) < MAX_MM for value in spacing_mm[:num_axes]),
-            f"the spacing {spacing_mm} mm",
-            f"numbers other than 0 and below {MAX_MM:g} mm",
-        ),
-        (
-            MIN_OFFSET <= offset < MAX_OFFSET,
-            f"its first voxel at byte {offset:g}",
-            f"{MIN_OFFSET} or more",
-        ),
-        (
-            _has_position(header, order),
-            "a position that is infinite, NaN or very far away",
-            f"numbers below {MAX_MM:g} mm",
-        ),
+        (has_spacing, f"the spacing {spacing_mm} mm", f"numbers other than 0 and below {limit}"),
+        (has_offset, f"its first voxel at byte {offset:g}", f"{MIN_OFFSET} or more"),
+        (is_placed, "a position that is infinite, NaN or very far away", f"numbers below {limit}"),
     ):
         if not is_right:
             raise InputError(

@@ -22,16 +22,8 @@ def normalize(volume, rows=slice(None), columns=slice(None), out=None):
         result    = (clipped - mean(v)) / std(v), and -9 where x is 0
 
     If the clipped window or `v` is constant, the result is `clipped`. So an empty slice, or one
-    with less than 1 % brain, is 0.
-
-    Args:
-        volume: Raw intensities, any real dtype, shape `(Z, Y, X)`; 0 outside the brain.
-        rows: Window along Y, a slice.
-        columns: Window along X, a slice.
-        out: Array to write to, float32 `(Z, Y, X)`, or None for a new one.
-
-    Returns:
-        float32 array `(Z, Y, X)`; the arithmetic is float64.
+    with less than 1 % brain, is 0. The result is float32, written to `out` if there is one; the
+    arithmetic is float64.
 
     Reference:
         Kermi, Mahmoudi, Khadir, BrainLes 2018, and its implementation.
@@ -95,13 +87,7 @@ def _percentile_of_counts(counts, percentile):
 
 
 def _standardize(values, clipped, counts):
-    """Standardizes clipped values by the statistics of those that are not 0: float64 `(S, V)`.
-
-    Args:
-        values: Raw values, float64, `(S, V)` or `(V,)`.
-        clipped: The same values, clipped, float64 `(S, V)`.
-        counts: How often each value occurs in the window, int64, `(S, V)` or `(1, V)`.
-    """
+    """Standardizes clipped values, `(S, V)`, that occur `counts` times in the window, by slice."""
     along = {"axis": 1, "keepdims": True}
     present = counts > 0
     nonzero = present & (clipped != 0)
