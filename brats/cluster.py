@@ -37,7 +37,8 @@ def connecting(address, folder, num_workers=None):
     except ImportError as error:
         advice = "--scheduler needs it. Run pip install -r requirements/cluster.txt"
         raise InputError(f"{error}. {advice}") from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # The script prints the errors.
+    for name in ("distributed", "distributed.client"):  # The script prints the errors.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with contextlib.ExitStack() as stack:
         target = {"scheduler_file" if Path(address).is_file() else "address": address}
         if address == "local":

@@ -10,37 +10,15 @@ import time
 from brats.errors import InputError
 
 
-def note(path):
-    """Notes a call, and returns the name of the file."""
+def act(path):
+    """Notes a call and does what the name of the file says; returns the name."""
     with open(path, "a") as file:
         file.write(f"{os.getpid()}\n")
+    if path.stem == "fail":  # As a damaged case does.
+        raise InputError(f"{path} is torn.")
+    if path.stem == "break":  # As a defect of the program does.
+        raise ZeroDivisionError("a defect")
+    if path.stem == "die":
+        time.sleep(0.5)  # Until results of others have come back.
+        os.kill(os.getpid(), signal.SIGKILL)
     return path.name
-
-
-def fail(path):
-    """Notes a call, and fails as a damaged case does."""
-    note(path)
-    raise InputError("torn")
-
-
-def break_down(path):
-    """Notes a call, and fails as a defect of the program does."""
-    note(path)
-    raise ZeroDivisionError("a defect")
-
-
-def die(path):
-    """Notes a call, and kills the worker, once what others did there has come back."""
-    note(path)
-    time.sleep(0.5)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def act(path):
-    """Does what the name of the file says."""
-    return {"fail": fail, "break": break_down, "die": die}.get(path.stem, note)(path)
-
-
-def describe_nothing():
-    """Returns no facts that workers have to share."""
-    return {}

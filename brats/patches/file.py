@@ -224,7 +224,7 @@ def _reserve(path, num_bytes):
 
     HDF5 ends the process with a segmentation fault if the disk is full when it closes a file.
     """
-    with h5py.File("empty", "w", driver="core", backing_store=False) as empty:
+    with h5py.File(path, "w", driver="core", backing_store=False) as empty:  # In memory.
         empty.flush()
         content = empty.id.get_file_image()
     with open(path, "wb") as file:
