@@ -56,8 +56,7 @@ def write_report(output, cases, records, failures):
                     continue
                 except InputError as error:
                     unreadable[case_id] = str(error)
-            message = (failures | unreadable)[case_id]
-            rows.write(_failed_row(case_id, metrics, message))
+            rows.write(_failed_row(case_id, metrics, (failures | unreadable)[case_id]))
         readable = [each for case_id, each in records.items() if case_id not in unreadable]
         top = _top(output, readable, metrics, summarize(scores) if scores else [])
         top["failures"] = _list_failures(failures | unreadable)

@@ -10,7 +10,6 @@ from scipy import ndimage
 from brats.scores.distances import crop_to_both, hausdorff_distances
 from brats.scores.overlap import dice
 
-DILATIONS = 3
 LARGEST_IGNORED = 50  # Voxels.
 MISSED_MM = 374.0  # HD95 of a missed lesion and of a false component.
 FACES_AND_EDGES = ndimage.generate_binary_structure(3, 2)  # 18 neighbors.
@@ -56,7 +55,7 @@ def _match(predicted, reference):
     """Returns an iterator of masks `(found, lesion)`, and the numbers of missed and false ones."""
     # Dilated parts that meet outside the box also meet inside it, so the box needs no margin.
     predicted, reference = crop_to_both(predicted, reference)
-    dilated = ndimage.binary_dilation(reference, FACES_AND_EDGES, DILATIONS)
+    dilated = ndimage.binary_dilation(reference, FACES_AND_EDGES, iterations=3)
     zones, num_zones = ndimage.label(dilated, CORNERS_TOO)
     components, num_components = ndimage.label(predicted, CORNERS_TOO)
     touches = np.zeros((num_zones + 1, num_components + 1), dtype=bool)

@@ -97,8 +97,7 @@ def read_case(case):
 
 def grid_error(case, path, grid, first_path, first):
     """Returns a sentence if a file's grid, `(shape, geometry)`, is not the first's, or None."""
-    difference = grid_difference(grid, first)
-    if not difference:
+    if not (difference := grid_difference(grid, first)):
         return None
     return (
         f"The files of case {case.id} do not lie on one grid: {path.name} has {difference[0]}, "

@@ -11,6 +11,7 @@ Reference: the NIfTI-1 header, nifti1.h, https://nifti.nimh.nih.gov/nifti-1.
 import contextlib
 import gzip
 import math
+import os
 import stat
 import struct
 import zlib
@@ -22,10 +23,8 @@ from brats.errors import InputError
 
 HEADER_BYTES = 348  # Also the first number of the header.
 MIN_OFFSET = 352  # Four bytes that announce extensions follow the header.
-MAX_OFFSET = 2**31
 MAX_MM = 1e6  # A scanner is smaller than a kilometer. ITK hangs on infinite positions.
 MAGIC = b"n+1\0"
-GZIP_MAGIC = b"\x1f\x8b"
 GZIP_FORMAT = 31  # Tells zlib to expect the header and the checksum of gzip.
 # The header's `datatype` as a NumPy type.
 TYPES = {
@@ -76,7 +75,7 @@ def _check_kind(path):
         first = file.read(4)
     if not first:
         raise InputError(f"{path} is empty. Copy it again.")
-    is_gzip = first.startswith(GZIP_MAGIC)
+    is_gzip = first.startswith(b"\x1f\x8b")
     if is_gzip != _is_compressed(path):
         found = "a compressed file" if is_gzip else "an uncompressed file"
         raise InputError(
@@ -95,7 +94,7 @@ def _read_header(path):
     offset, slope, intercept = struct.unpack_from(order + "3f", header, 108)
     kind, limit = NO_NUMBERS.get(datatype, "unknown"), f"{MAX_MM:g} mm"
     has_spacing = all(0 < abs(value) < MAX_MM for value in spacing_mm[:num_axes])
-    has_offset = MIN_OFFSET <= offset < MAX_OFFSET
+    has_offset = MIN_OFFSET <= offset < 2**31
     is_placed = _has_position(header, order)
     for is_right, found, expected in (
         (1 <= num_axes <= 7, f"{num_axes} axes", "1 to 7"),
@@ -152,25 +151,15 @@ def _read_content(path, size):
                 content = zlib.decompress(stored, GZIP_FORMAT, size)
                 if len(content) == size:
                     return content
-        found = _count_bytes(path)
-    else:
-        found = Path(path).stat().st_size
-    if found < size:
-        raise InputError(
-            f"{path} holds {found} bytes, but its header promises {size}: it was truncated. Copy "
-            "it again."
-        )
     with _open(path) as file:
+        found = file.seek(0, os.SEEK_END)  # Decompresses all, and verifies the checksum.
+        if found < size:
+            raise InputError(
+                f"{path} holds {found} bytes, but its header promises {size}: it was truncated. "
+                "Copy it again."
+            )
+        file.seek(0)
         return file.read(size)
-
-
-def _count_bytes(path):
-    """Returns the bytes of a compressed file after decompression, with its checksum verified."""
-    count = 0
-    with _open(path) as file:
-        while block := file.read(2**20):
-            count += len(block)
-    return count
 
 
 def _open(path):
