@@ -1,4 +1,4 @@
-"""What is mended after the network, drawn by hand, and that mending twice changes no more."""
+"""Postprocessing: each step drawn by hand; applied twice, the steps change no more."""
 
 import numpy as np
 import pytest
@@ -39,21 +39,21 @@ def test_a_hole_takes_the_class_of_the_nearest_tumor_voxel():
     np.testing.assert_array_equal(result, draw(lid, filled, lid))
 
 
-def test_a_hole_that_is_open_in_one_slice_is_none():
+def test_a_hole_that_is_open_in_one_slice_is_left():
     ring = [".....", ".222.", ".2.2.", ".222."]
     classes = draw(ring, ring)
     np.testing.assert_array_equal(fill_tumor_holes(classes), classes)
 
 
-def test_a_gap_over_an_edge_encloses_no_less():
-    # Background is joined over faces only: the hole is closed though the ring has no corners.
+def test_a_hole_is_closed_although_its_ring_has_no_corners():
+    # Background is connected over faces only.
     ring = [".....", "..2..", ".2.2.", "..2.."]
     dot = [".....", ".....", "..2..", "....."]
     filled = [".....", "..2..", ".222.", "..2.."]
     np.testing.assert_array_equal(fill_tumor_holes(draw(dot, ring, dot)), draw(dot, filled, dot))
 
 
-def test_small_lesions_go_and_those_of_the_least_size_stay():
+def test_lesions_below_the_least_size_are_removed():
     classes = draw(["1.33.", ".....", ".....", "22..."], EMPTY)
     np.testing.assert_array_equal(
         remove_small_lesions(classes, 2), draw(["..33.", ".....", ".....", "22..."], EMPTY)
@@ -61,7 +61,7 @@ def test_small_lesions_go_and_those_of_the_least_size_stay():
     assert not remove_small_lesions(classes, 3).any()
 
 
-def test_a_lesion_is_joined_over_corners_and_slices_and_classes():
+def test_a_lesion_is_connected_over_corners_slices_and_classes():
     classes = draw(["1....", ".....", ".....", "....."], [".....", ".2...", "..3..", "....."])
     np.testing.assert_array_equal(remove_small_lesions(classes, 3), classes)
     assert not remove_small_lesions(classes, 4).any()
@@ -81,7 +81,7 @@ def test_nothing_is_changed_unless_asked_for():
     assert result is not classes
 
 
-def test_the_steps_follow_each_other():
+def test_the_steps_are_applied_in_their_order():
     # Filled, the lesion has 27 voxels instead of 26 and stays; the single voxel goes; then 1
     # enhancing voxel is left of 2, which is less than 2.
     cube = np.zeros((5, 5, 9), dtype=np.uint8)
@@ -100,7 +100,7 @@ def test_the_steps_follow_each_other():
     st.integers(0, 12),
     st.integers(0, 12),
 )
-def test_twice_is_as_once_and_the_input_stays(classes, min_lesion, min_enhancing):
+def test_applied_twice_it_changes_no_more_and_the_input_stays(classes, min_lesion, min_enhancing):
     before = classes.copy()
     once = postprocess(classes, True, min_lesion, min_enhancing)
     np.testing.assert_array_equal(postprocess(once, True, min_lesion, min_enhancing), once)
