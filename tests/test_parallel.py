@@ -68,7 +68,7 @@ def test_any_other_error_ends_all_cases(error):
 
 
 def test_as_many_items_as_asked_for_are_read_ahead_in_order():
-    read, third_read = [], threading.Event()
+    read, third_read, others = [], threading.Event(), set(threading.enumerate())
 
     def items():
         for item in range(20):
@@ -82,7 +82,7 @@ def test_as_many_items_as_asked_for_are_read_ahead_in_order():
     assert third_read.wait(WAIT_S)  # Although only one item was asked for.
     assert [next(ahead), next(ahead)] == [1, 2]
     ahead.close()
-    assert len(read) <= 6
+    assert len(read) <= 6 and set(threading.enumerate()) <= others
 
 
 def test_an_error_of_the_iterator_comes_after_the_items_before_it():

@@ -41,19 +41,20 @@ TO_RIGHT = Geometry(ONE_MM, (-35.0, 0.0, 0.0), TO_LEFT.direction, STORED)
 def write_predictions(folder):
     """Writes cases with enhancing tumor predicted in the patient's right half; returns records too.
 
-    The reference is necrosis; in one case it is larger and has all classes. The files of another
+    The reference is necrosis; in one case edema surrounds enhancing tumor. The files of another
     case store their columns from the left to the right. The brain is dark in FLAIR and bright in
     T1ce.
     """
     image = np.zeros(SHAPE, dtype=np.int16)
     image[2:22, 4:36, 4:32] = 500
-    image[2:22, 6:34, 6:30] = 900
     image[2:22, 36:38, 4:32] = 3000
     t1ce = np.where(image, 3000, 0).astype(np.int16)
     t1ce[2, 4:36, 4:32] = 500
-    block = np.zeros(SHAPE, dtype=np.uint8)
+    block, nested = np.zeros((2, *SHAPE), dtype=np.uint8)
     block[TUMOR_SLICES, 12:20, 7:15] = 1
-    references = {NO_REFERENCE: None, MIDDLE: tumor_of_all_classes()}
+    nested[TUMOR_SLICES, 8:26, 7:25] = EDEMA
+    nested[TUMOR_SLICES, 12:22, 11:21] = ENHANCING
+    references = {NO_REFERENCE: None, MIDDLE: nested}
     cases, records = [], {}
     for case_id in (*DICE, NO_REFERENCE):
         geometry = TO_RIGHT if case_id == WORST else TO_LEFT
@@ -70,15 +71,6 @@ def write_predictions(folder):
         record = {"case": case_id, "networks": [], "settings": {}, "warnings": []}
         records[case_id] = record | {"scores": scores}
     return cases, records
-
-
-def tumor_of_all_classes():
-    """Returns edema around enhancing tumor around necrosis, squares in axial slices."""
-    classes = np.zeros(SHAPE, dtype=np.uint8)
-    classes[TUMOR_SLICES, 8:26, 7:25] = EDEMA
-    classes[TUMOR_SLICES, 12:22, 11:21] = ENHANCING
-    classes[TUMOR_SLICES, 15:19, 14:18] = NECROSIS
-    return classes
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +113,7 @@ def open_case(page, case_id):
 
 def picture(page):
     """Returns the viewer's picture, red, green, blue in [0, 1], `(height, width, 3)`."""
-    png = page.locator("#canvas").screenshot()
-    return matplotlib.image.imread(io.BytesIO(png))[..., :3]
+    return matplotlib.image.imread(io.BytesIO(page.locator("#canvas").screenshot()))[..., :3]
 
 
 def places(page, color):
@@ -134,18 +125,6 @@ def places(page, color):
         "white": np.minimum(np.minimum(red, green), blue) > 0.98,
     }
     return np.nonzero(masks[color])
-
-
-def row_of_voxels(page, row):
-    """Returns the grays of the voxels along a row of an axial slice, by their column.
-
-    The box begins at row 1 and column 1, has 39 x 34 voxels and fills the height of the canvas.
-    """
-    gray = picture(page).mean(axis=-1)
-    voxel = gray.shape[0] / 39
-    left = (gray.shape[1] - 34 * voxel) / 2
-    line = gray[int((row - 0.5) * voxel)]
-    return {column: line[int(left + (column - 0.5) * voxel)] for column in range(1, 35)}
 
 
 def count(page, color):
@@ -168,19 +147,13 @@ def test_the_page_shows_every_case_and_sorts_by_a_column_both_ways(page):
 def test_worst_and_best_by_the_chosen_score_and_by_name(page):
     page.get_by_role("button", name="Worst first").click()
     assert case_order(page)[:3] == [WORST, MIDDLE, BEST]
-    page.get_by_role("button", name="Best first").click()
-    assert case_order(page)[:3] == [BEST, MIDDLE, WORST]
-    headers = page.locator("#cases th[data-metric]:visible")
-    assert [text.split()[0] for text in headers.all_inner_texts()] == ["Dice"] * 3
     page.get_by_label("Score").select_option("Hausdorff distance (mm)")
+    headers = page.locator("#cases th[data-metric]:visible")
     assert [text.split()[0] for text in headers.all_inner_texts()] == ["Hausdorff"] * 3
     page.get_by_role("button", name="Best first").click()
     assert case_order(page)[:3] == [WORST, MIDDLE, BEST]
     page.get_by_role("button", name="By name").click()
     assert case_order(page) == [BEST, WORST, MIDDLE, NO_REFERENCE, "e"]
-    page.get_by_label("Score").select_option("all")
-    assert headers.count() == 3 * len(METRICS)
-    assert page.get_by_role("button", name="Worst first").is_disabled()
 
 
 def test_the_prediction_can_be_turned_off_and_on_and_made_opaque(page):
@@ -223,19 +196,19 @@ def test_the_viewer_shows_the_reference_or_its_outline_if_there_is_one(page):
     assert count(page, "yellow") > 0
 
 
-def test_whole_tumor_and_core_are_outlined_on_dark_and_bright_tissue(page):
+def test_whole_tumor_and_core_are_outlined_on_bright_tissue(page):
     open_case(page, MIDDLE)
-    legend = page.get_by_text("reference, core")
-    assert not legend.is_visible()
     page.get_by_label("Labels").select_option("prediction, reference outlined")
-    assert legend.is_visible()
     page.get_by_label("Opacity").fill("0.1")
-    # The whole tumor has columns 7 to 24, the core 11 to 20. Black lines show on bright tissue.
-    grays = row_of_voxels(page, 17)
-    assert [column for column, gray in grays.items() if gray > 0.8] == [7, 24]
     page.get_by_label("Image").select_option("T1ce")
-    grays = row_of_voxels(page, 17)
-    assert [column for column in range(5, 31) if grays[column] < 0.2] == [6, 11, 20, 25]
+    # The box begins at row 1 and column 1, and has 39 x 34 voxels. The whole tumor has columns 7 to
+    # 24, the core 11 to 20. Black lines show on bright tissue.
+    gray = picture(page).mean(axis=-1)
+    voxel = gray.shape[0] / 39
+    left = (gray.shape[1] - 34 * voxel) / 2
+    line = gray[int((17 - 0.5) * voxel)]
+    black = [c for c in range(5, 31) if line[int(left + (c - 0.5) * voxel)] < 0.2]
+    assert black == [6, 11, 20, 25]
 
 
 def test_slices_are_scrolled_by_wheel_keys_and_slider(page):
@@ -244,22 +217,12 @@ def test_slices_are_scrolled_by_wheel_keys_and_slider(page):
     assert number.inner_text() == "8"  # The first of the slices with most tumor.
     page.locator("#canvas").press("ArrowDown")
     assert number.inner_text() == "7" and count(page, "yellow") == 0
-    page.locator("#canvas").press("ArrowUp")
-    assert number.inner_text() == "8" and count(page, "yellow") > 0
-    page.locator("#slice").fill("15")
-    assert count(page, "yellow") > 0
-    page.locator("#slice").fill("16")
-    assert number.inner_text() == "16" and count(page, "yellow") == 0
     page.locator("#canvas").hover()
     page.mouse.wheel(0, 100)
-    page.wait_for_function("document.getElementById('slice-number').value !== '16'")
-    assert number.inner_text() in ("15", "17")
-
-
-def test_slices_of_other_planes_are_numbered_as_they_are_stored(page):
-    # Rows 12 to 19 and columns 7 to 14 hold tumor; the viewer starts amid it.
-    open_case(page, BEST)
-    for plane, first in (("coronal", 12), ("sagittal", 7)):
+    page.wait_for_function("document.getElementById('slice-number').value !== '7'")
+    assert number.inner_text() in ("6", "8")
+    # The numbers are those of the file: rows 12 to 19 and columns 7 to 14 hold tumor.
+    for plane, first in (("axial", 8), ("coronal", 12), ("sagittal", 7)):
         page.get_by_label("Plane").select_option(plane)
         page.locator("#slice").fill(str(first - 1))
         assert count(page, "yellow") == 0
@@ -267,27 +230,8 @@ def test_slices_of_other_planes_are_numbered_as_they_are_stored(page):
         assert count(page, "yellow") > 0
 
 
-def test_controls_fit_into_a_window_of_1300_by_1000(page):
-    page.set_viewport_size({"width": 1300, "height": 1000})
-    open_case(page, MIDDLE)
-    page.get_by_label("Labels").select_option("prediction, reference outlined")
-    assert page.locator("#viewer-scores tr").count() == 1 + len(METRICS)
-    hidden = page.eval_on_selector("#controls", "form => form.scrollHeight - form.clientHeight")
-    assert hidden == 0
-
-
 def test_keys_go_to_the_next_case_in_the_order_of_the_table(page):
     page.get_by_role("button", name="Worst first").click()
-    page.evaluate(
-        """() => {
-          const original = HTMLCanvasElement.prototype.getContext;
-          window.canvases = new Set();
-          HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
-            if (kind === "webgl2") window.canvases.add(this);
-            return original.call(this, kind, ...rest);
-          };
-        }"""
-    )
     open_case(page, WORST)
     titles = []
     for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
@@ -295,12 +239,8 @@ def test_keys_go_to_the_next_case_in_the_order_of_the_table(page):
         page.locator("#viewer[aria-busy=false]").wait_for()
         titles.append(page.locator("#viewer-case").inner_text())
     assert titles == [MIDDLE, BEST, MIDDLE]
-    # One canvas checks whether there is WebGL 2, and one viewer shows all cases.
-    assert page.evaluate("window.canvases.size") == 2
     scores = page.locator("#viewer-scores tr").nth(1).inner_text()
     assert scores.split() == ["Dice", "0.500", "0.200", "0.800"]
-    page.keyboard.press("Escape")
-    assert not page.locator("#viewer").is_visible()
 
 
 def test_without_webgl_the_viewer_says_so_and_shows_the_thumbnail(page):
@@ -308,6 +248,5 @@ def test_without_webgl_the_viewer_says_so_and_shows_the_thumbnail(page):
     open_case(page, BEST)
     assert "no WebGL 2" in page.locator("#notice").inner_text()
     assert page.locator("#notice img").is_visible()
-    page.locator("#canvas").press("ArrowUp")  # Without an error.
     page.get_by_role("button", name="Next case").click()
     assert page.locator("#viewer-case").inner_text() == WORST

@@ -26,7 +26,8 @@ def test_a_folder_has_one_owner(tmp_path):
 
 def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(tmp_path):
     (tmp_path / "state").mkdir()
-    killed = f".writing-{platform.node()}-{2**22 + 1}-"  # Linux has no process of that number.
+    host = platform.node().replace("-", "_")  # As in the names of temporary files.
+    killed = f".writing-{host}-{2**22 + 1}-"  # Linux has no process of that number.
     for name in (f"{killed}a.csv", f"state/{killed}b.npz", "a.csv", ".mine"):
         (tmp_path / name).write_text("")
     with owning(tmp_path, "state", "absent"), replacing(tmp_path / "a.csv") as temporary:

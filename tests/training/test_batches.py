@@ -1,6 +1,4 @@
-"""Batches: every patch once, half of them marked, one order per seed, read ahead in order."""
-
-import threading
+"""Batches: every patch once, half of them marked, one order per seed."""
 
 import numpy as np
 import pytest
@@ -8,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brats.errors import InputError
-from brats.parallel import read_ahead
 from engine.training.batches import (
     num_batches,
     steps_per_epoch,
@@ -126,32 +123,3 @@ def test_validation_holds_every_patch_once_in_order():
     images, classes = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     np.testing.assert_array_equal(images, reader.images)
     np.testing.assert_array_equal(classes, reader.classes)
-
-
-def test_reading_ahead_keeps_the_order_in_another_thread_which_ends_with_the_loop():
-    others = set(threading.enumerate())
-    second_is_read = threading.Event()
-
-    def numbers():
-        yield 1
-        second_is_read.set()
-        yield from range(2, 1000)
-
-    ahead = read_ahead(numbers())
-    assert next(ahead) == 1
-    assert second_is_read.wait(timeout=30)  # While the first is in use.
-    assert [next(ahead) for _ in range(20)] == list(range(2, 22))
-    assert set(threading.enumerate()) - others
-    ahead.close()
-    assert not set(threading.enumerate()) - others
-
-
-def test_an_error_of_reading_comes_after_the_batches_before_it():
-    def numbers():
-        yield 1
-        raise OSError("unplugged")
-
-    ahead = read_ahead(numbers())
-    assert next(ahead) == 1
-    with pytest.raises(OSError, match="unplugged"):
-        next(ahead)
