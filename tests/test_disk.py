@@ -13,11 +13,8 @@ import numpy as np
 import pytest
 
 import extract_patches
-import predict
-from brats.cases.find import find_cases
 from brats.files import replacing, write_json, write_table
 from brats.patches.file import write_case_file
-from brats.phantom.cohort import write_cohort
 from brats.pictures.boxes import write_score_boxes
 from brats.pictures.curves import write_learning_curves
 from brats.pictures.overlays import write_overlays
@@ -26,7 +23,7 @@ from brats.scores.tables import METRICS
 from brats.script import exit_code
 from brats.volumes.files import write_volume
 from brats.volumes.geometry import Geometry
-from tests.synthetic import describe_noise, noise_patches, write_constant_network
+from tests.synthetic import describe_noise, noise_patches
 
 pytestmark = pytest.mark.nightly
 
@@ -128,14 +125,6 @@ def test_a_disk_that_becomes_read_only_meanwhile_is_named_with_the_file(disk):
     assert contents(disk) == {"file": b"old"}
 
 
-def test_a_folder_that_is_removed_meanwhile_is_named_with_the_file(tmp_path):
-    path = tmp_path / "folder" / "file"
-    message = f"Cannot write {path}: No such file"
-    with pytest.raises(OSError, match=message), replacing(path) as temporary:
-        shutil.rmtree(path.parent)
-        temporary.write_text("new")
-
-
 def test_an_extraction_on_a_disk_that_becomes_full_keeps_the_finished_cases(
     cohort, disk, monkeypatch, capsys
 ):
@@ -154,22 +143,3 @@ def test_an_extraction_on_a_disk_that_becomes_full_keeps_the_finished_cases(
     mount(disk, "-o", "remount,size=8000k")
     assert extract() == 0
     assert len(contents(output)) == 4 and contents(output).items() >= before.items()
-
-
-def test_a_prediction_on_a_disk_that_becomes_full_keeps_the_finished_cases(disk, tmp_path, capsys):
-    root, output = tmp_path / "cases", disk / "out"
-    write_cohort(root, num_cases=3, seed=0, shape=(20, 160, 144), naming="2021")
-    network = write_constant_network(tmp_path / "a.keras", [0.1, 0.3, 0.1, 0.5])
-    arguments = ["--data-root", str(root), "--weights", str(network), "--output", str(output)]
-    mount(disk, "-o", "remount,size=400k")
-    assert exit_code(lambda: predict.main(arguments)) == 1
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith(f"Error: Cannot write {output}/")
-    finished = contents(output)
-    mount(disk, "-o", "remount,size=20m")
-    assert exit_code(lambda: predict.main(arguments)) == 0
-    for case in find_cases(root, need_segmentation=True)[0]:
-        assert f"{case.id}.nii.gz" in contents(output)
-        if f"{case.id}.nii.gz" in finished:
-            assert contents(output)[f"{case.id}.nii.gz"] == finished[f"{case.id}.nii.gz"]
-    assert not list(output.rglob(".writing-*"))

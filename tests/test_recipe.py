@@ -10,12 +10,8 @@ import pytest
 import extract_patches
 import predict
 import train
-from brats.cases.find import find_cases
 from brats.flags import as_typed
 from brats.patches.file import read_case_file
-from brats.volumes.case import read_case
-from brats.volumes.network_input import crop_window
-from brats.volumes.normalization import BACKGROUND, normalize
 from config import TUNED_EXTRACTION, TUNED_PREDICTION, TUNED_TRAINING
 
 TINY = ("--base-filters", "2", "--depth", "1", "--epochs", "1", "--steps-per-epoch", "2")
@@ -57,34 +53,6 @@ def test_every_stage_records_the_recipe(tuned_patches, cohort, tmp_path, monkeyp
     settings = {name: value for name, value in TUNED_PREDICTION.items() if name != "checkpoint"}
     assert record["settings"].items() >= settings.items()
     assert [network["path"] for network in record["networks"]] == [str(run / "last.keras")]
-
-
-def test_patches_are_those_around_their_centers_and_background_beyond_the_window(
-    tuned_patches, cohort
-):
-    num_beyond = 0
-    for case in find_cases(cohort, need_segmentation=True)[0]:
-        raw = read_case(case)
-        rows, columns = crop_window(raw.volumes)[1:]
-        with h5py.File(tuned_patches / f"{case.id}.h5") as file:
-            stored = [file[name][:] for name in ("images", "labels", "center")]
-        for image, labels, (z, y, x) in zip(*stored, strict=True):
-            channels = [
-                normalize(volume[z : z + 1], rows, columns)[0, rows, columns]
-                for volume in raw.volumes
-            ]
-            # The patch, in the window's slice padded by half a patch.
-            inside = np.s_[y - rows.start :, x - columns.start :]
-            expected = np.pad(
-                np.stack(channels, axis=-1),
-                ((64, 64), (64, 64), (0, 0)),
-                constant_values=BACKGROUND,
-            )[inside][:128, :128]
-            np.testing.assert_array_equal(image, expected)
-            classes = np.pad(raw.classes[z, rows, columns], 64)[inside][:128, :128]
-            assert np.array_equal(labels, classes)
-            num_beyond += y - 64 < rows.start or x + 64 > columns.stop
-    assert num_beyond > 5
 
 
 def test_half_and_more_of_the_patches_are_around_tumor(tuned_patches):

@@ -48,12 +48,6 @@ def test_settings_that_differ_are_refused_with_both_files_and_values(tmp_path, r
         open_patches([tmp_path / "a.h5", tmp_path / "other" / "b.h5"])
 
 
-def test_files_of_other_seeds_form_one_set(tmp_path, rng):
-    write_noise(tmp_path / "first", rng, (1, 1), seed=0)
-    write_noise(tmp_path / "second", rng, (1,), seed=1)
-    assert ids(open_patches([tmp_path / "second", tmp_path / "first" / "b.h5"])) == ["a", "b"]
-
-
 def test_a_missing_path_and_a_folder_without_patches_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent do not exist. Make them with extract_pat"):
         open_patches([tmp_path / "absent"])

@@ -94,14 +94,6 @@ def test_a_box_of_background_is_background_up_to_its_border(pad_before, rng):
     np.testing.assert_allclose(probabilities, np.broadcast_to(softmax, (2, 8, 16, 4)), atol=1e-5)
 
 
-def test_the_network_itself_is_left_as_it_was(rng):
-    network = random_network(rng, depth=1)
-    before = network.get_weights()
-    background_network(network)
-    for weight, expected in zip(network.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(weight, expected)
-
-
 def test_prelu_of_a_deviation_is_the_difference_of_two_prelus():
     # One channel each: slope 0.5, background -2: prelu(1 - 2) - prelu(-2) = -0.5 + 1;
     # slope 2, background 3: prelu(-5 + 3) - prelu(3) = -4 - 3; slope -1, background -1:

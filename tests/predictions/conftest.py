@@ -95,16 +95,3 @@ def quick(plain, monkeypatch):
 
     monkeypatch.setattr(prediction, "build_segmenter", build_segmenter)
     return segmented
-
-
-@pytest.fixture
-def no_network(monkeypatch):
-    """Makes every attempt to segment a case fail the test."""
-
-    def refuse(*_, **__):
-        pytest.fail("A network was used.")
-
-    def forbid():
-        monkeypatch.setattr(prediction, "build_segmenter", refuse)
-
-    return forbid
