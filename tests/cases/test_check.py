@@ -12,9 +12,7 @@ from brats.cases.check import CaseCheck, check_case, check_no_errors, compare_ca
 from brats.cases.find import Case, find_cases
 from brats.editions import EDITIONS
 from brats.errors import InputError
-from brats.phantom.cohort import write_cohort
 from brats.script import exit_code
-from brats.volumes import files
 from brats.volumes.case import read_case
 from brats.volumes.geometry import Geometry, build_image
 
@@ -129,16 +127,6 @@ def test_one_patient_under_two_ids_is_a_warning_in_both(tmp_path, volumes):
     ]
 
 
-def test_a_file_of_all_modalities_is_read_once(tmp_path, monkeypatch):
-    write_cohort(tmp_path, 1, 0, (20, 40, 44), "msd")
-    (case,), _ = find_cases(tmp_path, need_segmentation=True)
-    read, paths = files.read_stored_voxels, []
-    monkeypatch.setattr(files, "read_stored_voxels", lambda path: paths.append(path) or read(path))
-    check = check_case(case)
-    assert not check.errors and len(check.contents) == 4
-    assert sorted(paths) == sorted((case.images["t1"], case.segmentation))
-
-
 def test_label_4_without_label_3_under_the_names_of_2023_is_a_warning(tmp_path, volumes):
     # The file holds 4, which is enhancing tumor in 2017 and a cavity in 2024.
     case = replace(write(tmp_path / "case", volumes), edition=EDITIONS["2023"])
@@ -148,19 +136,6 @@ def test_label_4_without_label_3_under_the_names_of_2023_is_a_warning(tmp_path, 
     volumes["seg"][8, 9, 8] = 3
     SimpleITK.WriteImage(build_image(volumes["seg"], GEOMETRY), str(case.segmentation))
     assert not check_case(case).warnings and not read_case(case).label_warnings
-
-
-def test_each_of_many_copies_names_one_other_case_and_keeps_its_warnings():
-    checks = [CaseCheck(name, [], [], {"t1": b"1"}) for name in "abc"]
-    checks.append(CaseCheck("d", [], ["Odd."], {"t1": b"4", "t2": b"4"}))
-    checks.append(CaseCheck("e", [], [], {"t1": b"5"}))
-    assert [check.warnings for check in compare_cases(checks)] == [
-        ["t1: the same as of b: one patient, two ids."],
-        ["t1: the same as of a: one patient, two ids."],
-        ["t1: the same as of a: one patient, two ids."],
-        ["Odd.", "t1 and t2 are the same image."],
-        [],
-    ]
 
 
 def test_errors_of_all_cases_are_raised_together_and_warnings_are_not():

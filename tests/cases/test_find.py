@@ -9,11 +9,7 @@ from brats.cases.find import Case, describe_ignored, find_cases, select_cases
 from brats.editions import EDITIONS, MODALITIES
 from brats.errors import Failed, InputError
 from tests.cases.folders import NEW, OLD, ids, touch, touch_case, touch_msd
-
-
-def reasons(root):
-    """Returns why each incomplete case under a folder failed, by id."""
-    return {failed.case_id: failed.reason for failed in find_cases(root, True)[1]}
+from tests.synthetic import make_case
 
 
 @pytest.mark.parametrize(
@@ -89,22 +85,14 @@ def test_a_name_that_cannot_be_printed_fails(tmp_path, name, shown):
     assert failed.case_id == shown and shown in failed.reason and "Rename it" in failed.reason
 
 
-def test_cases_are_sorted_by_id_whatever_their_folder_and_age(tmp_path):
-    for folder in ("HGG/Brats17_C_1", "LGG/Brats17_B_1", "HGG/Brats17_D_1", "HGG/Brats17_A_1"):
-        touch_case(tmp_path / folder)
-    found = ids(find_cases(tmp_path, need_segmentation=True)[0])
-    assert found == ["Brats17_A_1", "Brats17_B_1", "Brats17_C_1", "Brats17_D_1"]
-
-
 def test_missing_and_doubled_labels_of_msd_fail(tmp_path):
     touch_msd(tmp_path, training=("BRATS_001", "BRATS_002", "BRATS_003"))
     touch(tmp_path / "labelsTr" / "BRATS_001.nii")
     (tmp_path / "labelsTr" / "BRATS_002.nii.gz").unlink()
-    image = tmp_path / "imagesTr"
-    found = reasons(tmp_path)
-    assert list(found) == ["BRATS_001", "BRATS_002"]
-    assert found["BRATS_001"].startswith(f"{image}/BRATS_001.nii.gz has 2 files for seg;")
-    assert "0 files for seg; expected one each, named labelsTr/BRATS_002" in found["BRATS_002"]
+    twice, missing = find_cases(tmp_path, need_segmentation=True)[1]
+    assert (twice.case_id, missing.case_id) == ("BRATS_001", "BRATS_002")
+    assert twice.reason.startswith(f"{tmp_path}/imagesTr/BRATS_001.nii.gz has 2 files for seg;")
+    assert "0 files for seg; expected one each, named labelsTr/BRATS_002" in missing.reason
 
 
 @pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
@@ -151,10 +139,6 @@ def test_images_and_folders_that_belong_to_no_case_are_ignored(tmp_path):
     assert describe_ignored(tmp_path / "Task01", cases[:2]) == "nothing"
 
 
-def make_case(case_id, edition="2017"):
-    return Case(case_id, Path(case_id), EDITIONS[edition], {}, None, None)
-
-
 def test_selected_cases_keep_their_order_and_an_unknown_id_is_named():
     cases, failures = [make_case(case_id) for case_id in "abc"], [Failed("d", "Broken.")]
     assert select_cases(cases, failures, ()) == (cases, failures)
@@ -165,7 +149,7 @@ def test_selected_cases_keep_their_order_and_an_unknown_id_is_named():
 
 
 def test_only_ids_of_2023_contain_the_visit():
-    assert make_case("BraTS-GLI-00005-101", "2023").patient == "BraTS-GLI-00005"
+    assert make_case("BraTS-GLI-00005-101", edition="2023").patient == "BraTS-GLI-00005"
     assert make_case("Brats17-00005-101").patient == "Brats17-00005-101"
 
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -91,15 +90,6 @@ def test_train_and_validation_partition_cases_and_patients(visits, fraction, see
     assert not held_out & patients(train)
     expected = max(round(fraction * len(patients(cases))), 1) if fraction else 0
     assert len(held_out) == expected
-
-
-def test_folds_of_one_grade_are_dealt_from_one_permutation():
-    cases = make_cases(7)
-    order = np.random.default_rng(5).permutation(ids(cases))
-    for fold in range(3):
-        train, validation = split_fold(cases, 3, fold, seed=5)
-        assert ids(validation) == sorted(order[fold::3])
-        assert ids(train) == sorted(set(order) - set(order[fold::3]))
 
 
 def test_folds_have_each_grade_alike():

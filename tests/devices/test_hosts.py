@@ -1,7 +1,6 @@
 """Hosts find each other. Two processes train what one does, and end and resume together."""
 
 import json
-import re
 import signal
 import socket
 import subprocess
@@ -120,10 +119,10 @@ def start(patches, tmp_path):
         process.communicate()
 
 
-def start_two(start, *flags, others=()):
-    """Starts two hosts on this machine, the second with the flags `others` as well."""
+def start_two(start, *flags):
+    """Starts two hosts on this machine."""
     flags += ("--coordinator", f"localhost:{free_port()}", "--num-hosts", "2", "--host-id")
-    return start(*flags, "0"), start(*flags, "1", *others)
+    return start(*flags, "0"), start(*flags, "1")
 
 
 def free_port():
@@ -142,12 +141,6 @@ def wait_for(path, processes):
     while not path.exists():
         assert all(process.poll() is None for process in processes)
         time.sleep(0.02)
-
-
-def listening_at(port):
-    """Returns the addresses at which this machine listens on a port, in hexadecimal."""
-    tables = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
-    return re.findall(rf": (\w+):{port:04X} \w+:\w+ 0A", tables)
 
 
 def assert_same_run(run_dir, expected_dir):
@@ -174,10 +167,6 @@ def alone(start, tmp_path_factory):
 @on_jax
 def test_two_hosts_train_what_one_does_and_only_the_first_writes(start, alone, tmp_path):
     hosts = start_two(start)
-    port = int(re.search(r"localhost:(\d+)", hosts[0].stdout.readline())[1])
-    wait_for(tmp_path / "run" / "config.json", hosts)
-    # Nobody outside of this machine reaches the coordinator at 127.0.0.1.
-    assert [each[-8:] for each in listening_at(port)] == ["0100007F"]
     first, second = map(finish, hosts)
     assert (first[0], second[0]) == (0, 0), first[2] + second[2]
     printed = [line for line in second[1].splitlines() if not line.startswith("[Gloo]")]
@@ -211,16 +200,6 @@ def test_a_signal_to_one_host_ends_both_after_one_step(start, alone, tmp_path):
     for code, _, messages in map(finish, start_two(start, "--resume")):
         assert code == 0, messages
     assert_same_run(tmp_path / "run", alone)
-
-
-@on_jax
-def test_hosts_with_other_settings_are_refused_by_name(start, tmp_path):
-    hosts = start_two(start, others=("--momentum", "0.5"))
-    (first, _, first_messages), (second, _, messages) = map(finish, hosts)
-    assert (first, second) == (1, 1)
-    assert "Host 1: --momentum is 0.5 here and 0.9 there. Start all" in messages
-    assert "Host 0: see the messages of the other hosts." in first_messages
-    assert not (tmp_path / "run").exists()
 
 
 @on_jax

@@ -80,15 +80,6 @@ def test_a_pixel_goes_where_keras_2_on_theano_sends_it():
         np.testing.assert_array_equal(found[0, ..., 0], expected)
 
 
-def test_a_network_that_pads_before_has_a_padding_layer_per_2x2_convolution_and_no_weight_more():
-    plain, before = build_resunet(**SHAPE), build_resunet(**SHAPE, pad_before=True)
-    names = [layer.name for layer in before.layers]
-    added = [f"{name}_pad" for name in ("stem", "down1", "down2", "up2", "up1")]
-    assert [name for name in names if name.endswith("_pad")] == added
-    assert [name for name in names if name not in added] == [layer.name for layer in plain.layers]
-    assert [each.shape for each in before.weights] == [each.shape for each in plain.weights]
-
-
 def test_a_saved_network_keeps_its_padding_and_its_kernels(network, assert_theanos, tmp_path):
     network.save(tmp_path / "ours.keras")
     settings = SETTINGS | {"input_shape": [None, None, 4], "pad_before": True}

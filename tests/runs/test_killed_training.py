@@ -31,14 +31,13 @@ ROOT = Path(__file__).parents[2]
 NETWORK = ["--base-filters", "2", "--depth", "1", "--batch-size", "2", "--epochs", "2"]
 FLAGS = [*NETWORK, "--num-folds", "2", "--fold", "0"]
 STEPS, EPOCHS = 3, 2
-# The first state is one renaming, every later one two: the newest becomes the one before. Then the
-# record; in every epoch a state per step and one at the end, best network (the loss falls),
-# history, last network and curves.
+# Renamings: the first state takes one, every later one two. Then the record; in every epoch a state
+# per step and one at the end, best network (the loss falls), history, last network and curves.
 NUM_WRITES = 2 + EPOCHS * (2 * (STEPS + 1) + 4)
 
 
 class KilledError(BaseException):
-    """What a process that is killed at this point does not live to see."""
+    """Ends a run as a kill would."""
 
 
 class SmallPatches(PatchReader):
@@ -51,7 +50,6 @@ class SmallPatches(PatchReader):
 
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory):
-    """A folder of the patch files of two cases."""
     folder = tmp_path_factory.mktemp("noise")
     write_noise(folder, np.random.default_rng(0), num_patches=(5, 5))
     return folder
@@ -59,7 +57,6 @@ def noise(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def devices():
-    """What all runs train on."""
     return choose_devices()
 
 
@@ -71,22 +68,19 @@ def build_network(devices):
     return network
 
 
-def variables(network):
-    return [*network.variables, *network.optimizer.variables]
-
-
 def values(network):
-    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables(network)]
+    variables = [*network.variables, *network.optimizer.variables]
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
 
 
 @pytest.fixture(scope="module")
 def quick(devices):
     """Gives every run small patches, one network with its first values, and curves as text."""
     network = build_network(devices)
-    first_values = values(network)
+    variables, first_values = [*network.variables, *network.optimizer.variables], values(network)
 
     def restart(*_):
-        for variable, value in zip(variables(network), first_values, strict=True):
+        for variable, value in zip(variables, first_values, strict=True):
             variable.assign(value)
         return network
 
@@ -112,7 +106,7 @@ def kill_after(noise, quick):
     """Kills training after so many renamings, or not at all; returns how many there were."""
     rename = Path.replace
 
-    def run(run_dir, num_writes=None, *more):
+    def run(run_dir, num_writes=None):
         done = []
 
         def rename_or_die(path, target):
@@ -125,7 +119,7 @@ def kill_after(noise, quick):
         with pytest.MonkeyPatch.context() as patching:
             patching.setattr(Path, "replace", rename_or_die)
             try:
-                run_train(noise, run_dir, "--state-every", "1", *resume, *more)
+                run_train(noise, run_dir, "--state-every", "1", *resume)
             except KilledError:
                 return None
         return len(done)
@@ -157,13 +151,11 @@ def artifacts(run_dir, network):
 def network_values(path):
     """Returns the bytes of the weights of a network file and of its optimizer's variables."""
     with zipfile.ZipFile(path) as archive:
-        is_of_keras = "config.json" in archive.namelist()
-    if is_of_keras:
-        network = keras.saving.load_model(path)
-        arrays = [*network.weights, *network.optimizer.variables]  # Without states of noise.
-        return [keras.ops.convert_to_numpy(each).tobytes() for each in arrays]
-    with np.load(path) as arrays:
-        return [arrays[name].tobytes() for name in arrays.files]
+        if "config.json" not in archive.namelist():  # Not written by Keras: see `quick`.
+            return {name: archive.read(name) for name in archive.namelist()}
+    network = keras.saving.load_model(path)
+    arrays = [*network.weights, *network.optimizer.variables]  # Without states of noise.
+    return [keras.ops.convert_to_numpy(each).tobytes() for each in arrays]
 
 
 @pytest.fixture(scope="module")
@@ -192,20 +184,6 @@ def test_kills_after_any_writes_change_nothing(kills, quick, kill_after, undistu
     assert artifacts(run_dir, quick) == undisturbed
 
 
-def signalling(target, monkeypatch, name, calls, signals):
-    """Makes a method send signals to this process before its n-th call."""
-    method, made = getattr(target, name), []
-
-    def call(*arguments, **named):
-        made.append(name)
-        if len(made) == calls:
-            for number in signals:
-                os.kill(os.getpid(), number)
-        return method(*arguments, **named)
-
-    monkeypatch.setattr(target, name, call)
-
-
 @pytest.mark.parametrize(
     ("signals", "method", "calls", "place"),
     [
@@ -219,9 +197,17 @@ def test_a_signal_lets_the_step_end_writes_the_state_and_says_how_to_continue(
     signals, method, calls, place, noise, quick, devices, kill_after, undisturbed, tmp_path, capsys
 ):
     run_dir = tmp_path / "stopped"
+    target = quick if method == "save" else devices
+    original, made = getattr(target, method), []
+
+    def send_signals_first(*arguments):
+        made.append(arguments)
+        for number in signals if len(made) == calls else ():
+            os.kill(os.getpid(), number)
+        return original(*arguments)
+
     with pytest.MonkeyPatch.context() as patching:
-        target = quick if method == "save" else devices
-        signalling(target, patching, method, calls, signals)
+        patching.setattr(target, method, send_signals_first)
         assert exit_code(lambda: run_train(noise, run_dir), "Advice.") == 130
     message = f"The state after {place} is in {run_dir}/state" if place else "Advice."
     assert message in capsys.readouterr().err
@@ -230,36 +216,7 @@ def test_a_signal_lets_the_step_end_writes_the_state_and_says_how_to_continue(
     assert artifacts(run_dir, quick) == undisturbed
 
 
-def test_the_log_of_a_killed_run_has_the_points_of_one_that_never_was(
-    devices, kill_after, tmp_path, monkeypatch
-):
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    # A point is of two steps, or of one.
-    monkeypatch.setattr("engine.runs.logs.POINTS_PER_EPOCH", 2)
-    monkeypatch.setattr(devices, "build_predictor", lambda network: lambda images: images)
-
-    def points(run_dir):
-        found = {}
-        for path in (run_dir / "tensorboard").iterdir():
-            log = accumulator.EventAccumulator(str(path)).Reload()
-            for tag in log.Tags()["scalars"]:
-                steps = [(each.step, each.value) for each in log.Scalars(tag)]
-                found[path.name, tag] = len(steps) if tag.startswith("seconds") else steps
-            for tag in log.Tags()["images"]:
-                found[path.name, tag] = [each.step for each in log.Images(tag)]
-        return found
-
-    kill_after(tmp_path / "whole", None, "--tensorboard")
-    # Killed after the first step, which has no point yet, and after the second epoch's third.
-    for num_writes in (4, 9, 6):
-        kill_after(tmp_path / "killed", num_writes, "--tensorboard")
-    kill_after(tmp_path / "killed", None, "--tensorboard")
-    expected = points(tmp_path / "whole")
-    assert [step for step, _ in expected["steps", "loss/steps"]] == [2, 3, 5, 6]
-    assert expected["patches", "patches"] == [1, 2]
-    assert points(tmp_path / "killed") == expected
-
-
+# The sixth state is that after the first step of the second epoch.
 KILLED_WHILE_WRITING = """
 import os, signal, sys
 import numpy as np
@@ -290,7 +247,6 @@ def test_a_process_killed_while_it_writes_a_state_is_resumed_in_another(noise, d
 
     assert run(run_dir, "--state-every", "1", code=KILLED_WHILE_WRITING) == -signal.SIGKILL
     assert len(list((run_dir / "state").glob(".writing-*"))) == 1
-    # The sixth state is that after the first step of the second epoch.
     assert str(read_state(run_dir, network)[0]) == "epoch 1"
     assert run(run_dir, "--resume") == run(whole) == 0
     assert artifacts(run_dir, network) == artifacts(whole, network)

@@ -114,8 +114,10 @@ def test_training_and_validation_share_the_tags_of_what_they_share(start, tmp_pa
 
 
 def test_a_long_epoch_has_at_most_100_points_each_the_mean_of_its_steps(start, tmp_path):
-    log = start(after(0), num_steps=203)
-    add_epoch(log, after(0), 203)
+    progress = after(0, step=1)
+    start(progress, num_steps=203).add_step(progress, 1.0)  # It has no point yet.
+    log = start(progress, num_steps=203)  # Resumed.
+    add_epoch(log, progress, 203)
     add_epoch(log, after(1), 203)
     found = read(tmp_path)[0]["steps"]["loss/steps"]
     # 203 = 67 * 3 + 2: every epoch ends with a point of the two steps that are left.

@@ -135,11 +135,3 @@ def test_tables_are_removed_when_there_are_no_scores(tmp_path):
 def test_perfect_prediction_is_perfect_in_every_score(classes):
     for row in scores_of(classes, classes).values():
         assert row | PERFECT == row
-
-
-@given(predicted=CLASSES, reference=CLASSES, axis=st.integers(0, 2))
-def test_flipping_both_volumes_changes_no_score(predicted, reference, axis):
-    flipped = scores_of(np.flip(predicted, axis), np.flip(reference, axis))
-    for region, row in scores_of(predicted, reference).items():
-        for metric in METRICS:
-            assert flipped[region][metric] == pytest.approx(row[metric])

@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from brats.errors import InputError
 from engine.training.batches import (
@@ -33,11 +31,6 @@ class MemoryReader:
         return self.images[list(indices)], self.classes[list(indices)]
 
 
-def patch_numbers(images):
-    """Returns which patches a batch holds: their smallest pixel, divided by 10."""
-    return [int(image.min()) // 10 for image in images]
-
-
 def one_pass(num_patches, batch_size, rng):
     num_steps = num_batches(num_patches, batch_size)
     return list(training_batches(MemoryReader(num_patches), batch_size, num_steps, rng))
@@ -53,16 +46,6 @@ def test_an_epoch_has_all_batches_or_as_many_as_wanted():
         steps_per_epoch(9, 4, wanted=4)
     with pytest.raises(InputError, match="--batch-size is 4, .* only 3 training patches. Ask"):
         steps_per_epoch(3, 4)
-
-
-@given(st.integers(1, 30), st.integers(1, 7), st.integers(0, 1000))
-def test_a_pass_holds_every_patch_and_repeats_only_to_fill_the_last_batch(
-    num_patches, batch_size, seed
-):
-    batches = one_pass(num_patches, batch_size, np.random.default_rng(seed))
-    numbers = [number for images, *_ in batches for number in patch_numbers(images)]
-    assert sorted(numbers[:num_patches]) == list(range(num_patches))
-    assert len(numbers) == len(batches) * batch_size < num_patches + batch_size
 
 
 def test_all_batches_of_a_pass_over_10_patches_have_one_shape(rng):

@@ -40,13 +40,9 @@ def test_a_voxel_lies_in_the_file_where_other_programs_look_for_it(tmp_path):
     assert image.TransformIndexToPhysicalPoint((x, y, z)) == (-7.5 + 3 * x, 20 + 2 * y, 4 + z)
 
 
-def write_half(image, path, useCompression):  # noqa: N803, the name that SimpleITK gives it.
+def write_and_fail(image, path, useCompression):  # noqa: N803, the name that SimpleITK gives it.
     with open(path, "wb") as file:
         file.write(b"half")
-
-
-def write_and_fail(image, path, useCompression):  # noqa: N803
-    write_half(image, path, useCompression)
     raise RuntimeError("No space left on device")
 
 
@@ -65,7 +61,6 @@ def write_other_voxels(image, path, useCompression, write=SimpleITK.WriteImage):
     ("broken", "message"),
     [
         (write_and_fail, "Cannot write .*volume.nii.gz. Is the disk full"),
-        (write_half, "Cannot write .*volume.nii.gz. Is the disk full"),
         (write_all_but_the_end, "Cannot write .*volume.nii.gz. Is the disk full"),
         (write_other_voxels, "volume.nii.gz does not read back as written"),
     ],
