@@ -1,4 +1,4 @@
-"""Made-up cases, patches and networks that several test files share."""
+"""Made-up cases, patches and networks, and what is in a folder, for several test files."""
 
 from pathlib import Path
 
@@ -25,6 +25,15 @@ def make_cases(num_high, num_low=0):
 def case_ids(cases):
     """Returns the id of each case."""
     return [case.id for case in cases]
+
+
+def contents(folder):
+    """Returns the bytes of every file below a folder, by relative path."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def noise_patches(num_centers, rng):

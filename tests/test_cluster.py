@@ -18,7 +18,7 @@ from brats.cluster import connecting
 from brats.errors import Failed, InputError
 from brats.parallel import run_per_case
 from tests.cluster_calls import act
-from tests.synthetic import write_constant_network
+from tests.synthetic import contents, write_constant_network
 
 ROOT = Path(__file__).parents[1]
 # Without a commit, which may change while these tests run.
@@ -125,14 +125,6 @@ def alone(copies, tmp_path_factory):
     output = tmp_path_factory.mktemp("alone") / "patches"
     assert finish(extract(copies, output)) == (0, "")
     return contents(output)
-
-
-def contents(folder):
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def has_cases(folder, number, suffix=".h5"):

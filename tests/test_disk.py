@@ -23,7 +23,7 @@ from brats.scores.tables import METRICS
 from brats.script import exit_code
 from brats.volumes.files import write_volume
 from brats.volumes.geometry import Geometry
-from tests.synthetic import describe_noise, noise_patches
+from tests.synthetic import contents, describe_noise, noise_patches
 
 pytestmark = pytest.mark.nightly
 
@@ -80,11 +80,6 @@ def disk(tmp_path):
         pytest.skip("mounting a small disk is not permitted here")
     yield folder
     subprocess.run(["umount", "--lazy", folder], check=True)
-
-
-def contents(folder):
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 def with_old_file(disk, name, free=4096):

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from brats.phantom.cohort import write_cohort
-from tests.synthetic import write_constant_network
+from tests.synthetic import contents, write_constant_network
 
-pytestmark = pytest.mark.nightly
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[1]
 NUM_KILLS = {"extraction": 18, "prediction": 12}
@@ -76,14 +76,6 @@ def times_of_files(folder):
         with contextlib.suppress(FileNotFoundError):
             times[path] = path.stat().st_mtime_ns
     return times
-
-
-def contents(folder):
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 @pytest.mark.parametrize("name", COMMANDS)

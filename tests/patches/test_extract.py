@@ -16,6 +16,7 @@ import extract_patches
 from brats.patches.file import AGREEMENT, read_case_file
 from brats.phantom.cohort import write_cohort
 from brats.script import exit_code
+from tests.synthetic import contents
 
 ROOT = Path(__file__).parents[2]
 CASE_IDS = [f"Brats17_PHANTOM_{index:04d}_1" for index in range(4)]
@@ -26,10 +27,6 @@ def extract(root, output, *more, **flags):
     flags = {"data_root": root, "output": output, "patches_per_case": 6, "workers": 1} | flags
     command = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]
     return exit_code(lambda: extract_patches.main([*command, *more]))
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def datasets(folder):

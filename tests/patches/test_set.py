@@ -72,15 +72,6 @@ def test_both_visits_of_a_patient_are_on_one_side_of_every_fold(visits):
     assert sorted(held_out) == ["ab", "c", "d", "e"]
 
 
-def test_a_share_is_held_out_by_patient_and_by_seed(visits):
-    def validation(fraction, seed):
-        return "".join(ids(split_patches(visits, fraction, seed=seed)["validation"]))
-
-    assert {validation(0.25, seed) for seed in range(20)} == {"ab", "c", "d", "e"}
-    assert validation(0.25, 1) == validation(0.25, 1)
-    assert validation(0, 1) == ""
-
-
 def test_a_run_records_the_checksum_of_every_case(visits):
     record = describe_patches(visits)
     assert record["cases"]["b"] == {

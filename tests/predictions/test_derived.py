@@ -1,23 +1,15 @@
 """Tables, box plots and report: derived from the records of a folder every time."""
 
-import csv
 import re
 import shutil
 
 import pytest
 
 from brats.cases.find import find_cases
+from brats.files import read_table
+from tests.synthetic import contents
 
 DERIVED = ("scores.csv", "summary.csv", "scores.png", "report.html")
-
-
-def table(path):
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 @pytest.fixture
@@ -39,11 +31,11 @@ def root(cohort, tmp_path):
 def test_every_case_has_pictures_a_row_per_region_and_a_place_in_the_report(predictions, cohort):
     cases = [case.id for case in find_cases(cohort, need_segmentation=True)[0]]
     regions = ("whole", "core", "enhancing")
-    rows = table(predictions / "scores.csv")
+    rows = read_table(predictions / "scores.csv")
     assert [(row["case"], row["region"]) for row in rows] == [
         (case_id, region) for case_id in cases for region in regions
     ]
-    assert {row["cases"] for row in table(predictions / "summary.csv")} == {"4"}
+    assert {row["cases"] for row in read_table(predictions / "summary.csv")} == {"4"}
     pictures = [path.name.rpartition("-")[0] for path in (predictions / "figures").iterdir()]
     assert sorted(pictures) == sorted(2 * cases)
     report = (predictions / "report.html").read_text()
@@ -66,8 +58,8 @@ def test_a_failed_case_is_in_the_report_and_its_older_scores_are_in_no_table(
     case.images["t1"].write_bytes(b"damaged")
     result = start(root, output, *arguments)
     assert result.code == 1 and f"1 of 4 cases failed, see above: {case.id}." in result.err
-    assert len({row["case"] for row in table(output / "scores.csv")} - {case.id}) == 3
-    assert {row["cases"] for row in table(output / "summary.csv")} == {"3"}
+    assert len({row["case"] for row in read_table(output / "scores.csv")} - {case.id}) == 3
+    assert {row["cases"] for row in read_table(output / "summary.csv")} == {"3"}
     report = (output / "report.html").read_text()
     assert re.findall('<tr class="failed" data-case="([^"]*)"', report) == [case.id]
 

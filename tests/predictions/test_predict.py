@@ -17,17 +17,9 @@ from brats.phantom.cohort import write_cohort
 from brats.volumes.files import read_volume, write_volume
 from engine.prediction import cases as prediction
 from engine.prediction.segment import Segmentation
+from tests.synthetic import contents
 
 TUMOR = ("necrosis", "edema", "enhancing")
-
-
-def contents(folder):
-    """Returns the bytes of every file below a folder, by relative path."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def times(folder):

@@ -1,6 +1,5 @@
 """predict.py --score-only: segmentations of any tool are scored and left as they are."""
 
-import csv
 import dataclasses
 import json
 import shutil
@@ -8,6 +7,7 @@ import shutil
 import pytest
 
 from brats.cases.find import find_cases
+from brats.files import read_table
 from brats.volumes.files import read_volume, write_volume
 
 PERFECT = {"dice": 1, "hausdorff95_mm": 0, "lesion_dice": 1, "num_missed": 0, "num_false": 0}
@@ -45,8 +45,7 @@ def test_segmentations_of_another_tool_are_scored_and_left_alone(small_cases, id
     assert {(str(r["networks"]), str(r["settings"])) for r in records(others).values()} == {
         ("[]", "{}")
     }
-    with open(others / "scores.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_table(others / "scores.csv")
     assert len(rows) == 3 * 3
     for row in rows:
         assert {name: float(row[name]) for name in PERFECT} == PERFECT
