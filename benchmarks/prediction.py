@@ -93,7 +93,7 @@ def time_form(options, case):
         write_prediction(options.output, case, raw, found.classes, record)
         processor.append(time.process_time() - start)
 
-    first = in_turn({"volume": predict_once}, 1)["volume"][0]
+    first, _ = in_turn({"volume": predict_once}, 2)["volume"]
     peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     multiply, product_gflop = matrix_product()
     elapsed = in_turn({"product": multiply, "volume": predict_once}, options.runs)
@@ -102,7 +102,7 @@ def time_form(options, case):
     products = [product_gflop / seconds for seconds in elapsed["product"]]
     shares = [a / b for a, b in zip(rates, products, strict=True)]
     return {
-        "times": [first, *spread(elapsed["volume"]), statistics.median(processor[1:])],
+        "times": [first, *spread(elapsed["volume"]), statistics.median(processor[2:])],
         "peak_gb": peak_kb / 1e6,
         "rates": [statistics.median(rates), statistics.median(products)],
         "share": statistics.median(shares),
