@@ -23,7 +23,7 @@ def test_the_card_describes_the_file():
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert hashlib.sha256(NETWORK.read_bytes()).hexdigest() in card
     assert f"{NETWORK.stat().st_size / 1e6:.1f} MB" in card
-    assert "16 filters at the first level, depth 3 (639,140" in card
+    assert "depth 3 (639,140 parameters" in card
     network = read_network(NETWORK, build_resunet)
     assert (network.settings["base_filters"], network.settings["depth"]) == (16, 3)
     assert network.count_params() == 639_140

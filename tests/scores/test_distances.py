@@ -10,16 +10,11 @@ import surface_distance
 from hypothesis import assume, given
 from hypothesis.extra.numpy import arrays
 
-from brats.cases.find import find_cases
 from brats.scores.distances import ONE_EMPTY_MM, hausdorff_distances
-from brats.volumes.files import read_volume
 
 SHAPE, SPACING_MM = (5, 6, 7), (3, 2, 1)
 MASKS = arrays(bool, (3, 4, 5))
 EMPTY = np.zeros(SHAPE, dtype=bool)
-
-# surface-distance 0.1 imports names that SciPy 2 will no longer have.
-old_scipy = pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")
 
 
 def box(shape, *edges):
@@ -33,11 +28,6 @@ def voxels(*positions, shape=SHAPE):
     mask = np.zeros(shape, dtype=bool)
     mask[tuple(np.transpose(positions))] = True
     return mask
-
-
-def robust_of_deepmind(predicted, reference, spacing_mm):
-    found = surface_distance.compute_surface_distances(reference, predicted, spacing_mm)
-    return surface_distance.compute_robust_hausdorff(found, 95)
 
 
 def test_distance_of_one_empty_mask_is_the_diagonal_of_a_volume():
@@ -105,7 +95,8 @@ def test_percentile_is_taken_in_each_direction_and_not_over_both():
     assert medpy.metric.binary.hd95(predicted, reference) == 1
 
 
-@old_scipy
+# surface-distance 0.1 imports names that SciPy 2 will no longer have.
+@pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")
 def test_percentile_counts_voxels_and_not_areas():
     # A row of 18 voxels and a false one 5 to its right, 1 of 19 (5.3 %). surface-distance cuts
     # between the centers of the voxels: 8 triangles of sqrt(3)/8 around the lone voxel have an area
@@ -113,7 +104,8 @@ def test_percentile_counts_voxels_and_not_areas():
     reference = box((1, 1, 25), (0, 0), (0, 0), (0, 17))
     predicted = reference | voxels((0, 0, 22), shape=(1, 1, 25))
     assert hausdorff_distances(predicted, reference, (1, 1, 1))[1] == 5
-    assert robust_of_deepmind(predicted, reference, (1, 1, 1)) == 0
+    found = surface_distance.compute_surface_distances(reference, predicted, (1, 1, 1))
+    assert surface_distance.compute_robust_hausdorff(found, 95) == 0
 
 
 @given(predicted=MASKS, reference=MASKS)
@@ -125,15 +117,3 @@ def test_distances_are_those_of_medpy(predicted, reference):
     both = [directed(*pair, SPACING_MM) for pair in permutations((predicted, reference))]
     ranked = [sorted(distances)[-(-95 * len(distances) // 100) - 1] for distances in both]
     assert q95 == pytest.approx(max(ranked))
-
-
-@old_scipy
-def test_real_distances_are_within_a_voxel_of_deepminds(real_cases):
-    # Its surface lies between the voxels and is weighted by area: at most a voxel's diagonal.
-    for case in find_cases(real_cases, need_segmentation=True)[0][:2]:
-        reference = read_volume(case.segmentation)[0] > 0
-        predicted = np.roll(reference, (1, -2, 3), axis=(0, 1, 2))
-        predicted[:70] = False
-        q95 = hausdorff_distances(predicted, reference, (1, 1, 1))[1]
-        robust = robust_of_deepmind(predicted, reference, (1, 1, 1))
-        assert q95 == pytest.approx(robust, rel=0, abs=math.sqrt(3))

@@ -48,12 +48,6 @@ def test_an_epoch_has_all_batches_or_as_many_as_wanted():
         steps_per_epoch(3, 4)
 
 
-def test_all_batches_of_a_pass_over_10_patches_have_one_shape(rng):
-    batches = one_pass(10, 4, rng)
-    shapes = [tuple(array.shape for array in batch) for batch in batches]
-    assert shapes == 3 * [((4, 2, 3, 1), (4, 2, 3), (4,))]
-
-
 def test_patches_come_as_stored_and_half_of_them_are_marked(rng):
     num_mirrored = 0
     for images, classes, mirrored in one_pass(400, 8, rng):

@@ -136,10 +136,6 @@ def test_every_step_is_reported_with_its_loss_and_the_mean_is_that_of_the_epoch(
     assert len(steps) == 3 and np.mean(steps) == pytest.approx(row["loss"], rel=1e-6)
 
 
-class StoppedError(Exception):
-    """Ends an epoch between two steps."""
-
-
 @pytest.mark.parametrize("num_steps", [1, 3])
 def test_the_rest_of_an_epoch_reads_its_own_batches_and_ends_the_same(restart, num_steps):
     network = restart()
@@ -148,10 +144,10 @@ def test_the_rest_of_an_epoch_reads_its_own_batches_and_ends_the_same(restart, n
 
     def stop(loss):
         if progress.step == num_steps:
-            raise StoppedError
+            raise KeyboardInterrupt
 
     network, progress, reader = restart(), Progress(), CountingReader(10)
-    with pytest.raises(StoppedError):
+    with pytest.raises(KeyboardInterrupt):
         train_epoch(network, MemoryReader(10), BATCH_SIZE, 3, 0, progress, stop)
     rest = train_epoch(network, reader, BATCH_SIZE, 3, 0, progress)
     assert reader.num_reads == 3 - num_steps

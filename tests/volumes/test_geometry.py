@@ -65,11 +65,6 @@ def test_a_volume_is_read_alike_in_all_48_orientations_and_written_as_it_was(
             assert value == pytest.approx(getattr(stored, f"Get{name}")(), abs=1e-5)
 
 
-def test_a_volume_with_lps_axes_is_not_copied(volume):
-    read, geometry = orient(volume, place(SimpleITK.GetImageFromArray(volume)))
-    assert read is volume and geometry == Geometry(SPACING_MM, ORIGIN_MM, STRAIGHT)
-
-
 def test_an_oblique_volume_is_flipped_to_its_nearest_axes_and_stays_oblique(volume):
     # The file's x runs 30 degrees off the patient's right, its y 30 degrees off the front.
     cosine, sine = np.cos(np.pi / 6), np.sin(np.pi / 6)
