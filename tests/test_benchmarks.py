@@ -26,8 +26,7 @@ def table(monkeypatch, capsys):
 @pytest.mark.nightly
 def test_benchmarks_of_cases_have_their_rows(table, cohort, tmp_path):
     flags = "--data-root", cohort, "--runs", 1
-    text = table(extraction, *flags, "--original-cases", 0)
-    assert "this checkout, 4 cases" in text
+    assert "this checkout, 4 cases" in table(extraction, *flags, "--original-cases", 0)
     text = table(scores, *flags)
     assert "original's Hausdorff distances" in text and "lesion-wise scores" in text
     network = tmp_path / "network.keras"
@@ -39,8 +38,7 @@ def test_benchmarks_of_cases_have_their_rows(table, cohort, tmp_path):
 @pytest.mark.nightly
 def test_benchmarks_of_patches_have_their_rows(table, tmp_path):
     patches = write_noise(tmp_path / "patches", 2, 6)
-    sizes = "--batch-size", 2, "--runs", 1
-    noise = "--noise-cases", 3, "--noise-patches", 2
+    sizes, noise = ("--batch-size", 2, "--runs", 1), ("--noise-cases", 3, "--noise-patches", 2)
     text = table(reading, "--patches", patches, *sizes, "--batches", 4, *noise)
     assert "2 files, 12 patches" in text and "3 files, 6 patches" in text
     text = table(training_step, "--patches", patches, *sizes, "--base-filters", 2, "--steps", 1)
@@ -58,3 +56,6 @@ def test_originals_hausdorff_distance_is_0_where_it_should_not_be():
     far[4, 4, 35] = True
     for predicted in (empty, np.roll(lesion, 25, axis=2), far):
         assert scores.original_hausdorff(predicted, lesion) == 0
+    hollow = lesion.copy()
+    hollow[4, 4, 4] = False  # 3 voxels from what is background in the lesion.
+    assert scores.original_hausdorff(hollow, lesion) == 3
