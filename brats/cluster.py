@@ -40,9 +40,11 @@ def connecting(address, folder, num_workers=None):
     for name in ("distributed", "distributed.client"):  # The script prints the errors.
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with contextlib.ExitStack() as stack:
-        target = {"scheduler_file" if Path(address).is_file() else "address": address}
+        target = {"scheduler_file" if address.endswith(".json") else "address": address}
         if address == "local":
             target = {"address": stack.enter_context(_start(num_workers or os.cpu_count()))}
+        elif address.endswith(".json") and not Path(address).is_file():
+            raise FileNotFoundError(f"There is no scheduler file {address}. Start dask scheduler.")
         elif address.startswith("tls") and not distributed.Security().tls_ca_file:
             raise InputError(f"{address} needs certificates: set DASK_DISTRIBUTED__COMM__TLS__*.")
         try:
@@ -64,7 +66,7 @@ def _start(num_workers):
     options |= {"silence_logs": logging.CRITICAL, "preload": [__name__], "env": threads}
     http = {f"distributed.{part}.http.routes": [] for part in ("scheduler", "worker")}
     with dask.config.set(http):  # Other users see no status pages, and cannot reach the workers.
-        return LocalCluster(num_workers, security=Security.temporary(), **options)
+        return LocalCluster(n_workers=num_workers, security=Security.temporary(), **options)
 
 
 def dask_setup(worker):

@@ -85,6 +85,7 @@ def parse(config_class, argv=None, description=None):
     """
     recipes = config_class.RECIPES
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         description=description,
         epilog="\n".join(
             f"--recipe {name} stands for: {' '.join(as_typed(*item) for item in recipe.items())}"

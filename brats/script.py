@@ -98,8 +98,8 @@ def check_none_failed(failures, num_cases):
     failures = list(failures)
     if failures:
         raise InputError(
-            f"{len(failures)} of {num_cases} cases failed, see above: {', '.join(failures)}. Fix "
-            "them and run the command again; it does only what is missing."
+            f"{len(failures)} of {num_cases} cases failed, see above: {', '.join(failures)}. "
+            "Run the command again when that is fixed."
         )
 
 

@@ -33,6 +33,15 @@ def test_without_dask_the_error_says_what_to_install(tmp_path, monkeypatch):
         pass
 
 
+def test_a_scheduler_that_cannot_be_reached_is_refused_at_once(tmp_path):
+    for address, message in (
+        (f"{tmp_path}/absent.json", "no scheduler file .*absent.json"),
+        ("tls://127.0.0.1:1", "needs certificates"),
+    ):
+        with pytest.raises((InputError, OSError), match=message), connecting(address, tmp_path):
+            pass
+
+
 def test_without_an_address_there_is_no_cluster(tmp_path):
     with connecting(None, tmp_path) as none:
         assert none is None
@@ -135,7 +144,7 @@ def has_cases(folder, number, suffix=".h5"):
 def test_extraction_and_prediction_write_the_same_files_on_workers_of_this_machine(
     copies, alone, cohort, tmp_path
 ):
-    local = ("--scheduler", "local", "--workers", 2)
+    local = ("--scheduler", "local", "--workers", 1)
     assert finish(extract(copies, tmp_path / "patches", *local)) == (0, "")
     assert contents(tmp_path / "patches") == alone
     network = write_constant_network(tmp_path / "a.keras", [0.1, 0.3, 0.1, 0.5])

@@ -21,7 +21,7 @@ from tests.synthetic import contents, write_constant_network
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[1]
-NUM_KILLS = {"extraction": 18, "prediction": 12}
+NUM_KILLS = {"extraction": 22, "prediction": 8}
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 INTERRUPTED = 130  # Exit code of the scripts.
 COMMANDS = {
@@ -92,7 +92,7 @@ def test_killed_at_random_moments_and_run_again_it_ends_with_the_same_files(name
         with start(place, command) as process:
             wait_for_first_write(process, output)
             if kills < NUM_KILLS[name]:
-                time.sleep(clock.uniform(0, work_s))
+                time.sleep(clock.uniform(0, 0.8 * work_s))
                 with contextlib.suppress(ProcessLookupError):  # It may have ended.
                     os.killpg(process.pid, SIGNALS[kills % len(SIGNALS)])
             if finish(process):

@@ -85,5 +85,5 @@ def test_the_header_aligns_facts_and_spells_out_dicts_and_tuples():
 
 def test_failed_cases_are_named_at_the_end():
     check_none_failed((), 5)
-    with pytest.raises(InputError, match="2 of 5 cases failed, .*: b, d. .* run the command again"):
+    with pytest.raises(InputError, match="2 of 5 cases failed, .*: b, d. Run the command again"):
         check_none_failed(["b", "d"], 5)

@@ -69,7 +69,7 @@ def find_missing(cases, folder, recipe, overwrite=False):
         try:
             file = read_case_file(path)
         except InputError as error:
-            reason = f"{error} To extract the case again, remove the file or add --overwrite."
+            reason = f"{error} Or remove the file and run the command again."
             missing.failures.append(Failed(case.id, reason))
             continue
         _check_recipe(file, recipe)

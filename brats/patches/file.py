@@ -244,7 +244,7 @@ def _read_description(path, file):
         )
     if found["version"] != VERSION:
         raise InputError(
-            f"{path} is a patch file of another version, {found['version']}; expected {VERSION}. "
+            f"{path} is a patch file of version {found['version']}; this program reads {VERSION}. "
             "Run extract_patches.py again, which now writes a folder with one file per case."
         )
     try:

@@ -42,6 +42,9 @@ def write_prediction(output, case, raw, classes, record, slices=(), probabilitie
     segmentation_path(output, case).unlink(missing_ok=True)
     if probabilities is not None:
         write_probabilities(output, case, probabilities, raw.geometry)
+    else:  # Those of an older segmentation would not belong to this one.
+        for path in probability_paths(output, case).values():
+            path.unlink(missing_ok=True)
     rows = evaluate(output, case, raw, classes, record, slices)
     path = Path(output) / f"{case.id}{EXTENSIONS[0]}"
     write_volume(path, classes_to_labels(classes, case.edition), raw.geometry)

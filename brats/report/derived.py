@@ -4,6 +4,7 @@ In: the records and volumes in the folder, and its cases. Out: scores.csv, summa
 and report.html, made anew every time.
 """
 
+import json
 from pathlib import Path
 
 from brats.pictures.boxes import write_score_boxes
@@ -39,5 +40,8 @@ def write_derived(output, cases, failures):
     else:
         (output / "scores.png").unlink(missing_ok=True)
     report, unreadable = write_report(output, cases, records, failures)
-    last = f"Segmentations, scores and pictures are in {output}; look at {report}"
-    return "\n".join([*([describe_summary(summary)] if summary else []), last]), unreadable
+    lines = [describe_summary(summary)] if summary else []
+    if len({json.dumps(each["settings"]) for each in records.values() if each["networks"]}) > 1:
+        lines.append(f"Warning: cases in {output} were segmented with different settings.")
+    lines.append(f"Segmentations, scores and pictures are in {output}; look at {report}")
+    return "\n".join(lines), unreadable

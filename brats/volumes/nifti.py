@@ -77,11 +77,8 @@ def _check_kind(path):
         raise InputError(f"{path} is empty. Copy it again.")
     is_gzip = first.startswith(b"\x1f\x8b")
     if is_gzip != _is_compressed(path):
-        found = "a compressed file" if is_gzip else "an uncompressed file"
-        raise InputError(
-            f"{path} begins with {first!r} like {found}, but its name says otherwise. Rename it, "
-            "or copy it again."
-        )
+        found = "is compressed" if is_gzip else "is not compressed"
+        raise InputError(f"{path} {found}, but its name says otherwise. Copy or convert it again.")
 
 
 def _read_header(path):

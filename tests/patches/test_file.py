@@ -97,9 +97,9 @@ def test_a_patch_takes_17_bytes_per_pixel_and_9_in_float16():
 def test_a_file_of_the_old_format_is_refused_with_what_to_run(tmp_path):
     path = tmp_path / "patches.h5"
     with h5py.File(path, "w") as file:
-        file.attrs["format"], file.attrs["version"] = json.dumps("brats-patches"), json.dumps("1")
+        file.attrs["format"], file.attrs["version"] = json.dumps("brats-patches"), json.dumps(1)
         file.create_group("train")
-    with pytest.raises(InputError, match="patches.h5 is a patch file of another version.*Run ext"):
+    with pytest.raises(InputError, match="patches.h5 is a patch file of version 1.*Run ext"):
         read_case_file(path)
 
 

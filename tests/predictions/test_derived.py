@@ -51,6 +51,12 @@ def test_all_that_is_derived_can_be_deleted_and_made_again(cohort, output, argum
     assert contents(output) == expected
 
 
+def test_cases_of_different_settings_in_one_folder_are_warned_of(cohort, output, arguments, start):
+    assert "Warning" not in start(cohort, output, *arguments).out
+    more = ("--cases", arguments[-1], "--flips", "--overwrite")
+    assert "different settings" in start(cohort, output, *arguments[:2], *more).out
+
+
 def test_a_failed_case_is_in_the_report_and_its_older_scores_are_in_no_table(
     root, output, arguments, start
 ):

@@ -106,6 +106,15 @@ def test_what_is_done_is_left_alone(done, root, start):
     assert times(output) == before
 
 
+def test_probabilities_of_an_older_segmentation_do_not_stay_beside_a_new_one(
+    done, ids, root, start, quick
+):
+    output, (*weights, _) = done
+    assert start(root, output, *weights, "--cases", ids[0], "--overwrite").code == 0
+    left = {path.name.rpartition("-")[0] for path in (output / "probabilities").iterdir()}
+    assert left == set(ids[1:])
+
+
 @pytest.mark.parametrize("lost", ["{}.nii.gz", "probabilities/{}-edema.nii.gz", "{}.*"])
 def test_a_case_of_which_something_is_missing_is_segmented_again(
     done, ids, root, start, quick, lost
