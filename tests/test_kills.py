@@ -4,6 +4,7 @@ Training has tests of its own, in tests/runs.
 """
 
 import contextlib
+import itertools
 import os
 import random
 import shutil
@@ -21,7 +22,7 @@ from tests.synthetic import contents, write_constant_network
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[1]
-NUM_KILLS = {"extraction": 22, "prediction": 8}
+NUM_KILLS = {"extraction": 18, "prediction": 12}
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 INTERRUPTED = 130  # Exit code of the scripts.
 COMMANDS = {
@@ -87,14 +88,14 @@ def test_killed_at_random_moments_and_run_again_it_ends_with_the_same_files(name
         assert not finish(process)
     work_s, expected = time.monotonic() - begin, contents(output)
     shutil.rmtree(output)
-    kills = ends = 0
+    kills, ends, signals = 0, 0, itertools.cycle(SIGNALS)
     while kills < NUM_KILLS[name] or output.exists():
         with start(place, command) as process:
             wait_for_first_write(process, output)
             if kills < NUM_KILLS[name]:
                 time.sleep(clock.uniform(0, 0.8 * work_s))
                 with contextlib.suppress(ProcessLookupError):  # It may have ended.
-                    os.killpg(process.pid, SIGNALS[kills % len(SIGNALS)])
+                    os.killpg(process.pid, next(signals))
             if finish(process):
                 kills += 1
                 continue
