@@ -42,7 +42,9 @@ def main(argv=None):
         failures = follow(results, len(cases))
     else:
         cases, failures = predict(config, found, cases)
-    failures = {each.case_id: each.reason for each in incomplete} | failures
+    for each in incomplete:
+        print(f"Error: {each.reason}", file=sys.stderr)
+        failures[each.case_id] = each.reason
     text, unreadable = write_derived(config.output, found, failures)
     for case_id, reason in unreadable.items():
         print(f"Error: {case_id} is not in the report: {reason}", file=sys.stderr)

@@ -10,7 +10,7 @@ import logging
 import os
 import pickle
 import signal
-import uuid
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -76,16 +76,14 @@ def dask_setup(worker):
 
 def _check_workers(client, folder):
     """Checks that all workers have the versions, the commit and the disk of this process."""
-    token = folder / f".writing-token-{uuid.uuid4().hex}"
-    token.touch()
-    try:
-        with warnings.catch_warnings(action="error"):
-            client.get_versions(check=True, packages=PACKAGES)
-        found, expected = client.run(_describe_worker, token), _describe_worker(token)
-    except (ValueError, Warning, ImportError) as error:
-        raise InputError(f"The workers do not run from this repository: {error}") from error
-    finally:
-        token.unlink()
+    with tempfile.NamedTemporaryFile(prefix=".token-", dir=folder) as file:
+        token = Path(file.name)
+        try:
+            with warnings.catch_warnings(action="error"):
+                client.get_versions(check=True, packages=PACKAGES)
+            found, expected = client.run(_describe_worker, token), _describe_worker(token)
+        except (ValueError, Warning, ImportError) as error:
+            raise InputError(f"The workers do not run from this repository: {error}") from error
     if wrong := {worker: facts for worker, facts in found.items() if facts != expected}:
         raise InputError(f"Workers have {wrong}; expected {expected}. Start them alike.")
 

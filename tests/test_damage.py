@@ -1,5 +1,6 @@
 """Files with random damage are read, or refused in one line that names them."""
 
+import functools
 import gzip
 
 import numpy as np
@@ -75,4 +76,5 @@ def test_a_damaged_record(tmp_path):
     record |= {"inputs": {"a/a_t1.nii.gz": {"size": 1}}, "warnings": [], "slices": []}
     case = make_case("a")
     write_record(tmp_path, case, record | {"scores": [{"case": "a", "dice": 0.5}]})
-    check(record_path(tmp_path, case), read_record, end=10**5)
+    read = functools.partial(read_record, tmp_path, case)
+    check(record_path(tmp_path, case), lambda path: read(), end=10**5)

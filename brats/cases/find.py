@@ -120,7 +120,7 @@ def select_cases(cases, failures, ids):
         `(cases, failures)`, those of them that have one of the ids.
 
     Raises:
-        InputError: If no case has one of these ids.
+        InputError: If no case has one of these ids, or none of them is complete.
     """
     if not ids:
         return cases, failures
@@ -130,10 +130,11 @@ def select_cases(cases, failures, ids):
             f"No case is called {', '.join(sorted(unknown))}. Found {len(cases)} cases, from "
             f"{cases[0].id} to {cases[-1].id}."
         )
-    return (
-        [case for case in cases if case.id in ids],
-        [failure for failure in failures if failure.case_id in ids],
-    )
+    cases = [case for case in cases if case.id in ids]
+    failures = [failure for failure in failures if failure.case_id in ids]
+    if not cases:
+        raise InputError(" ".join(failure.reason for failure in failures))
+    return cases, failures
 
 
 def _first_names(names):

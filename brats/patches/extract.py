@@ -72,7 +72,7 @@ def find_missing(cases, folder, recipe, overwrite=False):
             reason = f"{error} Or remove the file and run the command again."
             missing.failures.append(Failed(case.id, reason))
             continue
-        _check_recipe(file, recipe)
+        _check_recipe(file, case, recipe)
         try:
             changes = find_changes(case, file.description["inputs"])
         except InputError:
@@ -178,7 +178,9 @@ def describe_result(cases, folder):
     return "\n".join([title, *rows, last])
 
 
-def _check_recipe(file, recipe):
+def _check_recipe(file, case, recipe):
+    if file.id != case.id:
+        raise InputError(f"{file.path} holds the patches of {file.id}. Rename or remove it.")
     for name, wanted in asdict(recipe).items():
         found = file.description[name]
         if found != wanted:

@@ -10,7 +10,8 @@ without HDF5:
     center    (N, 3)            int32 (z, y, x) in the uncropped volume
     checksum  (N,)              uint32, CRC-32 of the image and then the labels of each patch
 
-Attributes: `format`, `version`, `case`, and `description`, a JSON text with everything else.
+Attributes: `format`, `version`, `case`, `description`, a JSON text with everything else, and
+`header_checksum`, CRC-32 of the description and then the centers.
 """
 
 import hashlib
@@ -48,9 +49,6 @@ AGREEMENT = INPUT_FORMAT | {
         "other_shapes": "bounding box of the brain",
     },
 }
-# What the readers of files rely on.
-FIELDS = {"case": str, "patient": str, "class_counts": list, "warnings": list, "inputs": dict}
-FIELDS |= {"patches_per_case": int, "centers": str, "dtype": str, "seed": int}
 SHAPE = (PATCH_SIZE, PATCH_SIZE)
 REMEDY = "Make it again with extract_patches.py --overwrite."
 
@@ -111,16 +109,7 @@ def stored_bytes(num_patches, dtype):
 
 
 def write_case_file(path, patches, description):
-    """Writes the patches of a case.
-
-    Args:
-        path: Final path.
-        patches: A `CasePatches`.
-        description: Dict that JSON can hold, with `FIELDS` and what else is known of the case.
-
-    Raises:
-        OSError: If the file cannot be written.
-    """
+    """Writes the `CasePatches` of a case, described by a dict that JSON can hold."""
     num_patches, dtype = len(patches.centers), np.dtype(description["dtype"])
     checksums = np.zeros(num_patches, dtype="<u4")
     with replacing(path) as temporary:
@@ -144,13 +133,7 @@ def write_case_file(path, patches, description):
 
 
 def read_case_file(path):
-    """Reads what is in a patch file and where, but no patches.
-
-    Args:
-        path: Path of a patch file.
-
-    Returns:
-        A `CaseFile`.
+    """Reads the header of a patch file, and returns a `CaseFile`.
 
     Raises:
         FileNotFoundError: If the file does not exist.
@@ -204,18 +187,21 @@ def _lay_out(path, patches, dtype, description):
     creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     creation.set_obj_track_times(False)  # Extracted again, a file has the same bytes.
     offsets, text = {}, json.dumps(description)
+    centers = (patches.centers + patches.origin).astype("<i4")
     datasets = _datasets(len(patches.centers), dtype)
     num_bytes = sum(np.prod(shape) * kind.itemsize for _, shape, kind in datasets)
     _reserve(path, int(num_bytes) + 2 * len(text) + 2**16)
     with h5py.File(path, "r+", locking=False) as file:
-        file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
-        file.attrs["case"] = description["case"]
-        file.attrs["description"] = text
+        # Of fixed length: one wrong bit in text of variable length can make HDF5 loop forever.
+        file.attrs["format"], file.attrs["version"] = np.bytes_(FORMAT), VERSION
+        file.attrs["case"] = np.bytes_(description["case"].encode())
+        file.attrs["description"] = np.bytes_(text)
+        file.attrs["header_checksum"] = _header_checksum(text.encode(), centers)
         for name, shape, kind in datasets:
             space, kind = h5py.h5s.create_simple(shape), h5py.h5t.py_create(kind)
             dataset = h5py.h5d.create(file.id, name.encode(), kind, space, dcpl=creation)
             offsets[name] = dataset.get_offset()
-        file["center"][...] = patches.centers + patches.origin
+        file["center"][...] = centers
     return offsets
 
 
@@ -236,27 +222,29 @@ def _reserve(path, num_bytes):
 
 def _read_description(path, file):
     """Returns the description in an open file, once it is one of this version."""
-    found = {name: file.attrs.get(name) for name in ("format", "version")}
-    if str(found["format"]).strip('"') != FORMAT:
+    found, version = file.attrs.get("format"), file.attrs.get("version")
+    if not (isinstance(found, bytes) and found.decode("latin-1") == FORMAT):
+        was = "of an older version" if str(found).strip('"') == FORMAT else "not a patch file"
         raise InputError(
-            f"{path} is not a patch file. Give files or folders of extract_patches.py with "
-            "--patches."
+            f"{path} is {was}. Make patches with extract_patches.py, which writes a folder with "
+            "one file per case."
         )
-    if found["version"] != VERSION:
+    if version != VERSION:
         raise InputError(
-            f"{path} is a patch file of version {found['version']}; this program reads {VERSION}. "
-            "Run extract_patches.py again, which now writes a folder with one file per case."
+            f"{path} is a patch file of version {version}; this program reads {VERSION}. Run "
+            "extract_patches.py again, into another folder."
         )
-    try:
-        description = parse_json(file.attrs["description"])
-        is_damaged = not all(isinstance(description[name], FIELDS[name]) for name in FIELDS)
-        is_damaged |= description["dtype"] not in ("float32", "float16")
-    except (KeyError, TypeError, ValueError):
-        is_damaged = True
-    if is_damaged:
+    text, centers = file.attrs.get("description"), file.get("center")
+    is_whole = isinstance(text, bytes) and isinstance(centers, h5py.Dataset)
+    if not is_whole or _header_checksum(text, centers[...]) != file.attrs.get("header_checksum"):
         raise InputError(f"{path} has a damaged description. {REMEDY}")
+    description = parse_json(text)
     check_agreement(description, path)
     return description
+
+
+def _header_checksum(text, centers):
+    return zlib.crc32(centers.tobytes(), zlib.crc32(text))
 
 
 def _find(path, file, name, shape, kind):

@@ -32,6 +32,7 @@ class PatchReader:
         self._starts = np.cumsum([0, *(each.num_patches for each in self._files)])
         self._is_checked = np.zeros(len(self), dtype=bool)
         self._dtype = self._files[0].dtype if self._files else np.dtype(np.float32)
+        self._states = {}  # What tells a file from one that replaced it, by index of the file.
         self._open = {}  # File descriptors by index of the file, the last used at the end.
         weakref.finalize(self, _close, self._open)
 
@@ -75,8 +76,8 @@ class PatchReader:
             checksum = zlib.crc32(labels, zlib.crc32(image))
             if checksum != file.checksums[place] or labels.max() >= len(CLASSES):
                 raise InputError(
-                    f"{file.path} is damaged at patch {place}: its checksum is wrong. Copy the "
-                    "file again, or extract the case again."
+                    f"{file.path} is damaged at patch {place}: its checksum is wrong. Copy it "
+                    "again, or remove it and run extract_patches.py again."
                 )
             self._is_checked[index] = True
 
@@ -86,7 +87,12 @@ class PatchReader:
         if descriptor is None:
             if len(self._open) >= MOST_OPEN:
                 os.close(self._open.pop(next(iter(self._open))))
-            descriptor = os.open(self._files[owner].path, os.O_RDONLY)
+            path = self._files[owner].path
+            descriptor = os.open(path, os.O_RDONLY)
+            status = os.fstat(descriptor)
+            state = status.st_ino, status.st_mtime_ns
+            if self._states.setdefault(owner, state) != state:
+                raise InputError(f"{path} was replaced while it was in use. Start again.")
         self._open[owner] = descriptor
         return descriptor
 

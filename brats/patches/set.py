@@ -96,7 +96,7 @@ def describe_other_patches(before, now):
         now: That of the patches given.
     """
     old, new = before.get("cases", {}), now["cases"]
-    for name in now.keys() - {"cases"}:
+    for name in sorted(now.keys() - {"cases"}):
         if before.get(name) != now[name]:
             return f"the patches have {name} {now[name]}, was {shortened(before.get(name))}"
     for problem, ids in (

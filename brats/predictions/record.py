@@ -46,20 +46,45 @@ def write_record(output, case, record):
     write_json(record_path(output, case), FORMAT | {"case": case.id} | record)
 
 
-def read_record(path):
+def read_record(output, case):
     """Reads the record of a case.
 
     Args:
-        path: Path of a JSON file.
+        output: Folder of predictions.
+        case: A `Case`.
 
     Returns:
-        The dict that `write_record` wrote, or None if there is none, or another tool's file.
+        The dict that `write_record` wrote, or None if there is none.
 
     Raises:
-        InputError: If the file is damaged; names it.
+        InputError: If the file is damaged, or another tool's; names it.
     """
-    if not path.is_file():
+    path = record_path(output, case)
+    if not path.exists():
         return None
+    record = _parse(path)
+    if record is None:
+        raise InputError(f"{path} is another tool's file. Move it, or give another --output.")
+    return record
+
+
+def read_records(output):
+    """Returns the records of the segmentations in a folder, a dict by case id.
+
+    Raises:
+        InputError: If a record is damaged; names it.
+    """
+    found = {}
+    for path in sorted(Path(output).glob(f"[!.]*{SUFFIX}")):
+        volumes = [path.with_name(f"{path.stem}{extension}") for extension in EXTENSIONS]
+        record = _parse(path) if any(volume.exists() for volume in volumes) else None
+        if record and record["case"] == path.stem:  # A copy has another name.
+            found[record["case"]] = record
+    return found
+
+
+def _parse(path):
+    """Returns the record in a file, or None if the file is another tool's."""
     try:
         record = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -74,13 +99,3 @@ def read_record(path):
             f"{', '.join(FIELDS)}. Remove it."
         )
     return record
-
-
-def read_records(output):
-    """Returns the records in a folder of predictions, a dict by case id.
-
-    Raises:
-        InputError: If one is damaged; names it.
-    """
-    records = map(read_record, sorted(Path(output).glob(f"*{SUFFIX}")))
-    return {record["case"]: record for record in records if record}

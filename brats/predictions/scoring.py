@@ -10,7 +10,7 @@ from brats.errors import InputError
 from brats.files import make_writable_folder
 from brats.inputs import describe_inputs, input_name
 from brats.parallel import run_per_case
-from brats.predictions.record import read_record, record_path, segmentation_path
+from brats.predictions.record import read_record, segmentation_path
 from brats.predictions.write import check_slices, evaluate
 from brats.volumes.case import read_case
 from brats.volumes.files import read_volume
@@ -79,7 +79,7 @@ def _score(task):
     check_slices(case, raw, slices)
     classes = _read_classes(segmentation_path(output, case), case, raw)
     foreign = {"networks": [], "settings": {}, "warnings": []}
-    record = read_record(record_path(output, case)) or foreign
+    record = read_record(output, case) or foreign
     if record["networks"]:  # Our own: keep noted which images it was made of.
         inputs |= {
             name: record["inputs"].get(name, {}) for name in map(input_name, case.images.values())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from brats.errors import InputError
 from brats.inputs import find_changes, input_name
-from brats.predictions.record import read_record, record_path, segmentation_path
+from brats.predictions.record import read_record, segmentation_path
 from brats.predictions.write import FIGURES, probability_paths
 
 
@@ -50,7 +50,7 @@ def find_unfinished(output, cases, making, probabilities=False, slices=(), overw
         if overwrite:
             left.missing.append(case)
             continue
-        record = read_record(record_path(output, case))
+        record = read_record(output, case)
         if not _is_segmented(output, case, record, making, probabilities):
             left.missing.append(case)
             continue

@@ -12,7 +12,7 @@ from brats.cases.layouts import EXTENSIONS
 from brats.editions import CLASSES, classes_to_labels
 from brats.errors import InputError
 from brats.pictures.overlays import write_pictures
-from brats.predictions.record import segmentation_path, write_record
+from brats.predictions.record import write_record
 from brats.scores.tables import score_case
 from brats.volumes.files import write_volume
 
@@ -39,7 +39,8 @@ def write_prediction(output, case, raw, classes, record, slices=(), probabilitie
     """
     # A record without a volume is not done, and a volume without a record is another tool's. So
     # the old volume goes first and the new one comes last, in case of a kill in between.
-    segmentation_path(output, case).unlink(missing_ok=True)
+    for extension in EXTENSIONS:
+        Path(output, f"{case.id}{extension}").unlink(missing_ok=True)
     if probabilities is not None:
         write_probabilities(output, case, probabilities, raw.geometry)
     else:  # Those of an older segmentation would not belong to this one.

@@ -22,7 +22,7 @@ class Network:
     Attributes:
         path: `Path` of the file.
         sha256: SHA-256 of the file, in hexadecimal.
-        trained_on: Ids of the cases that the network was trained on, a frozenset.
+        trained_on: Patients that the network was trained on, a frozenset of ids.
     """
 
     path: Path
@@ -91,7 +91,7 @@ def assign_cases(cases, ids, networks, cross_validate=False):
         return [Group(tuple(networks), _select_unseen(cases, ids, frozenset().union(*seen)))]
     groups = {}
     for case in _select_unseen(cases, ids, frozenset.intersection(*seen)):
-        unseen_by = tuple(network for network in networks if case.id not in network.trained_on)
+        unseen_by = tuple(network for network in networks if case.patient not in network.trained_on)
         groups.setdefault(unseen_by, []).append(case)
     if () in groups:
         raise InputError(
@@ -158,12 +158,15 @@ def _network(path, trained_on=()):
 def _network_of_run(run_dir, checkpoint):
     record, path = read_record(run_dir), Path(run_dir) / RECORD
     check_agreement(record["patches"], path)
-    return _network(network_path(run_dir, checkpoint), record["split"]["train"])
+    cases = record["patches"]["cases"]
+    # By patient, as the split: another visit of a patient has been seen, too.
+    patients = [cases[case_id]["patient"] for case_id in record["split"]["train"]]
+    return _network(network_path(run_dir, checkpoint), patients)
 
 
 def _select_unseen(cases, ids, trained_on):
     """Returns all cases if they were asked for by id, otherwise those not in `trained_on`."""
-    unseen = [case for case in cases if ids or case.id not in trained_on]
+    unseen = [case for case in cases if ids or case.patient not in trained_on]
     if not unseen:
         raise InputError(
             f"The network was trained on all {len(cases)} cases that were found. Name the ones to "

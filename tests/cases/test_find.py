@@ -143,7 +143,9 @@ def test_selected_cases_keep_their_order_and_an_unknown_id_is_named():
     cases, failures = [make_case(case_id) for case_id in "abc"], [Failed("d", "Broken.")]
     assert select_cases(cases, failures, ()) == (cases, failures)
     assert select_cases(cases, failures, ["c", "a"]) == ([cases[0], cases[2]], [])
-    assert select_cases(cases, failures, ["d"]) == ([], failures)
+    assert select_cases(cases, failures, ["d", "a"]) == ([cases[0]], failures)
+    with pytest.raises(InputError, match="Broken."):
+        select_cases(cases, failures, ["d"])
     with pytest.raises(InputError, match="No case is called x, y. Found 3 cases, from a to c"):
         select_cases(cases, failures, ["y", "b", "x"])
 

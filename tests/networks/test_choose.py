@@ -6,6 +6,7 @@ import json
 import marshal
 import shutil
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -24,7 +25,7 @@ from engine.networks.choose import (
 )
 from engine.runs.folder import write_record
 from model import build_resunet
-from tests.synthetic import case_ids, make_cases, write_constant_network
+from tests.synthetic import case_ids, make_case, make_cases, write_constant_network
 
 
 @pytest.fixture
@@ -140,17 +141,26 @@ def test_a_complete_file_gives_its_network(network_file):
     assert network.settings["input_format"] == INPUT_FORMAT
 
 
-def test_a_run_gives_its_network_with_the_cases_that_it_was_trained_on(tmp_path, network_file):
+def test_a_run_gives_its_network_with_the_patients_that_it_was_trained_on(tmp_path, network_file):
     split = {"train": ["a", "b"], "validation": ["c"]}
-    record = {"settings": {}, "patches": AGREEMENT, "split": split}
+    cases = {name: {"patient": name.upper()} for name in "abc"}
+    record = {"settings": {}, "patches": AGREEMENT | {"cases": cases}, "split": split}
     write_record(tmp_path, record)
     digest = hashlib.sha256(network_file.read_bytes()).hexdigest()
-    expected = Network(network_file, digest, frozenset({"a", "b"}))
+    expected = Network(network_file, digest, frozenset({"A", "B"}))
     assert find_networks([tmp_path], "best") == [expected]
     assert find_networks((), "best", [network_file]) == [Network(network_file, digest, frozenset())]
     write_record(tmp_path, record | {"patches": AGREEMENT | {"patch_size": 96}})
     with pytest.raises(InputError, match=r"config\.json has patch_size 96; expected 128"):
         find_networks([tmp_path], "best")
+
+
+def test_another_visit_of_a_training_patient_has_been_seen():
+    names = ("BraTS-GLI-00001-000", "BraTS-GLI-00001-101", "BraTS-GLI-00002-000")
+    visits = [make_case(name, edition="2023") for name in names]
+    network = Network(Path("a"), "", frozenset({"BraTS-GLI-00001"}))
+    (group,) = assign_cases(visits, (), [network])
+    assert case_ids(group.cases) == ["BraTS-GLI-00002-000"]
 
 
 def test_the_same_network_twice_is_refused(tmp_path, network_file):

@@ -35,6 +35,16 @@ def test_a_patch_is_read_as_it_was_cut(tmp_path, rng):
         assert np.array_equal(classes[index], cut_patch(patches.classes, center))
 
 
+def test_a_file_that_was_replaced_while_it_was_in_use_is_refused(folder, rng, monkeypatch):
+    monkeypatch.setattr(reading, "MOST_OPEN", 1)  # So that a is closed when c is read.
+    reader = open_reader(folder)
+    reader.read([0, 5])
+    (folder / "a.h5").rename(folder / "old.h5")
+    write_noise(folder, rng, [5])
+    with pytest.raises(InputError, match="a.h5 was replaced while it was in use"):
+        reader.read([0])
+
+
 def test_patches_come_in_the_order_asked_for_through_all_files(folder):
     with h5py.File(folder / "a.h5") as first, h5py.File(folder / "c.h5") as last:
         stored = [np.concatenate([first[n], last[n]]) for n in ("images", "labels")]
@@ -95,7 +105,7 @@ def test_a_changed_byte_is_detected_when_its_patch_is_read(folder):
         overwrite(path, offset + size + 77, bytes([byte ^ 1]))  # Of patch 1 of 2.
         reader = open_reader(folder)
         reader.read([0, 5])
-        with pytest.raises(InputError, match="c.h5 is damaged at patch 1: .* or extract the case"):
+        with pytest.raises(InputError, match="c.h5 is damaged at patch 1: .* or remove it"):
             reader.read([6])
         overwrite(path, offset + size + 77, bytes([byte]))
 

@@ -35,7 +35,9 @@ def runs(ids, tmp_path):
         folders[-1].mkdir()
         write_constant_network(folders[-1] / "best.keras", probabilities)
         split = {"train": trained_on, "validation": []}
-        write_record(folders[-1], {"settings": {}, "patches": AGREEMENT, "split": split})
+        cases = {name: {"patient": name} for part in split.values() for name in part}
+        patches = AGREEMENT | {"cases": cases}
+        write_record(folders[-1], {"settings": {}, "patches": patches, "split": split})
     return folders
 
 

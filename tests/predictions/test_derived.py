@@ -57,6 +57,18 @@ def test_cases_of_different_settings_in_one_folder_are_warned_of(cohort, output,
     assert "different settings" in start(cohort, output, *arguments[:2], *more).out
 
 
+def test_records_without_a_volume_copies_and_hidden_files_are_in_no_table(
+    cohort, output, arguments, start
+):
+    case_id, other = arguments[-1], arguments[-2]
+    record = (output / f"{case_id}.json").read_text()
+    for name in (f"{case_id}.old.json", f"._{case_id}.json", ".writing-a-1-b.json"):
+        (output / name).write_text(record if "old" in name else "{")
+    (output / f"{case_id}.nii.gz").unlink()
+    assert start(cohort, output, *arguments[:2], "--cases", other).code == 0
+    assert case_id not in {row["case"] for row in read_table(output / "scores.csv")}
+
+
 def test_a_failed_case_is_in_the_report_and_its_older_scores_are_in_no_table(
     root, output, arguments, start
 ):

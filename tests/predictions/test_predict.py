@@ -106,6 +106,22 @@ def test_what_is_done_is_left_alone(done, root, start):
     assert times(output) == before
 
 
+def test_a_json_file_of_another_tool_is_left_alone(done, ids, root, start, quick):
+    output, flags = done
+    (output / f"{ids[0]}.json").write_text('{"mine": 1}')
+    result = start(root, output, *flags)
+    assert result.code == 1 and f"{ids[0]}.json is another tool's file" in result.err
+    assert (output / f"{ids[0]}.json").read_text() == '{"mine": 1}'
+
+
+def test_an_incomplete_case_is_named_with_what_is_missing(done, ids, root, start, quick):
+    output, flags = done
+    next(root.glob(f"{ids[0]}/*_t2.nii.gz")).unlink()
+    for more in ((), ("--cases", ids[0])):
+        result = start(root, output, *flags, *more)
+        assert result.code == 1 and f"{ids[0]} has 0 files for t2" in result.err
+
+
 def test_probabilities_of_an_older_segmentation_do_not_stay_beside_a_new_one(
     done, ids, root, start, quick
 ):
