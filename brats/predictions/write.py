@@ -55,19 +55,8 @@ def write_prediction(output, case, raw, classes, record, slices=(), probabilitie
 def evaluate(output, case, raw, classes, record, slices=()):
     """Scores a segmentation if there is a reference, draws it, and writes the record.
 
-    Args:
-        output: Folder of predictions.
-        case: A `Case`.
-        raw: Its `RawCase`.
-        classes: Predicted class indices, uint8 `(Z, Y, X)`.
-        record: Dict as of `write_record`, without "slices" and "scores".
-        slices: Indices of the axial slices to draw; none for the one with most tumor.
-
-    Returns:
-        The rows of the case's scores; none without a reference.
-
-    Raises:
-        OSError: If a file cannot be written.
+    `slices` are the indices of the axial slices to draw; none for the one with most tumor. The
+    other arguments and the result are those of `write_prediction`.
     """
     rows = []
     if raw.classes is not None:

@@ -317,12 +317,12 @@ def test_settings_reach_the_segmenter_and_the_postprocessing(
 
     monkeypatch.setattr(prediction, "build_segmenter", build_holed)
     flags = ["--weights", network, "--cases", ids[0], "--batch-size", 3, "--flips"]
-    mending = ["--fill-holes", "--min-lesion-voxels", 9, "--min-enhancing-voxels", 2]
-    for output, more, expected in (("plain", [], (0, 4, 4)), ("mended", mending, (2, 0, 1))):
+    cleaning = ["--fill-holes", "--min-lesion-voxels", 9, "--min-enhancing-voxels", 2]
+    for output, more, expected in (("plain", [], (0, 4, 4)), ("cleaned", cleaning, (2, 0, 1))):
         assert start(root, tmp_path / output, *flags, *more).code == 0
         labels, _ = read_volume(tmp_path / output / f"{ids[0]}.nii.gz")
         assert (labels[4, 15, 15], labels[4, 40, 40], labels[5, 12, 12]) == expected
-    assert read_record(tmp_path / "mended", ids[0])["settings"]["min_enhancing_voxels"] == 2
+    assert read_record(tmp_path / "cleaned", ids[0])["settings"]["min_enhancing_voxels"] == 2
     assert built[0] == (1, 3, False, True, False)
 
 

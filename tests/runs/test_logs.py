@@ -72,7 +72,7 @@ def after(num_epochs, **progress):
 
 
 def add_epoch(log, progress, num_steps=STEPS):
-    """Adds the next epoch, or what is left of it."""
+    """Adds the next epoch, or the rest of it."""
     epoch = len(progress.history) + 1
     for step in range(progress.step, num_steps):
         progress.step += 1
