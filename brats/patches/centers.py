@@ -65,7 +65,7 @@ def sample_case(case, num_patches, rng, centers=CENTERS[0]):
         centers=draw_centers(channels[..., 0], classes, num_patches, rng, centers),
         origin=seen.origin,
         class_counts=count_classes(raw.classes),
-        warnings=raw.label_warnings + sampled_warnings(images, raw.classes, raw.geometry.voxel_ml),
+        warnings=raw.warnings + sampled_warnings(images, raw.classes, raw.geometry.voxel_ml),
     )
 
 

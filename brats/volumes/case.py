@@ -22,13 +22,13 @@ class RawCase:
             type of its file.
         classes: Reference, uint8 class indices `(Z, Y, X)`, or None.
         geometry: `Geometry` of the first file. The other files have the same grid.
-        label_warnings: Sentences about labels that look like those of another edition.
+        warnings: Sentences about labels and headers that look wrong.
     """
 
     volumes: list
     classes: np.ndarray | None
     geometry: Geometry
-    label_warnings: list = field(default_factory=list)
+    warnings: list = field(default_factory=list)
 
 
 def read_modalities(case, modalities=MODALITIES):

@@ -139,7 +139,7 @@ def _read(procedure, case):
 
 
 def _write(procedure, case, read, found):
-    record = procedure.making | {"inputs": read["inputs"], "warnings": read["raw"].label_warnings}
+    record = procedure.making | {"inputs": read["inputs"], "warnings": read["raw"].warnings}
     return write_prediction(
         procedure.output,
         case,

@@ -132,10 +132,10 @@ def test_label_4_without_label_3_under_the_names_of_2023_is_a_warning(tmp_path, 
     case = replace(write(tmp_path / "case", volumes), edition=EDITIONS["2023"])
     (warning,) = check_case(case).warnings
     assert warning.startswith("2 voxels of label 4 (resection cavity, trained as background), and ")
-    assert read_case(case).label_warnings == [warning]
+    assert read_case(case).warnings == [warning]
     volumes["seg"][8, 9, 8] = 3
     SimpleITK.WriteImage(build_image(volumes["seg"], GEOMETRY), str(case.segmentation))
-    assert not check_case(case).warnings and not read_case(case).label_warnings
+    assert not check_case(case).warnings and not read_case(case).warnings
 
 
 def test_errors_of_all_cases_are_raised_together_and_warnings_are_not():
