@@ -105,7 +105,7 @@ def print_header(title, config, found, **facts):
 
 
 def follow(results, num_cases):
-    """Prints the Dice of every case; returns why cases failed, a dict by case id."""
+    """Prints the result and the warnings of every case; returns why cases failed, by case id."""
     failures = {}
     with tqdm(total=num_cases, desc="cases", unit="case", disable=not num_cases) as progress:
         for case_id, result in results:
@@ -113,9 +113,8 @@ def follow(results, num_cases):
             if isinstance(result, Failed):
                 failures[case_id] = result.reason
                 progress.write(f"Error: {result.reason}", file=sys.stderr)
-            elif result:
-                dice = "".join(f"  {row['region']} {row['dice']:.3f}" for row in result)
-                progress.write(f"{case_id}  Dice{dice}")
+            else:
+                progress.write(write.describe_result(result))
     return failures
 
 

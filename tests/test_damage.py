@@ -6,10 +6,12 @@ import gzip
 import numpy as np
 import pytest
 
+from brats.editions import CLASSES, REGIONS
 from brats.errors import InputError
 from brats.patches.file import read_case_file
 from brats.patches.reader import PatchReader
 from brats.predictions.record import read_record, record_path, write_record
+from brats.scores.tables import METRICS
 from brats.volumes.files import read_volume
 from tests.synthetic import make_case, write_noise
 
@@ -74,7 +76,10 @@ def test_a_damaged_patch_file(tmp_path, rng):
 def test_a_damaged_record(tmp_path):
     record = {"networks": [{"path": "a.keras", "sha256": "0" * 64}], "settings": {"flips": False}}
     record |= {"inputs": {"a/a_t1.nii.gz": {"size": 1}}, "warnings": [], "slices": []}
+    record |= {"volumes_ml": dict.fromkeys(CLASSES[1:], 0.5)}
+    row = {"case": "a"} | dict.fromkeys(METRICS, 0.5)
     case = make_case("a")
-    write_record(tmp_path, case, record | {"scores": [{"case": "a", "dice": 0.5}]})
+    write_record(tmp_path, case, record | {"scores": [row | {"region": each} for each in REGIONS]})
+    assert read_record(tmp_path, case)
     read = functools.partial(read_record, tmp_path, case)
     check(record_path(tmp_path, case), lambda path: read(), end=10**5)

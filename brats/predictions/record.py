@@ -1,4 +1,4 @@
-"""The record of a case: how its segmentation was made, and its scores.
+"""The record of a case: how its segmentation was made, its volumes, and its scores.
 
 In: what was done with a case. Out: `<case>.json` beside `<case>.nii.gz`. The record says whether a
 case is done with the networks, settings and input at hand. Tables and the report are derived from
@@ -8,14 +8,25 @@ the records.
 from pathlib import Path
 
 from brats.cases.layouts import EXTENSIONS
+from brats.editions import CLASSES, REGIONS
 from brats.errors import InputError, shortened
 from brats.files import parse_json, write_json
+from brats.scores.tables import METRICS
 
 SUFFIX = ".json"
-FORMAT = {"format": "brats-prediction", "version": 1}
-# What the readers of records rely on.
-FIELDS = {"case": str, "networks": list, "settings": dict, "inputs": dict, "warnings": list}
-FIELDS |= {"slices": list, "scores": list}
+FORMAT = {"format": "brats-prediction", "version": 2}
+# What the readers of records rely on: a type, a list or a dict of any length, or named fields.
+FIELDS = {
+    "case": str,
+    "networks": [{"path": str, "sha256": str}],
+    "settings": {},
+    "inputs": {...: {}},
+    "warnings": [str],
+    "slices": [int],
+    "volumes_ml": dict.fromkeys(CLASSES[1:], float),
+    "scores": [{"case": str, "region": str} | dict.fromkeys(METRICS, float)],
+}
+LARGEST = 1e9  # Numbers beyond it, and those that are not finite, have no meaning in a record.
 
 
 def segmentation_path(output, case):
@@ -37,13 +48,19 @@ def write_record(output, case, record):
         case: A `Case`.
         record: Dict that JSON can hold: "networks", a list of "path" and "sha256", empty for the
             segmentation of another tool; "settings", all else that the labels depend on; "inputs",
-            as of `brats.inputs`; "warnings", a list of sentences; "slices", those drawn; "scores",
-            the rows of `score_case`; and anything else about its making.
+            as of `brats.inputs`; "warnings", a list of sentences; "slices", those drawn;
+            "volumes_ml", a dict from tumor class to ml; "scores", the rows of `score_case`, none
+            without a reference; and anything else about its making.
+
+    Returns:
+        The dict as it is on disk.
 
     Raises:
         OSError: If the file cannot be written.
     """
-    write_json(record_path(output, case), FORMAT | {"case": case.id} | record)
+    record = FORMAT | {"case": case.id} | record
+    write_json(record_path(output, case), record)
+    return record
 
 
 def read_record(output, case):
@@ -92,10 +109,26 @@ def _parse(path):
     parts = record if isinstance(record, dict) else {}
     if parts.get("format") != FORMAT["format"]:
         return None
-    wrong = [name for name, kind in FIELDS.items() if not isinstance(parts.get(name), kind)]
-    if wrong or parts.get("version") != FORMAT["version"]:
+    wrong = [name for name, form in FIELDS.items() if not _has_form(parts.get(name), form)]
+    regions = [] if wrong else [row["region"] for row in record["scores"]]
+    if wrong or regions not in ([], list(REGIONS)) or parts.get("version") != FORMAT["version"]:
         raise InputError(
             f"{path} is damaged or of another version: expected version {FORMAT['version']} with "
-            f"{', '.join(FIELDS)}. Remove it."
+            f"{', '.join(FIELDS)}; wrong is {', '.join(wrong) or 'the version or a region'}. "
+            "Remove it."
         )
     return record
+
+
+def _has_form(value, form):
+    """Returns whether a value of JSON has a form of `FIELDS`; a float may be written as an int."""
+    if isinstance(form, list):
+        return isinstance(value, list) and all(_has_form(each, form[0]) for each in value)
+    if isinstance(form, dict):
+        return isinstance(value, dict) and all(
+            name in value and _has_form(value[name], kind)
+            for name, kind in (dict.fromkeys(value, form[...]) if ... in form else form).items()
+        )
+    if form in (int, float):
+        return type(value) in (int, form) and abs(value) < LARGEST
+    return isinstance(value, form)

@@ -62,8 +62,8 @@ def score_cases(output, cases, slices=()):
         slices: Axial slices to draw.
 
     Yields:
-        `(case_id, result)` in order: the rows of the case's scores, none without a reference, or a
-        `Failed` if a file of the case cannot be read.
+        `(case_id, result)` in order: the record of the case, or a `Failed` if a file of the case
+        cannot be read.
 
     Raises:
         OSError: If a file cannot be written.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from brats.cases.layouts import EXTENSIONS
-from brats.editions import CLASSES, classes_to_labels
+from brats.editions import CLASSES, classes_to_labels, count_classes
 from brats.errors import InputError
 from brats.pictures.overlays import write_pictures
 from brats.predictions.record import write_record
@@ -27,12 +27,12 @@ def write_prediction(output, case, raw, classes, record, slices=(), probabilitie
         case: A `Case`.
         raw: Its `RawCase`.
         classes: Predicted class indices, uint8 `(Z, Y, X)`.
-        record: Dict as of `write_record`, without "slices" and "scores".
+        record: Dict as of `write_record`, without "slices", "volumes_ml" and "scores".
         slices: As for `evaluate`.
         probabilities: Of every class, float32 `(Z, Y, X, C)`, or None.
 
     Returns:
-        The rows of the case's scores; none without a reference.
+        The record of the case, as it is on disk.
 
     Raises:
         OSError: If a file cannot be written.
@@ -46,25 +46,36 @@ def write_prediction(output, case, raw, classes, record, slices=(), probabilitie
     else:  # Those of an older segmentation would not belong to this one.
         for path in probability_paths(output, case).values():
             path.unlink(missing_ok=True)
-    rows = evaluate(output, case, raw, classes, record, slices)
+    record = evaluate(output, case, raw, classes, record, slices)
     path = Path(output) / f"{case.id}{EXTENSIONS[0]}"
     write_volume(path, classes_to_labels(classes, case.edition), raw.geometry)
-    return rows
+    return record
 
 
 def evaluate(output, case, raw, classes, record, slices=()):
-    """Scores a segmentation if there is a reference, draws it, and writes the record.
+    """Measures a segmentation, scores it if there is a reference, draws it, writes the record.
 
     `slices` are the indices of the axial slices to draw; none for the one with most tumor. The
     other arguments and the result are those of `write_prediction`.
     """
-    rows = []
+    scores = []
     if raw.classes is not None:
         spacing_mm = raw.geometry.spacing_mm[::-1]  # (z, y, x), as the arrays.
-        rows = score_case(case.id, classes, raw.classes, spacing_mm)
+        scores = score_case(case.id, classes, raw.classes, spacing_mm)
     write_pictures(Path(output) / FIGURES, case.id, raw, classes, slices)
-    write_record(output, case, record | {"slices": list(slices), "scores": rows})
-    return rows
+    counts = dict(zip(CLASSES, count_classes(classes).tolist(), strict=True))
+    volumes_ml = {name: round(counts[name] * raw.geometry.voxel_ml, 3) for name in CLASSES[1:]}
+    facts = {"slices": list(slices), "volumes_ml": volumes_ml, "scores": scores}
+    return write_record(output, case, record | facts)
+
+
+def describe_result(record):
+    """Returns lines of text about a record: its Dice or else its volumes, and its warnings."""
+    numbers = [f"{row['region']} {row['dice']:.3f}" for row in record["scores"]]
+    title = "Dice" if numbers else "ml"
+    numbers = numbers or [f"{name} {ml:.1f}" for name, ml in record["volumes_ml"].items()]
+    warnings = [f"{record['case']}: Warning: {sentence}" for sentence in record["warnings"]]
+    return "\n".join([f"{record['case']}  {title}  {'  '.join(numbers)}", *warnings])
 
 
 def check_slices(case, raw, slices):

@@ -79,8 +79,8 @@ def segment_cases(procedure, cases, models, cluster=None):
         cluster: `brats.cluster.Cluster` to run on, or None.
 
     Yields:
-        `(case_id, result)` in order: the rows of the case's scores, or a `Failed` if the case
-        cannot be read.
+        `(case_id, result)` in order: the record of the case, or a `Failed` if the case cannot be
+        read.
 
     Raises:
         OSError: If a file cannot be written; all cases before are complete.

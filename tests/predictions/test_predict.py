@@ -60,7 +60,7 @@ def done(root, network, tmp_path, start, quick):
 def test_the_record_of_a_case_says_how_it_was_made_and_its_scores(done, ids, root, network):
     output, _ = done
     record = read_record(output, ids[0])
-    assert (record["format"], record["version"], record["case"]) == ("brats-prediction", 1, ids[0])
+    assert (record["format"], record["version"], record["case"]) == ("brats-prediction", 2, ids[0])
     digest = hashlib.sha256(network.read_bytes()).hexdigest()
     assert record["networks"] == [{"path": str(network), "sha256": digest}]
     assert record["settings"] == {
@@ -84,6 +84,9 @@ def test_the_record_of_a_case_says_how_it_was_made_and_its_scores(done, ids, roo
     assert whole["dice"] == 2 * np.sum(tumor & found) / (tumor.sum() + found.sum())
     assert record["device"] and record["versions"]["keras"] and record["commit"]
     assert record["warnings"] == record["slices"] == []
+    _, geometry = read_volume(output / f"{ids[0]}.nii.gz")
+    enhancing_ml = round(np.count_nonzero(found) * np.prod(geometry.spacing_mm) / 1000, 3)
+    assert record["volumes_ml"] == {"necrosis": 0, "edema": 0, "enhancing": enhancing_ml}
 
 
 def test_a_case_has_its_volume_record_pictures_and_probabilities(done, ids):
@@ -358,7 +361,7 @@ def test_killed_before_any_file_gets_its_name_it_ends_with_the_same_files(
 
 def test_a_damaged_record_is_named(done, ids, root, start):
     output, flags = done
-    for text in ("{", '{"format": "brats-prediction", "version": 1}'):
+    for text in ("{", '{"format": "brats-prediction", "version": 2}'):
         (output / f"{ids[1]}.json").write_text(text)
         result = start(root, output, *flags)
         assert result.code == 1 and f"{ids[1]}.json is damaged" in result.err
