@@ -50,14 +50,14 @@ def read_modalities(case, modalities=MODALITIES):
     if not components:
         return [read_volume(case.images[modality]) for modality in modalities]
     path = case.images[modalities[0]]
-    volumes, header = read_image(path)  # (M, Z, Y, X)
-    if header.GetDimension() != 4 or header.GetSize()[3] != len(components):
+    volumes, geometry = read_image(path)  # (M, Z, Y, X)
+    if volumes.ndim != 4 or len(volumes) != len(components):
         raise InputError(
-            f"{path} has size {header.GetSize()}; in a folder {path.parent.name}, expected four "
+            f"{path} has size {volumes.shape[::-1]}; in a folder {path.parent.name}, expected four "
             f"dimensions, the last of {len(components)}: {', '.join(components)}. Put a case with "
             "one file per modality into a folder of its own, named as in docs/data.md."
         )
-    return [orient(volumes[components[modality]], header) for modality in modalities]
+    return [orient(volumes[components[modality]], geometry) for modality in modalities]
 
 
 def read_case(case):
@@ -85,13 +85,13 @@ def read_case(case):
     for path, volume in zip(case.images.values(), volumes, strict=False):
         if _is_empty(volume):
             raise InputError(empty_error(path))
-    classes, warnings = None, []
+    classes, warnings = None, _header_warnings(paths, geometries)
     if case.segmentation:
         try:
             classes = labels_to_classes(volumes[-1], case.edition)
         except InputError as error:
             raise InputError(f"Case {case.id}, {case.segmentation}: {error}") from error
-        warnings = label_warnings(volumes[-1], case.edition)
+        warnings += label_warnings(volumes[-1], case.edition)
     return RawCase(list(volumes[: len(MODALITIES)]), classes, geometries[0], warnings)
 
 
@@ -113,3 +113,15 @@ def empty_error(path):
 def _is_empty(volume):
     """Returns whether a volume is 0 everywhere. The middle slice answers this for most volumes."""
     return not (volume[len(volume) // 2].any() or volume.any())
+
+
+def _header_warnings(paths, geometries):
+    """Returns the warnings about headers, each with the name of the first file that it is about."""
+    names = {}
+    for path, geometry in zip(paths, geometries, strict=True):
+        for warning in geometry.as_stored.warnings:
+            names.setdefault(warning, {})[path.name] = None
+    return [
+        f"{next(iter(each))}{' and others' if len(each) > 1 else ''}: {warning}."
+        for warning, each in names.items()
+    ]

@@ -1,10 +1,9 @@
-"""One NIfTI file at a time.
+"""One image file at a time.
 
 In: a path. Out: its volume in LPS axes; or a label volume on disk, in the axes of the input.
 """
 
-import contextlib
-import math
+import gzip
 import re
 
 import numpy as np
@@ -12,15 +11,19 @@ import SimpleITK
 
 from brats.errors import InputError
 from brats.files import replacing
-from brats.volumes.geometry import build_image, orient
-from brats.volumes.nifti import read_stored_voxels
+from brats.volumes.geometry import orient, read_geometry, to_stored_axes
+from brats.volumes.nifti import build_nifti, check_finite, read_nifti
+
+ITK_EXTENSIONS = (".mha", ".nrrd")  # Formats that ITK reads without losing errors.
+SPACING_MM = (0.1, 10)  # Other voxel sizes are those of another unit.
+WIDEST_MM = 1000  # No scanner is wider.
 
 
 def read_volume(path):
     """Reads a three-dimensional image.
 
     Args:
-        path: Path of a NIfTI file.
+        path: Path of a NIfTI file, or one of `ITK_EXTENSIONS`.
 
     Returns:
         `(volume, geometry)`: an array `(Z, Y, X)` in the type of the file, and a `Geometry`.
@@ -29,35 +32,33 @@ def read_volume(path):
         InputError: If the file cannot be read, is truncated, is not three-dimensional, or holds
             values that are not finite. The message names the file.
     """
-    voxels, header = read_image(path)
-    num_components = header.GetNumberOfComponents()
-    if header.GetDimension() != 3 or num_components != 1:
-        vectors = f" of vectors of {num_components} numbers" if num_components > 1 else ""
+    voxels, geometry = read_image(path)
+    if voxels.ndim != 3:
         raise InputError(
-            f"{path} has size {header.GetSize()}{vectors}; expected three dimensions and one "
-            "number per voxel. Split the file, or convert it again."
+            f"{path} has size {voxels.shape[::-1]}; expected three dimensions and one number per "
+            "voxel. Split the file, or convert it again."
         )
-    return orient(voxels, header)
+    return orient(voxels, geometry)
 
 
 def read_image(path):
-    """Returns `(voxels, header)`: an array with the file's first axis last, and ITK's header."""
-    stored, is_scaled = read_stored_voxels(path)
-    header = SimpleITK.ImageFileReader()
-    header.SetFileName(str(path))
-    with _naming(path):
-        header.ReadImageInformation()
-    is_as_stored = not is_scaled and header.GetNumberOfComponents() == 1
-    if is_as_stored and math.prod(header.GetSize()) == stored.size:
-        return stored.reshape(header.GetSize()[::-1]), header
-    with _naming(path):
-        voxels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
-    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
+    """Returns `(voxels, geometry)` of a file of any dimensions, in the axes of the file.
+
+    The array has the file's first axis last.
+    """
+    if str(path).endswith(ITK_EXTENSIONS):
+        voxels, geometry = _read_by_itk(path)
+    else:
+        voxels, geometry = read_nifti(path)
+    least, most = SPACING_MM
+    sides = list(zip(geometry.spacing_mm, voxels.shape[::-1], strict=False))
+    if not all(least <= length <= most and length * num <= WIDEST_MM for length, num in sides):
+        size = " x ".join(f"{length:g}" for length, _ in sides)
         raise InputError(
-            f"{path} holds values that are not finite once scaled as its header says (scl_slope, "
-            "scl_inter). Repair the header, or copy the file again."
+            f"{path} has voxels of {size} mm; expected {least:g} to {most:g} mm, and a volume of "
+            f"at most {WIDEST_MM} mm. Correct the voxel size in its header, or its unit."
         )
-    return voxels, header
+    return voxels, geometry
 
 
 def write_volume(path, volume, geometry):
@@ -72,25 +73,29 @@ def write_volume(path, volume, geometry):
         OSError: If the folder is not writable, or the file does not read back as written.
     """
     # Departure: the original drops the geometry, and the challenge's server gives no score.
-    image = build_image(volume, geometry)
+    content = build_nifti(to_stored_axes(volume, geometry), geometry.as_stored)
     with replacing(path) as temporary:
+        temporary.write_bytes(gzip.compress(content, mtime=0))  # Made again, it has the same bytes.
         try:
-            SimpleITK.WriteImage(image, str(temporary), useCompression=True)
             written, written_geometry = read_volume(temporary)
-        except (RuntimeError, InputError) as error:
-            raise OSError(f"Cannot write {path}. Is the disk full?") from error
+        except InputError as error:
+            raise OSError(f"{path} does not read back as written: {error}") from error
         if not (np.array_equal(written, volume) and written_geometry.is_close_to(geometry)):
-            raise OSError(f"{path} does not read back as written. Is the disk full?")
+            raise OSError(f"{path} does not read back as written. Check the disk.")
 
 
-@contextlib.contextmanager
-def _naming(path):
-    """Turns an error of ITK into an `InputError` that names the file."""
+def _read_by_itk(path):
+    """Reads a file of another format than NIfTI; ITK raises an error if it is truncated."""
     try:
-        yield
+        image = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:
         # ITK names one of its own objects by its address. This means nothing to a user.
         reason = re.sub(r"\w*\(?0x\w+\)?: *", "", str(error).strip().splitlines()[-1])
         raise InputError(
-            f"Cannot read {path} as a NIfTI image: {reason}. Convert it again, or remove the case."
+            f"Cannot read {path}: {reason}. Copy it again, or convert it to .nii.gz."
         ) from error
+    voxels = SimpleITK.GetArrayFromImage(image)
+    check_finite(path, voxels, "Repair or remove the case.")
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        voxels = np.moveaxis(voxels, -1, 0)  # Of four dimensions.
+    return voxels, read_geometry(image)

@@ -23,12 +23,16 @@ class Geometry:
         origin_mm: Position of the first voxel.
         direction: Row-major 3x3 matrix of the axes, nine values.
         stored: The `Geometry` in the axes of the file, or None if these are LPS.
+        position: The `Position` in the header of a NIfTI file, in the axes of the file, or None.
+        warnings: Sentences about contradictions in the header.
     """
 
     spacing_mm: tuple
     origin_mm: tuple
     direction: tuple
     stored: "Geometry | None" = None
+    position: object = None
+    warnings: tuple = ()
 
     @property
     def as_stored(self):
@@ -56,15 +60,26 @@ class Geometry:
         )
 
 
-def orient(voxels, header):
-    """Returns `(volume, geometry)` of a file's voxels in LPS axes. No voxel is interpolated."""
+def orient(voxels, stored):
+    """Returns `(volume, geometry)` of a file's voxels in LPS axes. No voxel is interpolated.
+
+    Args:
+        voxels: Array `(Z, Y, X)` in the axes of the file.
+        stored: `Geometry` of the file.
+    """
     # Departure: the original expects LPS axes in every file.
-    stored = _read_geometry(header)
     if orientation(stored) == AXES:
         return voxels, stored
     image = _place(SimpleITK.GetImageFromArray(voxels), stored)
     image = SimpleITK.DICOMOrient(image, AXES)
-    return SimpleITK.GetArrayFromImage(image), replace(_read_geometry(image), stored=stored)
+    return SimpleITK.GetArrayFromImage(image), replace(read_geometry(image), stored=stored)
+
+
+def to_stored_axes(volume, geometry):
+    """Returns an array `(Z, Y, X)` in the axes of the file that its `Geometry` comes from."""
+    if not geometry.stored:
+        return volume
+    return SimpleITK.GetArrayFromImage(build_image(volume, geometry))
 
 
 def build_image(volume, geometry):
@@ -100,7 +115,8 @@ def grid_difference(grid, other):
     return tuple(" and ".join(f"{name} {facts[name]}" for name in odd) for facts in (here, there))
 
 
-def _read_geometry(header):
+def read_geometry(header):
+    """Returns the `Geometry` of a SimpleITK image, in its own axes."""
     direction = np.reshape(header.GetDirection(), (header.GetDimension(),) * 2)[:3, :3]
     return Geometry(
         header.GetSpacing()[:3], header.GetOrigin()[:3], tuple(direction.ravel().tolist())

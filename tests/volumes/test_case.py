@@ -29,7 +29,7 @@ def write_case(root, volumes=None, geometries=None, segmentation=None, edition="
         files["seg"] = np.asarray(segmentation, dtype=np.uint8)
     for name, volume in files.items():
         geometry = (geometries or {}).get(name, GEOMETRY)
-        write_volume(folder / f"case{suffixes[name]}.nii.gz", volume, geometry)
+        write_volume(folder / f"case{suffixes[name][0]}.nii.gz", volume, geometry)
     return find_cases(root, need_segmentation=False)[0][0]
 
 

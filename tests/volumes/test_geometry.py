@@ -7,7 +7,7 @@ import pytest
 import SimpleITK
 
 from brats.volumes.files import read_volume, write_volume
-from brats.volumes.geometry import Geometry, grid_difference, orient
+from brats.volumes.geometry import Geometry, grid_difference, orient, read_geometry
 
 SPACING_MM = (1.0, 2.0, 3.0)  # Along the patient's left, posterior and superior.
 ORIGIN_MM = (-7.5, 20.0, 4.0)
@@ -71,7 +71,7 @@ def test_an_oblique_volume_is_flipped_to_its_nearest_axes_and_stays_oblique(volu
     image = place(
         SimpleITK.GetImageFromArray(volume), (-cosine, sine, 0, -sine, -cosine, 0, 0, 0, 1)
     )
-    read, geometry = orient(volume, image)
+    read, geometry = orient(volume, read_geometry(image))
     np.testing.assert_array_equal(read, volume[:, ::-1, ::-1])
     assert geometry.direction == pytest.approx((cosine, -sine, 0, sine, cosine, 0, 0, 0, 1))
     x, y, z = 6, 5, 0  # In the file; the first voxel in LPS axes.
@@ -93,7 +93,7 @@ def test_grids_that_differ_by_rounding_are_the_same_in_any_orientation(
     orientation, change, is_same
 ):
     def read(image):
-        volume, geometry = orient(SimpleITK.GetArrayViewFromImage(image), image)
+        volume, geometry = orient(SimpleITK.GetArrayViewFromImage(image), read_geometry(image))
         return volume.shape, geometry
 
     empty = SimpleITK.Image((240, 240, 155), SimpleITK.sitkUInt8)

@@ -10,7 +10,7 @@ import SimpleITK
 
 from brats.errors import InputError
 from brats.volumes.files import read_volume
-from brats.volumes.nifti import TYPES
+from brats.volumes.header import TYPES
 
 SHAPE = (5, 6, 7)  # 210 voxels of 2 bytes follow 352 bytes of header: 772.
 
@@ -44,7 +44,7 @@ def test_voxels_are_those_that_itk_reads(tmp_path, rng, name, dtype):
 
 @pytest.mark.parametrize(
     ("slope", "intercept"),
-    [(0, 0), (0, 5), (1, 0), (1, 5), (0.5, 0), (-2, 3), (np.nan, 0), (np.nan, np.nan), (0, np.nan)],
+    [(0, 0), (1, 0), (1, 5), (0.5, 0), (-2, 3), (np.nan, 0), (np.nan, np.nan), (0, np.nan)],
 )
 def test_scaled_voxels_are_those_that_itk_reads(tmp_path, plain, slope, intercept):
     path = tmp_path / "t1.nii"
@@ -52,6 +52,14 @@ def test_scaled_voxels_are_those_that_itk_reads(tmp_path, plain, slope, intercep
     expected = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
     found, _ = read_volume(path)
     assert found.dtype == expected.dtype and np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("slope", [0, np.nan])
+def test_without_a_slope_nothing_is_added(tmp_path, plain, slope):
+    # By the standard. ITK adds the intercept.
+    path = tmp_path / "t1.nii"
+    path.write_bytes(edited(plain, 112, "<2f", slope, 5))
+    assert np.array_equal(read_volume(path)[0], np.ones(SHAPE, dtype=np.int16))
 
 
 def test_a_compressed_file_of_several_parts_or_with_bytes_behind_the_voxels_is_read(
@@ -109,7 +117,11 @@ def test_files_in_the_other_byte_order_are_read_and_checked(tmp_path):
         ),
         # float64 with 16 bits: the type decides. 352 + 210 * 8 bytes.
         ("t1.nii", lambda plain: edited(plain, 70, "<2h", 64, 16), "772 bytes, .* promises 2032"),
-        ("t1.nii", lambda plain: edited(plain, 112, "<2f", 3e38, 3e38), "not finite once scaled"),
+        (
+            "t1.nii",
+            lambda plain: edited(plain, 112, "<2f", 3e38, 3e38),
+            "infinity in 210 of .*Repair scl_slope",
+        ),
         ("t1.nii", lambda plain: edited(plain, 40, "<h", 0), "gives 0 axes; expected 1 to 7"),
         ("t1.nii", lambda plain: edited(plain, 40, "<h", 9), "gives 9 axes; expected 1 to 7"),
         ("t1.nii", lambda plain: edited(plain, 42, "<3h", 7, -6, 5), r"the size \(7, -6, 5\)"),
