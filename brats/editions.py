@@ -1,69 +1,175 @@
-"""The editions of BraTS: their names of files and values of labels. Modalities, classes, regions.
+"""Names of files and values of labels, by edition of BraTS or data set. Classes and regions.
 
 In: label values of a file, and its `Edition`. Out: class indices; and label values of these.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from brats.errors import InputError
+from brats.labels import CLASSES, MAX_LABEL, parse_labels
 
 MODALITIES = ("flair", "t1", "t1ce", "t2")  # The channel order of the original.
-CLASSES = ("normal", "necrosis", "edema", "enhancing")
 # The regions of BraTS, and the class indices in each.
 REGIONS = {"whole": (1, 2, 3), "core": (1, 3), "enhancing": (3,)}
-UNKNOWN = 255  # Stands for a label value that an edition does not have.
+UNKNOWN = MAX_LABEL + 1  # Stands for a label value that an edition does not have.
+TOLERANCE = 0.01  # Labels that were saved as floats differ from whole numbers by less.
+# The values of the classes until 2022. Predictions of an edition with unknown labels have them.
+LABELS_TO_2022 = (0, 1, 2, 4)
 
 
 @dataclass(frozen=True)
 class Edition:
-    """File names and label values that several editions of BraTS share.
+    """File names and label values that several editions of BraTS, or another data set, share.
 
     Attributes:
-        name: The first of these editions.
-        labels: Value of each class in the segmentation file, in the order of `CLASSES`.
-        suffixes: Dict from modality to file name suffix; empty if one file holds all modalities.
-        segmentation: File name suffix of the reference.
+        name: The first of these editions, or the data set.
+        suffixes: Dict from modality to the endings of its file's name, in lower case; empty if one
+            file holds all modalities. An ending that begins with a letter is the whole name.
+        segmentation: Endings of the reference, the preferred one first.
+        labels: Value of each class in the segmentation file, in the order of `CLASSES`; None if
+            they are unknown. Then references cannot be read.
+        references: Name of a folder beside the images' folder that may hold the reference, or "".
+        cases: Pattern that the path of each case has; capitals make no difference.
         background: Dict from further label values to their meaning. They are trained as
             background and never predicted.
+        merged: Dict from further label values to a class index. They are never predicted.
         components: Dict from modality to its index on the fourth axis of the file that holds all
             modalities; empty if each modality has a file.
-        visit: Pattern of the number of the visit at the end of a case id, or None.
+        visit: Pattern of the visit at the end of a case id, or None for the usual ones.
+        lesion_dilation: Steps of dilation that join lesions in the lesion-wise scores.
+        lesion_ignored: Largest number of voxels of a lesion that these scores ignore.
     """
 
     name: str
-    labels: tuple
     suffixes: dict = field(default_factory=dict)
-    segmentation: str = ""
+    segmentation: tuple = ()
+    labels: tuple | None = LABELS_TO_2022
+    references: str = ""
+    cases: str = ""
     background: dict = field(default_factory=dict)
+    merged: dict = field(default_factory=dict)
     components: dict = field(default_factory=dict)
     visit: str | None = None
+    lesion_dilation: int = 3
+    lesion_ignored: int = 50
 
 
-# File names tell the editions apart. Label values cannot: 1, 3 and 4 change their meaning.
-# Reference: the data pages of BraTS 2017 to 2024; `dataset.json` of MSD Task01_BrainTumour.
-EDITIONS = {
-    "2017": Edition(
-        name="2017",
-        labels=(0, 1, 2, 4),
-        suffixes={"flair": "_flair", "t1": "_t1", "t1ce": "_t1ce", "t2": "_t2"},
-        segmentation="_seg",
+def _names(*endings):
+    """Returns the endings of FLAIR, T1, T1ce and T2, given as texts, as a dict."""
+    return dict(zip(MODALITIES, map(tuple, map(str.split, endings)), strict=True))
+
+
+NAMES_2023 = (_names("-t2f _t2f", "-t1n _t1n", "-t1c _t1c", "-t2w _t2w"), ("-seg", "_seg"))
+FROM_2023 = {"labels": (0, 1, 2, 3), "background": {4: "resection cavity"}}
+VISIT_2023 = r"-\d{3}$"
+LABELS_OF_MSD = (0, 2, 1, 3)
+
+# File names tell the editions apart. Label values cannot: 1, 3 and 4 change their meaning. Where
+# two rows fit a case equally well, the first one counts.
+# References: the data pages of BraTS 2017 to 2025; `dataset.json` of MSD Task01_BrainTumour; TCIA's
+# pages of UPENN-GBM, UCSF-PDGM, TCGA-GBM and MU-Glioma-Post; BraTSPipeline.cxx of CaPTk;
+# batchprocessor.py of BraTS-Toolkit; Dataset137_BraTS21.py of nnU-Net; Suter et al., "The LUMIERE
+# dataset", 2022; the BIDS specification. Lesions: metrics.py of BraTS-2023-Metrics, 43c9052.
+_ROWS = (
+    Edition("2017", _names("_flair", "_t1", "_t1ce", "_t2"), ("_seg",)),
+    Edition("bare", _names("flair", "t1", "t1ce t1c t1gd", "t2"), ("seg",)),
+    Edition(
+        "upenn-gbm",
+        _names("_flair", "_t1", "_t1gd", "_t2"),
+        ("_segm",),
+        references="images_segm",
+        cases=r"UPENN-GBM[^/]*$",
     ),
-    "2023": Edition(
-        name="2023",
-        labels=(0, 1, 2, 3),
-        suffixes={"flair": "-t2f", "t1": "-t1n", "t1ce": "-t1c", "t2": "-t2w"},
-        segmentation="-seg",
-        background={4: "resection cavity"},  # Only in 2024, whose files are named like in 2023.
-        visit=r"-\d{3}$",
+    Edition(
+        "tcga",
+        _names("_flair", "_t1", "_t1gd", "_t2"),
+        ("_glistrboost_manuallycorrected", "_glistrboost"),
     ),
-    "msd": Edition(
-        name="msd",
-        labels=(0, 2, 1, 3),
+    Edition(
+        "ucsf-pdgm",
+        _names("_flair", "_t1", "_t1c", "_t2"),
+        ("_tumor_segmentation",),
+        visit=r"(_FU\w+?)?(_nifti)?$",
+    ),
+    Edition(
+        "brats-toolkit",
+        _names("_hdbet_brats_fla", "_hdbet_brats_t1", "_hdbet_brats_t1c", "_hdbet_brats_t2"),
+        ("_seg",),
+    ),
+    Edition(
+        "captk",
+        _names("fl_to_sri_brain", "t1_to_sri_brain", "t1ce_to_sri_brain", "t2_to_sri_brain"),
+        ("braintumormask_sri",),
+    ),
+    Edition(  # Public readers of this set disagree about its labels.
+        "mu-glioma-post",
+        _names("_brain_t2f", "_brain_t1n", "_brain_t1c", "_brain_t2w"),
+        ("_tumormask",),
+        labels=None,
+    ),
+    Edition(  # From 2024, 2 is non-enhancing tumor and 3 is cyst. In 2023, as in the last row.
+        "2024-ped",
+        *NAMES_2023,
+        labels=(0, 2, 4, 1),
+        merged={3: CLASSES.index("necrosis")},
+        cases=r"^(?!.*BraTS2023-PED).*BraTS-PED-\d[^/]*$",
+        visit=VISIT_2023,
+    ),
+    Edition(
+        "2023-men",
+        *NAMES_2023,
+        **FROM_2023,
+        cases=r"BraTS-MEN-\d[^/]*$",
+        visit=VISIT_2023,
+        lesion_dilation=1,
+    ),
+    Edition(
+        "2023-met",
+        *NAMES_2023,
+        **FROM_2023,
+        cases=r"BraTS-MET-\d[^/]*$",
+        visit=VISIT_2023,
+        lesion_dilation=1,
+        lesion_ignored=2,
+    ),
+    Edition(
+        "2023-unknown",
+        *NAMES_2023,
+        labels=None,
+        cases=r"BraTS-(?!(GLI|SSA|GoAT|PED)-\d)[a-z][^/]*$",
+    ),
+    # Gliomas, Sub-Saharan Africa, GoAT, PED of 2023, and names of one's own.
+    Edition("2023", *NAMES_2023, **FROM_2023, visit=VISIT_2023),
+    Edition(
+        "bids", _names("_flair", "_t1w", "_ce-gadolinium_t1w", "_t2w"), ("_dseg",), labels=None
+    ),
+    Edition("lumiere", _names("flair", "t1", "ct1", "t2"), ("seg_mask",), labels=None),
+    Edition(  # `dataset.json` may define other channels and labels, see `brats.cases.nnunet`.
+        "nnunet",
+        _names("_0003", "_0000", "_0001", "_0002"),
+        ("",),
+        labels=LABELS_OF_MSD,
+        references="labelsTr",
+    ),
+    Edition(
+        "msd",
+        segmentation=("",),
+        labels=LABELS_OF_MSD,
+        references="labelsTr",
         components={"flair": 0, "t1": 1, "t1ce": 2, "t2": 3},
     ),
-}
+)
+
+
+def _mix(rows):
+    """Returns the edition of cases whose names belong to several rows."""
+    suffixes = {name: sum((row.suffixes[name] for row in rows), ()) for name in MODALITIES}
+    return Edition("mixed", suffixes, sum((row.segmentation for row in rows), ()), labels=None)
+
+
+EDITIONS = {row.name: row for row in (*_ROWS, _mix(_ROWS[:-2]))}
 
 
 def region_mask(classes, region):
@@ -73,13 +179,14 @@ def region_mask(classes, region):
 
 def classes_to_labels(classes, edition):
     """Returns the label values of an edition for class indices: uint8, same shape."""
-    return np.asarray(edition.labels, dtype=np.uint8)[classes]
+    return np.asarray(edition.labels or LABELS_TO_2022, dtype=np.uint8)[classes]
 
 
 def labels_to_classes(labels, edition):
     """Returns the class index of every label value of an edition.
 
-    The values in the edition's `background` become class 0.
+    Values within `TOLERANCE` of a label are that label. The values in the edition's `background`
+    become class 0. If the labels of the edition are unknown, this reads our own predictions.
 
     Args:
         labels: Array of label values, any real dtype, any shape.
@@ -92,25 +199,42 @@ def labels_to_classes(labels, edition):
         InputError: If a value is not a label of the edition. The message names the value.
     """
     labels = np.asarray(labels)
+    known = edition.labels or LABELS_TO_2022
     table = np.full(256, UNKNOWN, dtype=np.uint8)
-    table[list(edition.labels)] = range(len(edition.labels))
+    table[list(known)] = range(len(known))
     table[list(edition.background)] = 0
+    table[list(edition.merged)] = list(edition.merged.values())
     # Label 0 is class 0 in every edition, so only the tumor, 1 % of a volume, is looked up.
     tumor = labels != 0
     labelled = labels[tumor]
     with np.errstate(invalid="ignore"):  # The comparison below finds values outside uint8.
-        values = labelled.astype(np.uint8)
+        values = np.rint(labelled).astype(np.uint8)
     classes = np.zeros(labels.shape, dtype=np.uint8)
     classes[tumor] = table[values]
-    unknown = (table[values] == UNKNOWN) | (values != labelled)
+    unknown = (table[values] == UNKNOWN) | ~(np.abs(values - labelled) <= TOLERANCE)
     if unknown.any():
-        expected = (*edition.labels, *edition.background)
+        expected = (*known, *edition.background, *edition.merged)
         found = ", ".join(f"{value:g}" for value in np.unique(labelled[unknown])[:5])
         raise InputError(
-            f"Unknown label values {found}; expected only {expected}. Name the files as their "
-            "edition does, or correct the segmentation."
+            f"Unknown label values {found}; expected only {expected}. Correct the segmentation, or "
+            "define its labels, such as --labels necrosis=1 edema=2 enhancing=3."
         )
     return classes
+
+
+def relabel(edition, values):
+    """Returns an edition with the labels of the flag `--labels`. No values leave it as it is."""
+    if not values:
+        return edition
+    parsed = parse_labels(values)
+    return replace(
+        edition,
+        labels=(0, *(parsed[name][0] for name in CLASSES[1:])),
+        background=dict.fromkeys(parsed.get("normal", ()), "normal"),
+        merged={
+            value: index for index, name in enumerate(CLASSES[1:], 1) for value in parsed[name][1:]
+        },
+    )
 
 
 def count_classes(classes):
@@ -122,11 +246,14 @@ def count_classes(classes):
 def label_warnings(labels, edition):
     """Returns a list of sentences: a warning if label values look like those of another edition."""
     # Enhancing tumor, the last class, is 4 until 2022 and 3 from 2023. In 2024, 4 is a cavity.
-    enhancing = edition.labels[-1]
-    counts = {value: np.count_nonzero(labels == value) for value in edition.background}
+    enhancing = (edition.labels or LABELS_TO_2022)[-1]
+    values = np.rint(labels[labels != 0])
+    others = [value for value, name in edition.background.items() if name != CLASSES[0]]
+    counts = {value: np.count_nonzero(values == value) for value in others}
     return [
         f"{count:,} voxels of label {value} ({edition.background[value]}, trained as background), "
-        f"and none of label {enhancing} ({CLASSES[-1]}): files of an earlier edition, renamed?"
+        f"and none of label {enhancing} ({CLASSES[-1]}): files of an earlier edition, renamed? "
+        f"Then give --labels necrosis=1 edema=2 enhancing={value}."
         for value, count in counts.items()
-        if count and not (labels == enhancing).any()
+        if count and not (values == enhancing).any()
     ]

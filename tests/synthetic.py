@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from brats.cases.find import Case
+from brats.cases.patients import patient_of
 from brats.editions import EDITIONS, classes_to_labels
 from brats.patches.centers import CasePatches
 from brats.patches.file import case_file_path, write_case_file
@@ -13,7 +14,8 @@ from brats.volumes.files import write_volume
 
 def make_case(case_id, grade=None, edition="2017"):
     """Returns a case without files."""
-    return Case(case_id, Path(case_id), EDITIONS[edition], {}, None, grade)
+    patient = patient_of(case_id, EDITIONS[edition])
+    return Case(case_id, Path(case_id), EDITIONS[edition], {}, None, grade, patient)
 
 
 def make_cases(num_high, num_low=0):
@@ -70,16 +72,17 @@ def write_noise(folder, rng, num_patches=(5, 2), **changes):
 def write_case(folder, geometry, image, reference=None, t1ce=None):
     """Writes a case of 2017 with one image as every modality, but perhaps T1ce; returns it."""
     edition = EDITIONS["2017"]
-    paths = {name: folder / f"{folder.name}{end}.nii.gz" for name, end in edition.suffixes.items()}
+    paths = {
+        name: folder / f"{folder.name}{end}.nii.gz" for name, (end,) in edition.suffixes.items()
+    }
     for name, path in paths.items():
         other = name == "t1ce" and t1ce is not None
         write_volume(path, t1ce if other else image, geometry)
-    segmentation = folder / f"{folder.name}{edition.segmentation}.nii.gz"
+    segmentation = folder / f"{folder.name}{edition.segmentation[0]}.nii.gz"
     if reference is not None:
         write_volume(segmentation, classes_to_labels(reference, edition), geometry)
-    return Case(
-        folder.name, folder, edition, paths, None if reference is None else segmentation, None
-    )
+    segmentation = None if reference is None else segmentation
+    return Case(folder.name, folder, edition, paths, segmentation, None, folder.name)
 
 
 def write_constant_network(path, probabilities):

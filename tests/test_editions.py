@@ -9,17 +9,22 @@ from brats.editions import (
     EDITIONS,
     classes_to_labels,
     count_classes,
+    label_warnings,
     labels_to_classes,
     region_mask,
+    relabel,
 )
 from brats.errors import InputError
+from brats.labels import parse_labels
 
-# Labels of normal, necrosis, edema, enhancing: in MSD 1 is edema, and 2 is necrosis.
-LABELS = {"2017": [0, 1, 2, 4], "2023": [0, 1, 2, 3], "msd": [0, 2, 1, 3]}
+# Labels of normal, necrosis, edema, enhancing: in MSD 1 is edema, and 2 is necrosis. In PED, 1 is
+# enhancing, 2 is non-enhancing tumor, 4 is edema.
+LABELS = {"2017": [0, 1, 2, 4], "2023": [0, 1, 2, 3], "2024-ped": [0, 2, 4, 1]}
+LABELS |= {"msd": [0, 2, 1, 3], "lumiere": [0, 1, 2, 4]}  # LUMIERE's are unknown.
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
-@pytest.mark.parametrize("edition", EDITIONS)
+@pytest.mark.parametrize("edition", LABELS)
 def test_every_edition_has_its_own_label_of_each_class(edition, dtype):
     labels = classes_to_labels(np.arange(4), EDITIONS[edition])
     assert labels.dtype == np.uint8 and labels.tolist() == LABELS[edition]
@@ -31,6 +36,63 @@ def test_a_resection_cavity_of_2024_is_normal_and_never_comes_back():
     classes = labels_to_classes(np.array([4, 0, 1, 2, 3], dtype=np.uint8), EDITIONS["2023"])
     assert classes.tolist() == [0, 0, 1, 2, 3]
     assert classes_to_labels(classes, EDITIONS["2023"]).tolist() == [0, 0, 1, 2, 3]
+
+
+def test_a_cyst_of_ped_is_read_as_necrosis_and_never_written():
+    classes = labels_to_classes(np.array([1, 2, 3, 4]), EDITIONS["2024-ped"])
+    assert classes.tolist() == [3, 1, 1, 2]
+    assert classes_to_labels(classes, EDITIONS["2024-ped"]).tolist() == [1, 2, 2, 4]
+
+
+def test_labels_saved_through_floats_are_rounded_within_a_hundredth():
+    labels = np.array([1.00002, 3.99, 2.009, -0.004], dtype=np.float32)
+    assert labels_to_classes(labels, EDITIONS["2017"]).tolist() == [1, 3, 2, 0]
+    with pytest.raises(InputError, match="Unknown label values 1.02"):
+        labels_to_classes(np.array([1.02]), EDITIONS["2017"])
+
+
+def test_the_flag_defines_the_labels_of_every_edition():
+    values = ("edema=1", "necrosis=2,5", "enhancing=7", "normal=4")
+    for edition in EDITIONS.values():
+        changed = relabel(edition, values)
+        assert labels_to_classes(np.array([0, 1, 2, 5, 7, 4]), changed).tolist() == [
+            0,
+            2,
+            1,
+            1,
+            3,
+            0,
+        ]
+        assert classes_to_labels(np.arange(4), changed).tolist() == [0, 2, 1, 7]
+        assert relabel(edition, ()) == edition
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("necrosis=1", "edema=2"),
+        ("necrosis=1", "edema=2", "enhancing=2"),
+        ("necrosis=1", "edema=2", "enhancing=3", "enhancing=4"),
+        ("necrosis=1", "edema=2", "enhancing=3", "cyst=4"),
+        ("necrosis=0", "edema=2", "enhancing=3"),
+        ("necrosis=1", "edema=2", "enhancing=300"),
+        ("necrosis=1", "edema=2", "enhancing=3.5"),
+        ("necrosis=1", "edema=2", "enhancing"),
+        ("1", "2", "3"),
+    ],
+)
+def test_labels_that_are_missing_doubled_or_no_numbers_are_wrong(values):
+    assert parse_labels(values) is None
+
+
+def test_label_4_without_label_3_names_the_flag_that_makes_it_right():
+    labels = np.array([0, 1, 4, 4], dtype=np.uint8)
+    (warning,) = label_warnings(labels, EDITIONS["2023"])
+    assert warning.startswith("2 voxels of label 4 (resection cavity, trained as background), and ")
+    flag = ("necrosis=1", "edema=2", "enhancing=4")
+    assert f"--labels {' '.join(flag)}" in warning
+    assert not label_warnings(labels, relabel(EDITIONS["2023"], flag))
+    assert not label_warnings(np.array([3, 4]), EDITIONS["2023"])
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def case(tmp_path):
     images = {name: folder / f"a_{name}.nii" for name in MODALITIES}
     for index, path in enumerate(images.values()):
         path.write_bytes(b"x" * (index + 1))
-    return Case("a", folder, EDITIONS["2017"], images, None, None)
+    return Case("a", folder, EDITIONS["2017"], images, None, None, "a")
 
 
 def with_reference(case):

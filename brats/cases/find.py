@@ -1,26 +1,53 @@
 """Finds the cases of a data folder.
 
-In: a folder of BraTS cases of one edition or of several. Out: complete cases, sorted by id, and the
+In: a folder of cases of one edition or of several. Out: complete cases, sorted by id, and the
 reason why each other case is incomplete.
 """
 
-import re
+import itertools
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from brats.cases.layouts import (
-    EXTENSIONS,
-    TRAINING_LABELS,
+    MAX_DEPTH,
     find_case_paths,
     find_ignored,
     folder_grade,
-    label_files,
-    nifti_files,
     read_grades,
+)
+from brats.cases.names import (
+    READABLE,
+    REFERENCE,
+    expected_names,
+    image_files,
+    is_visible,
+    match_files,
+    shows_brain,
     stem,
 )
-from brats.editions import EDITIONS, MODALITIES, Edition
+from brats.cases.patients import case_id, patient_of, read_patients
+from brats.editions import EDITIONS, MODALITIES, Edition, relabel
 from brats.errors import Failed, InputError, shortened
+
+MOST_FILES = 10_000  # A message takes no longer than to look at so many.
+# Endings of files that people have instead, and what to do with them.
+OTHER_FILES = {
+    ".dcm": "DICOM files; convert them with dcm2niix",
+    ".ima": "DICOM files; convert them with dcm2niix",
+    ".mhd": "MetaImage files; convert them to .mha",
+    ".mgz": "FreeSurfer images; convert them with mri_convert",
+    ".hdr": "pairs of .hdr and .img files; convert them to .nii.gz",
+    ".mnc": "MINC images; convert them with mnc2nii",
+    ".npy": "NumPy arrays; give the original images",
+    ".png": "pictures; give the original images",
+    ".jpg": "pictures; give the original images",
+    ".tif": "pictures; give the original images",
+    ".zip": "archives; unpack them",
+    ".tar": "archives; unpack them",
+    ".tgz": "archives; unpack them",
+    ".tar.gz": "archives; unpack them",
+}
 
 
 @dataclass(frozen=True)
@@ -28,13 +55,15 @@ class Case:
     """One visit of one patient: the paths of its files.
 
     Attributes:
-        id: Name of the case folder, or of the file that holds all modalities.
+        id: Name of the case folder, or of the file that holds all modalities; a folder of a visit
+            has the patient's folder before it.
         folder: The folder of the images.
         edition: `Edition` by which its files are named and its labels numbered.
         images: Dict from modality to `Path`, in the order of `MODALITIES`. All paths are the same
             if the edition has components.
         segmentation: Path of the reference, or None.
         grade: "HGG" or "LGG" if a folder or a table says so, otherwise None.
+        patient: Id of the patient. All visits have the same.
     """
 
     id: str
@@ -43,6 +72,7 @@ class Case:
     images: dict
     segmentation: Path | None
     grade: str | None
+    patient: str
 
     def below(self, folder):
         """Returns the case with its relative paths taken as relative to a folder."""
@@ -51,61 +81,79 @@ class Case:
         folder = folder / self.folder
         return replace(self, folder=folder, images=images, segmentation=segmentation)
 
-    @property
-    def patient(self):
-        """The id without the visit, so that all visits of a patient stay together."""
-        return re.sub(self.edition.visit, "", self.id) if self.edition.visit else self.id
 
-
-def find_cases(root, need_segmentation):
+def find_cases(root, need_segmentation, labels=(), need_labels=True):
     """Finds every case under a folder and checks that it has all of its files.
 
     Args:
-        root: Folder that holds cases of one edition or of several, see `brats.cases.layouts`.
+        root: Folder that holds cases of one edition or of several, see `brats.cases.layouts`, or
+            a case.
         need_segmentation: Whether a case without a reference is incomplete. The test images of
             MSD, which have no reference, are then left out.
+        labels: Values of the flag `--labels`, which define the labels of all references; none for
+            those of the edition.
+        need_labels: Whether a case fails if it has a reference whose labels are unknown. If not,
+            the case has no reference.
 
     Returns:
         `(cases, failures)`: the complete cases, a list of `Case`, and a `Failed` for each other
         case. It has no file or several files for something it needs, or its name cannot be
-        printed. Both lists are sorted by id.
+        printed, or its labels are unknown. Both lists are sorted by id.
 
     Raises:
         FileNotFoundError: If `root` is not a folder.
-        InputError: If there is no case, no complete case, or two cases share an id.
+        InputError: If there is no case, no complete case, two cases share an id, or a table of the
+            folder is wrong.
     """
     root = Path(root)
-    paths = sorted(find_case_paths(root, with_test_images=not need_segmentation), key=stem)
+    paths = find_case_paths(root, with_test_images=not need_segmentation)
     if not paths:
         raise _nothing_found(root)
     grades = read_grades(root, paths)
     cases, failures = [], []
-    for path in paths:
-        edition, files = _match_files(path)
-        if reason := _why_incomplete(path, edition, files, need_segmentation):
-            case_id = stem(path) if stem(path).isprintable() else repr(stem(path))[1:-1]
-            failures.append(Failed(case_id, reason))
+    for name, path in sorted((case_id(path, root), path) for path in paths):
+        edition, files = match_files(path)
+        edition = relabel(edition, labels)
+        reason = _why_incomplete(path, edition, files, need_segmentation)
+        if not reason and edition.labels is None and files[REFERENCE]:
+            reason = _unknown_labels(files[REFERENCE][0], edition) if need_labels else None
+            files[REFERENCE] = []
+        if reason:
+            failures.append(Failed(name if name.isprintable() else repr(name)[1:-1], reason))
             continue
         cases.append(
             Case(
-                id=stem(path),
-                folder=path.parent if edition.components else path,
+                id=name,
+                folder=path if path.is_dir() else path.parent,
                 edition=edition,
                 images={modality: files[modality][0] for modality in MODALITIES},
-                segmentation=files["seg"][0] if files["seg"] else None,
+                segmentation=files[REFERENCE][0] if files[REFERENCE] else None,
                 grade=folder_grade(root, path) or grades.get(stem(path)),
+                patient=patient_of(name, edition),
             )
         )
     if not cases:
         reasons = "".join(f"\n  {failed.reason}" for failed in failures)
         raise InputError(f"No case in {root} is complete, of {len(failures)} found:{reasons}")
+    patients = read_patients(root, [case.id for case in cases])
+    cases = [replace(case, patient=patients.get(case.id, case.patient)) for case in cases]
     return cases, failures
 
 
 def describe_ignored(root, cases):
-    """Returns the images and folders under `root` that belong to no case, as text, or "nothing"."""
+    """Returns the images and folders under `root` that belong to no case, as text; "" if none.
+
+    These include references with unknown labels, if their cases have been found without them.
+    """
     paths = [case.folder if not case.edition.components else case.images["t1"] for case in cases]
-    return _first_names(map(str, find_ignored(Path(root), paths)))
+    unread = [
+        f"{path} (define its labels with --labels)"
+        for case in cases
+        if case.edition.labels is None and case.folder.is_dir()
+        for path in match_files(case.folder)[1][REFERENCE]
+    ]
+    ignored = [*unread, *map(str, find_ignored(Path(root), paths))]
+    return _first_names(ignored) if ignored else ""
 
 
 def select_cases(cases, failures, ids):
@@ -143,22 +191,6 @@ def _first_names(names):
     return ", ".join(names[:5]) + more or "nothing"
 
 
-def _match_files(path):
-    """Returns the `Edition` of a case and the list of its files for each modality and "seg"."""
-    if not path.is_dir():
-        return EDITIONS["msd"], dict.fromkeys(MODALITIES, [path]) | {"seg": label_files(path)}
-    files, matches = nifti_files(path), []
-    for edition in (edition for edition in EDITIONS.values() if edition.suffixes):
-        ends = _suffixes(edition).items()
-        found = {name: [file for file in files if stem(file).endswith(end)] for name, end in ends}
-        matches.append((edition, found))
-    return max(matches, key=lambda match: sum(map(bool, match[1].values())))
-
-
-def _suffixes(edition):
-    return edition.suffixes | {"seg": edition.segmentation}
-
-
 def _why_incomplete(path, edition, files, need_segmentation):
     """Returns what is wrong with the files of a case, a sentence, or None."""
     for each in (path, *(file for found in files.values() for file in found)):
@@ -170,35 +202,51 @@ def _why_incomplete(path, edition, files, need_segmentation):
     wrong = {
         name: len(found)
         for name, found in files.items()
-        if len(found) > 1 or (not found and (need_segmentation or name != "seg"))
+        if len(found) > 1 or (not found and (need_segmentation or name != REFERENCE))
     }
     if not wrong:
         return None
-    if edition.components:
-        expected, found = f"{TRAINING_LABELS}/{stem(path)}", files["seg"]
-    else:
-        expected = ", ".join(f"*{_suffixes(edition)[name]}" for name in wrong)
-        found = nifti_files(path)
-    names = ", ".join(file.name for file in found) or "nothing"
+    expected = ", ".join(expected_names(path, edition, name) for name in wrong)
+    files_here = image_files(path) if path.is_dir() else files[REFERENCE]
+    names = ", ".join(file.name for file in files_here) or "nothing"
     counts = " and ".join(f"{count} files for {name}" for name, count in wrong.items())
     return (
         f"{path} has {counts}; expected one each, named {expected} with the ending "
-        f"{' or '.join(EXTENSIONS)}. Found {shortened(names)}. Complete the case, or remove it."
+        f"{' or '.join(READABLE)}. Found {shortened(names)}. Complete the case, or remove it."
+    )
+
+
+def _unknown_labels(path, edition):
+    kind = f"data set {edition.name}" if edition.name != "mixed" else "mixed file names"
+    return (
+        f"The labels of {path} are unknown ({kind}). Define them, such as --labels necrosis=1 "
+        "edema=2 enhancing=3."
     )
 
 
 def _nothing_found(root):
     """Returns the error for a folder without cases."""
-    images = nifti_files(root)
-    if len(images) > len(MODALITIES) + 1:
+    images = image_files(root)
+    if shows_brain(images):
         return InputError(
             f"{root} holds {len(images)} images side by side. Give each case a folder of its own."
         )
-    if images:
-        return InputError(f"{root} is a case itself; give the folder that holds it, {root.parent}.")
-    names = _first_names(sorted(path.name for path in root.iterdir()))
+    everything = (path for depth in range(MAX_DEPTH) for path in root.glob("*/" * depth + "*"))
+    below = list(itertools.islice(everything, MOST_FILES))
+    files = [path for path in below if is_visible(path) and path.is_file()]
+    others = Counter(
+        what
+        for path in files
+        for ending, what in OTHER_FILES.items()
+        if path.name.lower().endswith(ending)
+    )
+    names = _first_names(sorted(str(path.relative_to(root)) for path in files or below))
+    kinds = "".join(f" {count} are {what}." for what, count in others.most_common(2))
+    endings = {name: sorted(EDITIONS["mixed"].suffixes[name]) for name in MODALITIES}
+    accepted = "; ".join(f"{name}: {', '.join(some)}" for name, some in endings.items())
     return InputError(
-        f"No case found in {root}, which holds {names}. Expected folders such as "
+        f"No case found in {root}, which holds {names}.{kinds} Expected folders such as "
         f"{root}/BraTS2021_00000 or {root}/HGG/<case> with files such as <case>_t1ce.nii.gz, or "
-        f"{root}/imagesTr/BRATS_001.nii.gz. docs/data.md lists all names."
+        f"{root}/imagesTr/BRATS_001.nii.gz. Names of files end, before {' or '.join(READABLE)}, "
+        f"in {accepted}. docs/data.md lists the data sets."
     )

@@ -2,29 +2,39 @@
 
 In: a folder with one or several data sets as they come out of their archives. Out: the path of
 every case, and grades. A case is a folder or, in the Medical Segmentation Decathlon (MSD), a
-four-dimensional image.
+four-dimensional image or, in a folder of images of nnU-Net, what the names of some begin with.
 """
 
+from brats.cases.names import (
+    REFERENCE,
+    channel_groups,
+    image_files,
+    is_channel,
+    is_visible,
+    match_files,
+    shows_brain,
+)
+from brats.cases.patients import case_id
+from brats.editions import EDITIONS
 from brats.errors import InputError, shortened
 from brats.files import read_table
 
-EXTENSIONS = (".nii.gz", ".nii")
 GRADES = ("HGG", "LGG")
 SUBJECT = "subject_ID"  # Columns of ids in the tables of grades end so.
 NO_VALUE = ("", "NA", None)  # In these tables; None if a line is short.
 # Folders of MSD: images with a reference, images without one, the references.
 TRAINING_IMAGES, TEST_IMAGES, TRAINING_LABELS = "imagesTr", "imagesTs", "labelsTr"
-MAX_DEPTH = 4  # <unpacked archive>/<data set>/HGG/<case>
-# The reference of one case of BraTS 2020 has a different name.
-MISNAMED = {"W39_1998.09.19_Segm": "BraTS20_Training_355_seg"}
+REFERENCES = {edition.references for edition in EDITIONS.values()}
+MAX_DEPTH = 5  # <unpacked archive>/<data set>/NIfTI-files/images_structural/<case>
 
 
 def find_case_paths(root, with_test_images=True):
-    """Returns the paths of all cases up to `MAX_DEPTH` levels below a folder; `stem` is their id.
+    """Returns the paths of all cases up to `MAX_DEPTH` levels below a folder.
 
-    A folder that holds NIfTI files is a case. A folder whose name begins with "brats" (lower or
-    upper case) is a case, too, unless there are cases in it. In `imagesTr` and `imagesTs` every
-    file is a case.
+    A folder with an image that is named as a modality is a case; the data folder itself only if
+    it has all four. A folder whose name begins with "brats" (lower or upper case) is a case, too,
+    unless there are cases in it. In `imagesTr` and `imagesTs` every file is a case, or every four
+    files named as those of nnU-Net.
     """
     if not root.is_dir():
         problem = "is not a folder" if root.exists() else "does not exist"
@@ -32,15 +42,18 @@ def find_case_paths(root, with_test_images=True):
             f"The data folder {root} {problem}. Give the folder that holds the case folders with "
             "--data-root."
         )
-    places = [root] if is_image_folder(root) else _folders(root)
-    paths = [path for place in places for path in _cases_at(place, MAX_DEPTH)]
+    numbers = _count_images(root)
+    paths = [root] if numbers == {1} else _images_as_cases(root)
+    paths = paths or [path for place in _folders(root) for path in _cases_at(place, MAX_DEPTH)]
+    if not paths and numbers == {0, 1}:
+        paths = [root]  # It is incomplete.
     paths = [path for path in paths if with_test_images or path.parent.name != TEST_IMAGES]
     first = {}
     for path in paths:
-        if first.setdefault(stem(path), path) != path:
+        name = case_id(path, root)
+        if first.setdefault(name, path) != path:
             raise InputError(
-                f"Two cases are called {stem(path)}: {first[stem(path)]} and {path}. Remove or "
-                "rename one."
+                f"Two cases are called {name}: {first[name]} and {path}. Remove or rename one."
             )
     return paths
 
@@ -48,35 +61,9 @@ def find_case_paths(root, with_test_images=True):
 def find_ignored(root, cases):
     """Returns the images in the data folder itself, and the folders that hold no case, sorted."""
     around = {place for case in cases for place in (case, *case.parents)}
-    images = [] if is_image_folder(root) else nifti_files(root)
-    return sorted(set(images + _folders_outside(root, around)) - around)
-
-
-def is_image_folder(folder):
-    """Returns whether each file of a folder is a case, as in MSD."""
-    return folder.name in (TRAINING_IMAGES, TEST_IMAGES)
-
-
-def nifti_files(folder):
-    """Returns the paths in a folder that are named as NIfTI files, sorted."""
-    # Endings in capitals are included, so that error messages show them.
-    paths = sorted(path for path in folder.iterdir() if path.name.lower().endswith(EXTENSIONS))
-    return [path for path in paths if _is_visible(path)]
-
-
-def label_files(image):
-    """Returns the paths of the reference of an image of MSD: usually one, or none."""
-    folder = image.parents[1] / TRAINING_LABELS
-    paths = [folder / f"{stem(image)}{extension}" for extension in EXTENSIONS]
-    return [path for path in paths if path.exists()]
-
-
-def stem(path):
-    """Returns the name of a file without its extension, with a misnamed file put right."""
-    name = path.name
-    for extension in EXTENSIONS:
-        name = name.removesuffix(extension)
-    return MISNAMED.get(name, name)
+    images = [] if root in cases or _images_as_cases(root) else image_files(root)
+    outside = [] if root in cases else _folders_outside(root, around, set(cases))
+    return sorted(set(images + outside) - around)
 
 
 def folder_grade(root, path):
@@ -89,11 +76,11 @@ def read_grades(root, paths):
     folders = {place for path in paths for place in path.parents if place.is_relative_to(root)}
     grades = {}
     for table in sorted(path for place in folders for path in place.glob("name_mapping*.csv")):
-        for case_id, grade in _table_grades(table):
-            if grades.setdefault(case_id, grade) != grade:
+        for name, grade in _table_grades(table):
+            if grades.setdefault(name, grade) != grade:
                 raise InputError(
-                    f"{table} gives {case_id!r} the grade {grade}; the line or table before it "
-                    f"gives {grades[case_id]}. Correct or remove it."
+                    f"{table} gives {name!r} the grade {grade}; the line or table before it "
+                    f"gives {grades[name]}. Correct or remove it."
                 )
     return grades
 
@@ -132,37 +119,50 @@ def _shown(values):
 
 def _folders(place):
     """Returns the folders in a folder that may be cases or hold cases, sorted."""
-    paths = sorted(path for path in place.iterdir() if _is_visible(path))
+    paths = sorted(path for path in place.iterdir() if is_visible(path))
     for path in paths:
         if not (path.exists() or path.suffix):
             raise InputError(
                 f"{path} is a link to {path.readlink()}, which does not exist. Mount its disk, or "
                 "remove the link."
             )
-    return [path for path in paths if path.is_dir() and path.name != TRAINING_LABELS]
+    return [path for path in paths if path.is_dir() and path.name not in REFERENCES]
 
 
-def _folders_outside(place, around, levels=MAX_DEPTH):
+def _folders_outside(place, around, cases, levels=MAX_DEPTH):
     """Returns the folders below a folder that neither hold nor are a case."""
     found = []
     for folder in _folders(place):
         if folder in around:
-            found += [] if nifti_files(folder) else _folders_outside(folder, around, levels - 1)
+            inner = folder not in cases
+            found += _folders_outside(folder, around, cases, levels - 1) if inner else []
         elif folder.name != TEST_IMAGES and not _cases_at(folder, levels):
             found.append(folder)  # Incomplete cases are not ignored: they fail.
     return found
 
 
-def _is_visible(path):
-    """Returns whether a file is none of the hidden files that macOS adds to archives."""
-    return not path.name.startswith((".", "__MACOSX"))
-
-
 def _cases_at(place, levels):
     """Returns the case that a folder is, or the cases in it and in its folders."""
-    images = nifti_files(place)
-    if images:
-        return images if is_image_folder(place) else [place]
+    if found := _images_as_cases(place):
+        return found
+    if shows_brain(image_files(place)):
+        return [place]
     inner = _folders(place) if levels > 1 else []
     found = [path for folder in inner for path in _cases_at(folder, levels - 1)]
     return found or ([place] if place.name.lower().startswith("brats") else [])
+
+
+def _images_as_cases(folder):
+    """Returns the cases of a folder in which each image, or each four channels, is a case."""
+    images, is_of_msd = image_files(folder), folder.name in (TRAINING_IMAGES, TEST_IMAGES)
+    groups = channel_groups(images)
+    if len(groups) < 2 and not is_of_msd:
+        return []
+    whole = [image for image in images if is_of_msd and not is_channel(image)]
+    return [*whole, *(folder / name for name in groups)]
+
+
+def _count_images(folder):
+    """Returns the set of how many files a folder holds for a modality: {1} if it is a case."""
+    _, files = match_files(folder)
+    return {len(found) for name, found in files.items() if name != REFERENCE}

@@ -9,7 +9,8 @@ import csv
 import numpy as np
 import SimpleITK
 
-from brats.cases.layouts import EXTENSIONS, TRAINING_IMAGES, TRAINING_LABELS
+from brats.cases.layouts import TRAINING_IMAGES, TRAINING_LABELS
+from brats.cases.names import EXTENSIONS
 from brats.editions import EDITIONS, MODALITIES, classes_to_labels
 from brats.files import make_writable_folder
 from brats.volumes.files import write_volume
@@ -44,8 +45,8 @@ def write_case(root, index, grade, images, classes, naming):
         SimpleITK.WriteImage(SimpleITK.JoinSeries(channels), str(image), useCompression=True)
         write_volume(segmentation, labels, GEOMETRY)
         return image
-    volumes = {edition.suffixes[modality]: images[modality] for modality in MODALITIES}
-    for suffix, volume in (volumes | {edition.segmentation: labels}).items():
+    volumes = {edition.suffixes[modality][0]: images[modality] for modality in MODALITIES}
+    for suffix, volume in (volumes | {edition.segmentation[0]: labels}).items():
         write_volume(path / f"{path.name}{suffix}{extension}", volume, GEOMETRY)
     if naming == "2020":
         _append_grade(root / "name_mapping.csv", grade, path.name)

@@ -39,13 +39,13 @@ def volumes(rng):
 def write(folder, volumes, geometries=None):
     """Writes the volumes as a case of 2017."""
     suffixes = EDITION.suffixes | {"seg": EDITION.segmentation}
-    paths = {name: folder / f"{folder.name}{suffixes[name]}.nii" for name in volumes}
+    paths = {name: folder / f"{folder.name}{suffixes[name][0]}.nii" for name in volumes}
     folder.mkdir()
     for name, volume in volumes.items():
         image = build_image(volume, (geometries or {}).get(name, GEOMETRY))
         SimpleITK.WriteImage(image, str(paths[name]))
     segmentation = paths.pop("seg", None)
-    return Case(folder.name, folder, EDITION, paths, segmentation, None)
+    return Case(folder.name, folder, EDITION, paths, segmentation, None, folder.name)
 
 
 def test_a_good_case_has_facts_and_nothing_else(tmp_path, volumes):
