@@ -18,6 +18,7 @@ from brats.flags import (
     POSITIVE,
     SCHEDULER,
     SEED,
+    VERBOSE,
     Settings,
     flag,
     flags,
@@ -58,10 +59,11 @@ class ExtractConfig(Settings):
 
     RECIPES: ClassVar[dict] = {"tuned": TUNED_EXTRACTION}
 
-    recipe: str = setting(*RECIPE)
-    data_root: str = setting("data/brats", "folder of the cases, or of unpacked archives", PATH)
-    output: str = setting("data/patches", "folder to write one patch file per case to", PATH)
+    data_root: str = setting(
+        "data/brats", "folder of the cases, or of unpacked archives", PATH, group="data"
+    )
     cases: tuple[str, ...] = setting((), "ids of the cases to extract; default: all")
+    recipe: str = setting(*RECIPE, group="patches")
     # The paper: 146 slices, 3 patches per slice.
     patches_per_case: int = setting(438, "number of patches to draw from each case", COUNT)
     # Balanced centers lie anywhere in the brain, as many in each tumor class as in all of it.
@@ -71,11 +73,15 @@ class ExtractConfig(Settings):
     # With float16 a pixel takes 9 bytes instead of 17, and is rounded.
     dtype: str = setting("float32", "type of the stored images", one_of("float32", "float16"))
     seed: int = setting(0, "seed of the patch centers", SEED)
-    workers: int | None = setting(
-        None, "number of cases to extract at once; default: one per core", COUNT
+    output: str = setting(
+        "data/patches", "folder to write one patch file per case to", PATH, group="output"
     )
     overwrite: bool = setting(False, "extract all cases again, and replace their files")
     check: bool = setting(False, "check every voxel, print the result, and write nothing")
+    verbose: bool = setting(*VERBOSE)
+    workers: int | None = setting(
+        None, "number of cases to extract at once; default: one per core", COUNT, group="machines"
+    )
     scheduler: str | None = setting(None, SCHEDULER_HELP, SCHEDULER)
 
     def __post_init__(self):
@@ -93,21 +99,24 @@ class TrainConfig(Settings):
 
     RECIPES: ClassVar[dict] = {"tuned": TUNED_TRAINING}
 
-    recipe: str = setting(*RECIPE)
     patches: tuple[str, ...] = setting(
-        ("data/patches",), "folders of patch files, or patch files; all form one set", PATHS
+        ("data/patches",),
+        "folders of patch files, or patch files; all form one set",
+        PATHS,
+        group="data",
     )
-    run_dir: str = setting("runs/default", "folder to write the run to", PATH)
     validation_fraction: float = setting(0.2, "share of the patients to validate on", FRACTION)
     num_folds: int | None = setting(
         None, "number of folds of the patients; one of them is for validation", SEVERAL
     )
     fold: int | None = setting(None, "index of the validation fold, from 0", NOT_NEGATIVE)
+    base_filters: int = setting(64, "number of filters of the first level", COUNT, group="network")
+    depth: int = setting(3, "how often the network halves the resolution", COUNT)
+    weights: str | None = setting(None, "file of weights to start from; default: random", PATH)
+    recipe: str = setting(*RECIPE, group="training")
     epochs: int = setting(3, "number of passes over the training patches", COUNT)
     batch_size: int = setting(4, "patches per batch, over all devices and hosts", COUNT)
     steps_per_epoch: int | None = setting(None, "batches per epoch; default: all patches", COUNT)
-    base_filters: int = setting(64, "number of filters of the first level", COUNT)
-    depth: int = setting(3, "how often the network halves the resolution", COUNT)
     optimizer: str = setting(
         "sgd", "sgd (gradient descent with momentum) or adam", one_of("sgd", "adam")
     )
@@ -122,7 +131,12 @@ class TrainConfig(Settings):
     class_weights: tuple[float, ...] = setting(
         (1.0, 5.0, 2.0, 4.0), "weight of each class in the cross entropy", CLASS_WEIGHTS
     )
-    weights: str | None = setting(None, "file of weights to start from; default: random", PATH)
+    seed: int = setting(0, "seed of the split, weights, order of patches, and flips", SEED)
+    mixed_precision: bool = setting(
+        False, "compute in 16 bits: float16 on a GPU, bfloat16 elsewhere"
+    )
+    deterministic: bool = setting(False, "give the same bits from the same seed on a GPU; slower")
+    run_dir: str = setting("runs/default", "folder to write the run to", PATH, group="output")
     resume: bool = setting(False, "continue the run from its last state")
     state_every: int | None = setting(
         None,
@@ -130,14 +144,13 @@ class TrainConfig(Settings):
         COUNT,
     )
     overwrite: bool = setting(False, "replace an existing run")
-    seed: int = setting(0, "seed of the split, weights, order of patches, and flips", SEED)
-    mixed_precision: bool = setting(
-        False, "compute in 16 bits: float16 on a GPU, bfloat16 elsewhere"
-    )
-    deterministic: bool = setting(False, "give the same bits from the same seed on a GPU; slower")
     tensorboard: bool = setting(False, "write a TensorBoard log to the run folder")
+    verbose: bool = setting(*VERBOSE)
     devices: int | None = setting(
-        None, "number of GPUs of this host to use; default: all under JAX, else one", COUNT
+        None,
+        "number of GPUs of this host to use; default: all under JAX, else one",
+        COUNT,
+        group="machines",
     )
     coordinator: str | None = setting(
         None,
@@ -175,9 +188,17 @@ class PredictConfig(Settings):
 
     RECIPES: ClassVar[dict] = {"tuned": TUNED_PREDICTION}
 
-    recipe: str = setting(*RECIPE)
+    data_root: str = setting(
+        "data/brats", "folder of the cases, or of unpacked archives", PATH, group="data"
+    )
+    cases: tuple[str, ...] = setting(
+        (), "ids of the cases; default: cases that no run was trained on; with --weights, all"
+    )
     run_dir: tuple[str, ...] = setting(
-        ("runs/default",), "run folders; the predictions of their networks are averaged", PATHS
+        ("runs/default",),
+        "run folders; the predictions of their networks are averaged",
+        PATHS,
+        group="networks",
     )
     checkpoint: str = setting(
         "best",
@@ -187,15 +208,11 @@ class PredictConfig(Settings):
     weights: tuple[str, ...] = setting(
         (), "network files to use instead of runs: .keras, or .hdf5 of the original", PATHS
     )
-    data_root: str = setting("data/brats", "folder of the cases, or of unpacked archives", PATH)
-    output: str = setting("predictions", "folder to write to", PATH)
-    cases: tuple[str, ...] = setting(
-        (), "ids of the cases; default: cases that no run was trained on; with --weights, all"
-    )
-    batch_size: int = setting(2, "slices per batch", COUNT)
     cross_validate: bool = setting(
         False, "use for each case only the runs that were not trained on it"
     )
+    recipe: str = setting(*RECIPE, group="prediction")
+    batch_size: int = setting(2, "slices per batch", COUNT)
     full_slices: bool = setting(False, "predict whole slices instead of boxes around the brain")
     flips: bool = setting(False, "also predict mirrored slices, and average")
     fill_holes: bool = setting(False, "fill holes in the tumor with the nearest class")
@@ -203,6 +220,7 @@ class PredictConfig(Settings):
     min_enhancing_voxels: int = setting(
         0, "if a case has fewer enhancing voxels, change them to necrosis", NOT_NEGATIVE
     )
+    output: str = setting("predictions", "folder to write to", PATH, group="output")
     probabilities: bool = setting(False, "also write the probability of each tumor class")
     slices: tuple[int, ...] = setting(
         (), "axial slices to draw, from 0 at the feet; default: the one with most tumor", INDICES
@@ -211,7 +229,8 @@ class PredictConfig(Settings):
         False, "only score the segmentations in --output, which any tool may have made"
     )
     overwrite: bool = setting(False, "segment all cases again, and replace their files")
-    scheduler: str | None = setting(None, SCHEDULER_HELP, SCHEDULER)
+    verbose: bool = setting(*VERBOSE)
+    scheduler: str | None = setting(None, SCHEDULER_HELP, SCHEDULER, group="machines")
     workers: int | None = setting(
         None, "number of workers for --scheduler local; default: one per core", COUNT
     )
@@ -229,13 +248,6 @@ class PredictConfig(Settings):
         }
         if self.weights and (unused := asked_for & {"run_dir", "checkpoint", "cross_validate"}):
             raise ValueError(f"--weights replaces the runs; leave out {flags(unused)}.")
-        used = {"data_root", "output", "cases", "slices", "score_only"}
+        used = {"data_root", "output", "cases", "slices", "score_only", "verbose"}
         if self.score_only and asked_for - used:
             raise ValueError(f"--score-only predicts nothing; leave out {flags(asked_for - used)}.")
-
-    def in_use(self):
-        """Returns the settings as a dict, without those of the networks that are not used."""
-        settings = self.to_dict()
-        for name in ("run_dir", "checkpoint") if self.weights else ("weights",):
-            del settings[name]
-        return settings

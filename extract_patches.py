@@ -9,24 +9,27 @@ Run it again to extract what is missing.
 import os
 import sys
 
-from tqdm import tqdm
-
-from brats.cases import check
-from brats.cases.find import describe_ignored, find_cases, select_cases
-from brats.cluster import connecting
 from brats.errors import Failed
-from brats.files import check_outside, prepare_folder
 from brats.flags import parse
 from brats.parallel import in_order, run_per_case
-from brats.patches import extract
-from brats.provenance import source_commit
-from brats.script import check_none_failed, end_with_code, header
+from brats.progress import progress_bar
+from brats.provenance import describe_source
+from brats.script import check_none_failed, end_with_code, header, warn
 from config import ExtractConfig
+
+# Functions import NumPy and what needs it: --help and wrong flags answer at once, and an
+# interruption during an import ends like any other.
 
 
 def main(argv=None):
     """Runs the extraction with the given command line arguments."""
     config = parse(ExtractConfig, argv, __doc__)
+
+    from brats.cases.find import describe_ignored, find_cases, select_cases
+    from brats.cluster import connecting
+    from brats.files import check_outside, prepare_folder
+    from brats.patches import extract
+
     check_outside("--output", config.output, "--data-root", config.data_root)
     found, failures = find_cases(config.data_root, need_segmentation=not config.check)
     cases, failures = select_cases(found, failures, config.cases)
@@ -39,14 +42,16 @@ def main(argv=None):
     num_missing = len(missing.cases)
     size = extract.check_free_space(config.output, num_missing, recipe)
     with connecting(config.scheduler, config.output, config.workers) as cluster:
-        facts = config.to_dict() | {
-            "cluster": cluster,
+        facts = {
             "cases": f"{len(cases)}, of which {len(cases) - num_missing} are extracted already",
+            "output": config.output,
             "size": size,
+            "cluster": cluster,
             "ignored": describe_ignored(config.data_root, found),
-            "commit": source_commit(),
         }
-        print(header("Extracting patches", facts), *missing.changed, sep="\n", flush=True)
+        software = describe_source("numpy", "h5py", "SimpleITK")
+        text = header("Extracting patches", config, facts, software)
+        print(text, *missing.changed, sep="\n", flush=True)
         tasks = extract.tasks(missing.cases, config.output, recipe)
         results = run_per_case(extract.extract_case, tasks, num_workers, cluster)
         failures = report([*failures, *missing.failures], results, num_missing)
@@ -61,8 +66,14 @@ def check_cases(cases, failures, num_workers):
     Raises:
         InputError: If a case has errors.
     """
-    results = in_order(check.check_case, cases, num_workers)
-    checks = check.compare_cases(list(tqdm(results, "cases", len(cases), unit="case")))
+    from brats.cases import check
+
+    checks = []
+    with progress_bar(len(cases), "Checking", "cases") as progress:
+        for result in in_order(check.check_case, cases, num_workers):
+            checks.append(result)
+            progress.update()
+    checks = check.compare_cases(checks)
     print(check.table(checks))
     check_none_failed(report(failures, (), 0), len(cases) + len(failures))
     check.check_no_errors(checks)
@@ -72,9 +83,9 @@ def report(failures, results, num_cases):
     """Prints what is odd about each case, and why cases failed; returns the ids of those."""
     failed = []
     for failure in failures:
-        print(f"Error: {failure.reason}", file=sys.stderr)
+        warn(failure.reason, "Error")
         failed.append(failure.case_id)
-    with tqdm(total=num_cases, desc="cases", unit="case", disable=not num_cases) as progress:
+    with progress_bar(num_cases, "Extracting", "cases") as progress:
         for case_id, result in results:
             progress.update()
             if isinstance(result, Failed):

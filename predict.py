@@ -12,42 +12,43 @@ import itertools
 import sys
 from pathlib import Path
 
-from tqdm import tqdm
-
-from brats.cases.find import describe_ignored, find_cases, select_cases
-from brats.cluster import connecting
+from brats import files
 from brats.errors import Failed
-from brats.files import check_outside, prepare_folder
 from brats.flags import parse
-from brats.predictions import scoring, unfinished, write
-from brats.report.derived import write_derived
-from brats.script import check_none_failed, end_with_code, header
+from brats.progress import progress_bar
+from brats.provenance import describe_source
+from brats.script import check_none_failed, end_with_code, header, warn
 from config import PredictConfig
-from engine.devices.backend import describe_software
-from engine.networks import choose
-from engine.prediction import cases as prediction
-from model import build_resunet
+
+# Functions import NumPy, Keras and what needs them: --help and wrong flags answer at once, and an
+# interruption during an import ends like any other.
 
 
 def main(argv=None):
     """Runs the prediction, or the scoring, with the given command line arguments."""
     config = parse(PredictConfig, argv, __doc__)
-    check_outside("--output", config.output, "--data-root", config.data_root)
-    found, incomplete = find_cases(config.data_root, need_segmentation=False)
-    cases, incomplete = select_cases(found, incomplete, config.cases)
+
+    from brats.cases import find
+    from brats.predictions import scoring
+    from brats.report.derived import write_derived
+
+    files.check_outside("--output", config.output, "--data-root", config.data_root)
+    found, incomplete = find.find_cases(config.data_root, need_segmentation=False)
+    cases, incomplete = find.select_cases(found, incomplete, config.cases)
     if config.score_only:
         cases = scoring.select_scorable(config.output, cases, config.cases)
-        print_header("Scoring segmentations", config, found, cases=len(cases))
+        software = describe_source("numpy", "scipy", "SimpleITK")
+        print_header("Scoring segmentations", config, found, software, cases=len(cases))
         results = scoring.score_cases(config.output, cases, config.slices)
         failures = follow(results, len(cases))
     else:
         cases, failures = predict(config, found, cases)
     for each in incomplete:
-        print(f"Error: {each.reason}", file=sys.stderr)
+        warn(each.reason, "Error")
         failures[each.case_id] = each.reason
     text, unreadable = write_derived(config.output, found, failures)
     for case_id, reason in unreadable.items():
-        print(f"Error: {case_id} is not in the report: {reason}", file=sys.stderr)
+        warn(f"{case_id} is not in the report: {reason}", "Error")
     print(text)
     failures |= unreadable
     check_none_failed(failures, len({case.id for case in cases} | failures.keys()))
@@ -55,10 +56,17 @@ def main(argv=None):
 
 def predict(config, found, cases):
     """Segments the cases that are not done; returns all cases asked for, and why cases failed."""
+    from brats.cluster import connecting
+    from brats.predictions import scoring, unfinished, write
+    from engine.devices.backend import describe_software
+    from engine.networks import choose
+    from engine.prediction import cases as prediction
+    from model import build_resunet
+
     networks = choose.find_networks(config.run_dir, config.checkpoint, config.weights)
     groups = choose.assign_cases(cases, config.cases, networks, config.cross_validate)
     models = {each.path: choose.read_network(each.path, build_resunet) for each in networks}
-    prepare_folder(config.output, write.FIGURES, write.PROBABILITIES)
+    files.prepare_folder(config.output, write.FIGURES, write.PROBABILITIES)
     work = []
     for group in groups:
         options = {name: getattr(config, name) for name in prediction.OPTIONS}
@@ -74,16 +82,18 @@ def predict(config, found, cases):
             config.overwrite,
         )
         work.append((procedure, left))
-    cases = choose.all_cases(groups)
+    cases, software = choose.all_cases(groups), describe_software()
     with connecting(config.scheduler, config.output, config.workers) as cluster:
         print_header(
             "Segmenting cases",
             config,
             found,
-            cluster=cluster,
+            software,
             cases=f"{len(cases)}, from {cases[0].id} to {cases[-1].id}",
-            parameters=" + ".join(f"{model.count_params():,}" for model in models.values()),
             networks=choose.describe_groups(groups, () if config.cases else found),
+            parameters=" + ".join(f"{model.count_params():,}" for model in models.values()),
+            device=software["device"],
+            cluster=cluster,
         )
         for sentence in itertools.chain(*(left.changed for _, left in work)):
             print(sentence)
@@ -97,17 +107,20 @@ def predict(config, found, cases):
         return cases, follow(results, num_left)
 
 
-def print_header(title, config, found, **facts):
+def print_header(title, config, found, software, **facts):
     """Prints the settings, and what the prediction runs on."""
-    ignored = describe_ignored(config.data_root, found)
-    facts = config.in_use() | facts | {"ignored": ignored} | describe_software()
-    print(header(title, facts), flush=True)
+    from brats.cases import find
+
+    facts |= {"output": config.output, "ignored": find.describe_ignored(config.data_root, found)}
+    print(header(title, config, facts, software), flush=True)
 
 
 def follow(results, num_cases):
     """Prints the result and the warnings of every case; returns why cases failed, by case id."""
+    from brats.predictions import write
+
     failures = {}
-    with tqdm(total=num_cases, desc="cases", unit="case", disable=not num_cases) as progress:
+    with progress_bar(num_cases, "Segmenting", "cases") as progress:
         for case_id, result in results:
             progress.update()
             if isinstance(result, Failed):

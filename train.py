@@ -10,35 +10,28 @@ split), history.csv, curves.png, best.keras (lowest validation loss), last.keras
 import contextlib
 import functools
 import os
-import sys
 from pathlib import Path
 
-from tqdm import tqdm
-
-from brats.editions import CLASSES, MODALITIES, REGIONS
 from brats.flags import parse
-from brats.patches import set as patch_set
-from brats.patches.reader import PatchReader
-from brats.script import deferring_interruption, end_with_code, header
-from brats.volumes.network_input import INPUT_FORMAT
+from brats.progress import progress_bar
+from brats.script import deferring_interruption, end_with_code, header, warn
 from config import TrainConfig
-from engine.devices import backend, choose, hosts
-from engine.devices.one import ONE_DEVICE
-from engine.networks.weights import choose_padding, load_weights
-from engine.runs import folder as runs
-from engine.runs.logs import check_tensorboard
-from engine.runs.state import Progress, spread
-from engine.runs.writer import RunWriter
-from engine.training.batches import steps_per_epoch
-from engine.training.epochs import check_depth, describe_epoch, train_epoch, validate
-from engine.training.schedules import build_optimizer, build_schedule
-from losses import SoftDice, build_loss
-from model import build_resunet
+
+# Functions import NumPy, Keras and what needs them: --help and wrong flags answer at once, and an
+# interruption during an import ends like any other.
 
 
 def main(argv=None):
     """Runs the training. Of several hosts, the first one writes and prints."""
     config = parse(TrainConfig, argv, __doc__)
+
+    from brats.patches import set as patch_set
+    from brats.patches.reader import PatchReader
+    from engine.devices import backend, choose, hosts
+    from engine.runs import folder as runs
+    from engine.runs.logs import check_tensorboard
+    from engine.training.batches import steps_per_epoch
+
     if config.tensorboard:
         check_tensorboard()
     backend.check_can_train()
@@ -55,8 +48,9 @@ def main(argv=None):
     if group.host == 0:
         runs.check_may_start(*run)
         for sentence in patch_set.find_twins(files):
-            print(f"Warning: {sentence}", file=sys.stderr)
-    with hosts.joining(group, tell=functools.partial(print, flush=True)):
+            warn(sentence)
+    joining = hosts.joining(group, tell=functools.partial(print, flush=True))
+    with joining, backend.naming_batch_size(config.batch_size):
         backend.prepare_training(config.seed, config.mixed_precision, config.deterministic)
         devices = choose.choose_devices(config.devices)
         choose.check_batch_size(config.batch_size, devices)
@@ -68,6 +62,12 @@ def main(argv=None):
 
 def train(config, data, readers, steps, model, devices):
     """Starts a run, or continues one, and trains to its last epoch."""
+    from engine.devices.backend import describe_software
+    from engine.runs import folder as runs
+    from engine.runs.state import Progress, spread
+    from engine.runs.writer import RunWriter
+    from engine.training.epochs import describe_epoch, describe_start
+
     record = {
         "settings": config.to_dict(),
         **data,
@@ -75,15 +75,17 @@ def train(config, data, readers, steps, model, devices):
         "pad_before": model.settings.get("pad_before", False),
         "num_hosts": devices.num_hosts,
         "num_devices": devices.num_devices,
-        **backend.describe_software(),
+        **describe_software(),
     }
     progress = Progress()
     if config.resume and devices.is_first:
         progress, warnings = runs.resume(config.run_dir, model, record["device"])
         for warning in warnings:
-            print(f"Warning: {warning}", file=sys.stderr)
+            warn(warning)
     progress = spread(model, progress, devices)
-    print_header(record, readers, steps, progress)
+    facts = describe_start(record, readers, steps, progress) | {"run_dir": config.run_dir}
+    details = {name: record[name] for name in ("pad_before", "versions", "commit")}
+    print(header("Training the residual U-Net", config, facts, details), flush=True)
     with deferring_interruption() as is_interrupted:
         is_interrupted = devices.agreeing(is_interrupted)
         writer = RunWriter(
@@ -101,8 +103,19 @@ def train(config, data, readers, steps, model, devices):
     print(f"Finished {len(progress.history)} epochs; the best network is {best}, the last {last}")
 
 
-def build_compiled(config, steps, devices=ONE_DEVICE):
+def build_compiled(config, steps, devices=None):
     """Builds the network with its weights, loss, metrics and optimizer."""
+    from brats.editions import CLASSES, MODALITIES, REGIONS
+    from brats.volumes.network_input import INPUT_FORMAT
+    from engine.devices.backend import training_compilation
+    from engine.devices.one import ONE_DEVICE
+    from engine.networks.weights import choose_padding, load_weights
+    from engine.training.epochs import check_depth
+    from engine.training.schedules import build_optimizer, build_schedule
+    from losses import SoftDice, build_loss
+    from model import build_resunet
+
+    devices = devices or ONE_DEVICE
     check_depth(config.depth)
     pad_before = choose_padding(config.run_dir, config.weights, config.resume, devices)
     with devices.scope():
@@ -121,7 +134,7 @@ def build_compiled(config, steps, devices=ONE_DEVICE):
             optimizer=build_optimizer(config.optimizer, schedule, config.momentum),
             loss=build_loss(config.loss, config.class_weights),
             metrics=[SoftDice(classes, f"dice_{region}") for region, classes in REGIONS.items()],
-            jit_compile=backend.training_compilation(),
+            jit_compile=training_compilation(),
         )
     devices.adopt(model)
     return model
@@ -129,6 +142,7 @@ def build_compiled(config, steps, devices=ONE_DEVICE):
 
 def run_epoch(config, model, readers, steps, progress, writer, devices):
     """Trains the rest of an epoch and validates; returns the epoch's row of the history."""
+    from engine.training.epochs import train_epoch, validate
 
     def note(loss):
         bar.update()
@@ -137,27 +151,9 @@ def run_epoch(config, model, readers, steps, progress, writer, devices):
     end_if_interrupted = functools.partial(writer.end_if_interrupted, progress)
     end_if_interrupted()
     size, seed, name = config.batch_size, config.seed, f"epoch {len(progress.history) + 1}"
-    with tqdm(total=steps, initial=progress.step, desc=name, leave=False, disable=None) as bar:
+    with progress_bar(steps, name, "batches", done=progress.step, leave=False) as bar:
         row = train_epoch(model, readers["train"], size, steps, seed, progress, note, devices)
     return row | validate(model, readers["validation"], size, end_if_interrupted, devices)
-
-
-def print_header(record, readers, steps, progress):
-    """Prints the settings, the data, and what the training runs on."""
-    facts = record["settings"] | {
-        "training": f"{describe_part(record, readers, 'train')}, {steps} batches per epoch",
-        "validation": describe_part(record, readers, "validation"),
-        "starts_after": progress,
-        "parameters": f"{record['num_parameters']:,}",
-        "spread_over": f"devices: {record['num_devices']}, hosts: {record['num_hosts']}",
-    }
-    facts |= {name: record[name] for name in ("pad_before", "device", "versions", "commit")}
-    print(header("Training the residual U-Net", facts), flush=True)
-
-
-def describe_part(record, readers, part):
-    """Returns how many patches and cases are in a part of the split, as text."""
-    return f"{len(readers[part])} patches of {len(record['split'][part])} cases"
 
 
 if __name__ == "__main__":

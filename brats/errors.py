@@ -40,6 +40,13 @@ def shortened(value, most=300):
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def printable(value):
+    """Returns a value as text with control characters, and bytes that are not UTF-8, escaped."""
+    return "".join(
+        each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in str(value)
+    )
+
+
 def describe_error(error):
     """Returns the message of an error. An error of the system gets a path and a remedy."""
     if isinstance(error, MemoryError):

@@ -10,6 +10,8 @@ import types
 import typing
 from dataclasses import asdict, field, fields
 
+from brats.provenance import describe_version
+
 ANY = ("any value", lambda value: True)
 # ITK ends the process if a path is not UTF-8.
 PATH = ("a path of printable characters", lambda value: value and value.isprintable())
@@ -31,13 +33,24 @@ SCHEDULER = (
 
 
 def one_of(*names):
-    """Returns a check that the value is one of some names."""
-    return f"one of {', '.join(names)}", lambda value: value in names
+    """Returns a check that the value is one of some names, which `--help` lists."""
+    return f"one of {', '.join(names)}", lambda value: value in names, names
 
 
-def setting(default, help_text, check=ANY):
-    """Declares a field with its default, its help, and a check `(expectation, predicate)`."""
-    return field(default=default, metadata={"help": help_text, "check": check})
+def setting(default, help_text, check=ANY, group=None):
+    """Declares a field.
+
+    Args:
+        default: Value without the flag.
+        help_text: What the setting means, for `--help`.
+        check: `(expectation, predicate)`, or what `one_of` returns.
+        group: Title of the group that begins with this flag in `--help`; None: the flag belongs to
+            the group of the field before it.
+    """
+    return field(default=default, metadata={"help": help_text, "check": check, "group": group})
+
+
+VERBOSE = (False, "print all settings, the versions and the commit")
 
 
 class Settings:
@@ -56,7 +69,7 @@ class Settings:
     def __post_init__(self):
         for item in fields(self):
             value = getattr(self, item.name)
-            expectation, is_valid = item.metadata["check"]
+            expectation, is_valid, *_ = item.metadata["check"]
             if not _has_type(value, item.type):
                 expectation = _describe(item.type)
             elif value is None or is_valid(value):
@@ -64,8 +77,14 @@ class Settings:
             raise ValueError(f"{flag(item.name)} is {value!r}; expected {expectation}.")
 
     def to_dict(self):
-        """Returns the settings as a dict that can be written as JSON."""
-        return asdict(self)
+        """Returns the settings as a dict that can be written as JSON. What is printed is none."""
+        return {name: value for name, value in asdict(self).items() if name != "verbose"}
+
+    def shown(self):
+        """Returns the settings to print: those that differ from the defaults, or all."""
+        defaults = {item.name: item.default for item in fields(self)}
+        settings = self.to_dict().items()
+        return {k: value for k, value in settings if self.verbose or value != defaults[k]}
 
 
 def parse(config_class, argv=None, description=None):
@@ -80,8 +99,8 @@ def parse(config_class, argv=None, description=None):
         An instance of `config_class`.
 
     Raises:
-        SystemExit: With code 0 after `--help`. With code 2 and a message that names the flag if
-            an argument is wrong.
+        SystemExit: With code 0 after `--help` and `--version`. With code 2 and a message that names
+            the flag if an argument is wrong.
     """
     recipes = config_class.RECIPES
     parser = argparse.ArgumentParser(
@@ -93,15 +112,22 @@ def parse(config_class, argv=None, description=None):
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    group = parser
     for item in fields(config_class):
+        if item.metadata["group"]:
+            group = parser.add_argument_group(item.metadata["group"])
         is_in_recipes = any(item.name in recipe for recipe in recipes.values())
-        parser.add_argument(flag(item.name), **_argument(item, is_in_recipes))
+        group.add_argument(flag(item.name), **_argument(item, is_in_recipes))
     values = vars(parser.parse_args(argv))
+    if values["version"]:
+        parser.exit(0, f"{parser.prog} {describe_version()}\n")
     try:
         if recipe := recipes.get(values.get("recipe")):
             parser.set_defaults(**recipe)
             values = vars(parser.parse_args(argv))
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        del values["version"]
         return config_class(**values)
     except ValueError as error:
         parser.error(str(error))
@@ -124,7 +150,8 @@ def flags(names):
 
 def _argument(item, is_in_recipes):
     """Returns the arguments of `add_argument`. A flag that recipes set has a `--no-` form."""
-    notes = [] if item.metadata["check"] is ANY else [item.metadata["check"][0]]
+    expectation, _, *choices = item.metadata["check"]
+    notes = [] if choices or item.metadata["check"] is ANY else [expectation]
     if item.type is not bool and item.default not in (None, ()):
         shown = item.default if isinstance(item.default, tuple) else (item.default,)
         notes.append(f"default: {' '.join(map(str, shown))}")
@@ -135,6 +162,8 @@ def _argument(item, is_in_recipes):
         return arguments | {"action": action}
     if typing.get_origin(item.type) is tuple:
         arguments["nargs"] = "+"
+    if choices:
+        arguments["metavar"] = f"{{{','.join(*choices)}}}"
     return arguments | {"type": _scalar_type(item.type)}
 
 

@@ -9,10 +9,22 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+VERSION = "1.0.0"
+
 
 def software_versions(*packages):
     """Returns a dict from "python" and the names of packages to their versions."""
     return {"python": platform.python_version()} | {name: _version(name) for name in packages}
+
+
+def describe_source(*packages):
+    """Returns a dict of the versions of Python and some packages, and of the commit."""
+    return {"versions": software_versions(*packages), "commit": source_commit()}
+
+
+def describe_version():
+    """Returns the version of this program and the commit of the checkout, as text."""
+    return f"{VERSION} (commit {source_commit()})"
 
 
 @functools.cache

@@ -4,18 +4,27 @@ In: the `main` of a script. Out: an exit code, and at most one message on stderr
 """
 
 import contextlib
+import os
 import signal
 import sys
 
-from brats.errors import InputError, describe_error
+from brats.errors import InputError, describe_error, printable
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+EMPTY = (None, "", ())  # Values that a header does not show.
 
 
 def end_with_code(main, advice="Run the command again."):
     """Runs the `main` of a script and ends the process with its `exit_code`."""
     code = exit_code(main, advice)
     # The work is done. A signal would only interrupt Python while it cleans up.
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:  # Its reader is gone, and Python would complain at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(code)
 
 
@@ -23,8 +32,8 @@ def exit_code(main, advice="Run the command again."):
     """Runs the `main` of a script and returns the exit code.
 
     An `InputError`, `OSError` or `MemoryError` becomes one message on stderr. Any other exception
-    is a defect of the program and keeps its traceback. SIGTERM, which batch systems send, ends the
-    script like Ctrl-C.
+    is a defect of the program and keeps its traceback. SIGTERM, which batch systems send, and
+    SIGHUP, when a terminal is closed, end the script like Ctrl-C, unless they are ignored (nohup).
 
     Args:
         main: Function without arguments.
@@ -33,23 +42,38 @@ def exit_code(main, advice="Run the command again."):
 
     Returns:
         0 if `main` returns, 1 after an error of the data or the machine, 130 after an
-        interruption.
+        interruption, 141 if the reader of stdout is gone, or the code that `main` exits with.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    received = []
+
+    def interrupt(number, frame):
+        received.append(number)
+        raise KeyboardInterrupt
+
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.reconfigure(errors="backslashreplace")  # The terminal may not know a character.
+    _handle_signals(interrupt)
     try:
         main()
-    except (InputError, OSError, MemoryError) as error:
-        print(f"Error: {describe_error(error)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt as interruption:
-        print(f"Interrupted. {str(interruption) or advice}", file=sys.stderr)
-        return 130
+        print(end="", flush=True)
+    except SystemExit as end:
+        return end.code
+    except BaseException as error:
+        # An import that is interrupted may fail with another error.
+        if received or isinstance(error, KeyboardInterrupt):
+            text = str(error) if isinstance(error, KeyboardInterrupt) else ""
+            return _end(f"Interrupted. {text or advice}", 130)
+        if isinstance(error, BrokenPipeError) and not error.filename:
+            return 141  # As the shell reports a command that SIGPIPE ended.
+        if isinstance(error, InputError | OSError | MemoryError):
+            return _end(f"Error: {describe_error(error)}", 1)
+        raise
     return 0
 
 
 @contextlib.contextmanager
 def deferring_interruption():
-    """Notes the first SIGINT or SIGTERM, so that the block can finish its current step.
+    """Notes the first signal to end, so that the block can finish its current step.
 
     A second signal raises `KeyboardInterrupt` at once.
 
@@ -63,8 +87,7 @@ def deferring_interruption():
             signal.default_int_handler(number, frame)
         received.append(number)
 
-    signals = (signal.SIGINT, signal.SIGTERM)
-    handlers = {each: signal.signal(each, note) for each in signals}
+    handlers = _handle_signals(note)
     try:
         yield lambda: bool(received)
     finally:
@@ -72,17 +95,27 @@ def deferring_interruption():
             signal.signal(each, handler)
 
 
-def header(title, facts):
-    """Returns the title and one aligned line per fact, as text.
+def warn(sentence, kind="Warning"):
+    """Prints a warning, or an error after which the script continues, on stderr."""
+    print(printable(f"{kind}: {sentence}"), file=sys.stderr, flush=True)
+
+
+def header(title, config, facts, details):
+    """Returns the title and one aligned line per setting and fact, as text.
 
     Args:
         title: First line.
-        facts: Dict from names to values. Of a dict, names and values are shown; of a tuple, the
-            items; None and an empty value are shown as "none".
+        config: `brats.flags.Settings`; those that differ from the defaults are shown.
+        facts: Dict from names to values, shown unless empty. Of a dict, names and values are
+            shown; of a tuple, the items; None and an empty value as "none".
+        details: Dict like `facts`. It is shown with `--verbose`, and so are all settings.
     """
+    facts = {name: value for name, value in facts.items() if config.verbose or value not in EMPTY}
+    facts = config.shown() | facts | (details if config.verbose else {})
     facts = {name.replace("_", " "): _text(value) for name, value in facts.items()}
     width = max(map(len, facts), default=0)
-    return "\n".join([title, *(f"  {name:<{width}}  {text}" for name, text in facts.items())])
+    lines = [title, *(f"  {name:<{width}}  {text}" for name, text in facts.items())]
+    return printable("\n".join(lines))
 
 
 def check_none_failed(failures, num_cases):
@@ -103,9 +136,24 @@ def check_none_failed(failures, num_cases):
         )
 
 
+def _handle_signals(handler):
+    """Sets the handler of each signal that is not ignored; returns the handlers before."""
+    heeded = [each for each in SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
+    return {each: signal.signal(each, handler) for each in heeded}
+
+
+def _end(sentence, code):
+    """Prints the last line of a script, after all others; returns the exit code."""
+    with contextlib.suppress(OSError):  # The reader of one of them may be gone.
+        print(end="", flush=True)
+    with contextlib.suppress(OSError):
+        print(printable(sentence), file=sys.stderr, flush=True)
+    return code
+
+
 def _text(value):
     if isinstance(value, dict):
         value = ", ".join(f"{name} {item}" for name, item in value.items())
     elif isinstance(value, tuple):
         value = " ".join(map(str, value))
-    return "none" if value in (None, "") else str(value)
+    return "none" if value in EMPTY else str(value)

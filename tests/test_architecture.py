@@ -14,9 +14,9 @@ SCRIPTS = ("extract_patches", "train", "predict")
 # What each part may import beside the standard library and itself. Nothing may import a script or
 # a test, and only scripts may import config.
 ALLOWED = {
-    "extract_patches": {"brats", "config", "tqdm"},
-    "train": {"brats", "engine", "config", "model", "losses", "tqdm"},
-    "predict": {"brats", "engine", "config", "model", "tqdm"},
+    "extract_patches": {"brats", "config"},
+    "train": {"brats", "engine", "config", "model", "losses"},
+    "predict": {"brats", "engine", "config", "model"},
     "model": {"keras"},
     "losses": {"keras"},
     "config": {"brats"},
@@ -28,6 +28,7 @@ ALLOWED = {
 ALSO_ALLOWED = {
     "brats.cluster": {"dask", "distributed"},
     "brats.pictures": {"matplotlib"},
+    "brats.progress": {"tqdm"},
     "benchmarks.extraction": {"SimpleITK"},
     "benchmarks.gpu": {"jax", "tensorflow", "torch"},
     "benchmarks.reading": {"h5py"},
@@ -146,12 +147,12 @@ def test_no_files_and_no_folders_import_each_other_in_a_circle():
 
 @pytest.mark.parametrize("script", ["extract_patches", "predict"])
 def test_a_script_imports_at_most_20_names_of_the_project(script):
-    names = [
+    names = {
         alias.name
-        for node in TREES[script].body
+        for node in ast.walk(TREES[script])
         if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in ALLOWED
         for alias in node.names
-    ]
+    }
     assert len(names) <= 20, names
 
 
@@ -167,7 +168,7 @@ def test_the_repository_keeps_to_its_size():
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
     in_tests = sum(number for path, number in lines.items() if ROOT / "tests" in path.parents)
     elsewhere = sum(lines.values()) - in_tests
-    assert elsewhere <= 10_000 and in_tests <= 11_500, (elsewhere, in_tests)
+    assert elsewhere <= 10_700 and in_tests <= 12_000, (elsewhere, in_tests)
 
 
 def test_errors_are_raised_and_caught_by_name_and_nothing_is_imported_by_star():

@@ -65,9 +65,7 @@ def test_help_explains_every_flag_with_its_default(config_class, capsys, monkeyp
     text = " ".join(help_of(config_class, capsys, monkeypatch).split())
     assert "What the script does." in text
     for item in fields(config_class):
-        value = (
-            "(, --no-\\S+)?" if item.type is bool else rf" {item.name.upper()}( \[.*? \.\.\.\])?"
-        )
+        value = r"(, --no-\S+)?" if item.type is bool else r" ([A-Z_]+( \[.*? \.\.\.\])?|\{\S+\})"
         explanation = re.escape(item.metadata["help"])
         if item.default not in (None, ()) and item.type is not bool:
             typed = item.default if isinstance(item.default, tuple) else [item.default]

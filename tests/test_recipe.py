@@ -45,7 +45,7 @@ def test_every_stage_records_the_recipe(tuned_patches, cohort, tmp_path, monkeyp
     record = json.loads((run / "config.json").read_text())
     assert record["settings"].items() >= {"recipe": "tuned", **TUNED_TRAINING}.items()
     assert record["patches"]["centers"] == "balanced"
-    monkeypatch.setattr(predict, "write_derived", lambda *_: ("", {}))
+    monkeypatch.setattr("brats.report.derived.write_derived", lambda *_: ("", {}))
     paths = ["--run-dir", str(run), "--data-root", str(cohort), "--output", str(output)]
     predict.main([*paths, "--recipe", "tuned"])
     (path,) = output.glob("*.json")

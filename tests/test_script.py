@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from brats.errors import InputError
 from brats.script import check_none_failed, deferring_interruption, exit_code, header
+from config import PredictConfig
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -71,16 +73,20 @@ def test_a_first_signal_is_deferred_and_a_second_one_ends_at_once(number):
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 
-def test_the_header_aligns_facts_and_spells_out_dicts_and_tuples():
-    facts = {"seed": 0, "run_dir": ("a", "b"), "cases": (), "workers": None}
-    assert header("Title", facts | {"versions": {"a": "1", "b": "2"}}).splitlines() == [
+def test_the_header_shows_what_differs_from_the_defaults_and_with_verbose_everything():
+    config = PredictConfig(run_dir=("a", "b"), checkpoint="last")
+    details = {"versions": {"a": "1", "b": "2"}}
+    facts = {"cases": 0, "output": "x\x1b\udce9", "cluster": None}
+    assert header("Title", config, facts, details).splitlines() == [
         "Title",
-        "  seed      0",
-        "  run dir   a b",
-        "  cases     none",
-        "  workers   none",
-        "  versions  a 1, b 2",
+        "  run dir     a b",
+        "  checkpoint  last",
+        "  cases       0",
+        "  output      x\\x1b\\udce9",
     ]
+    lines = header("Title", replace(config, verbose=True), facts, details).splitlines()
+    for name, value in [("flips", "False"), ("cluster", "none"), ("versions", "a 1, b 2")]:
+        assert [line.split(maxsplit=1)[1] for line in lines if name in line] == [value]
 
 
 def test_failed_cases_are_named_at_the_end():

@@ -14,7 +14,7 @@ from brats.errors import Failed, InputError
 from brats.inputs import describe_inputs, find_changes
 from brats.patches.centers import sample_case
 from brats.patches.file import case_file_path, read_case_file, stored_bytes, write_case_file
-from brats.provenance import software_versions, source_commit
+from brats.provenance import describe_source
 
 # Shares that the original reports for BraTS 2017, in percent, in the order of CLASSES.
 PUBLISHED_SHARES = (98.0, 0.18, 1.1, 0.38)
@@ -141,8 +141,7 @@ def extract_case(task):
         "class_counts": patches.class_counts.tolist(),
         "warnings": patches.warnings,
         "inputs": inputs,
-        "versions": software_versions("numpy", "h5py", "SimpleITK"),
-        "commit": source_commit(),
+        **describe_source("numpy", "h5py", "SimpleITK"),
     }
     write_case_file(case_file_path(folder, case.id), patches, description)
     few = len(patches.centers)

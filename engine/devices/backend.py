@@ -4,6 +4,7 @@ In: the backend that Keras was started with. Out: names for the record, the comp
 precision that suit the device, and the fastest way to run a network on it.
 """
 
+import contextlib
 import functools
 import os
 import sys
@@ -11,7 +12,11 @@ import sys
 import keras
 
 from brats.errors import InputError
-from brats.provenance import software_versions, source_commit
+from brats.provenance import describe_source
+
+# In small letters: what TensorFlow, JAX, PyTorch and OpenVINO say when they run out of memory.
+OUT_OF_MEMORY = ("resourceexhausted", "resource_exhausted", "out of memory", "outofmemory")
+OUT_OF_MEMORY += ("can't allocate memory", "bad_alloc", "alloc_failed")
 
 
 def describe_device():
@@ -21,8 +26,8 @@ def describe_device():
 
 def describe_software():
     """Returns a dict of the device, the versions of the packages and the commit."""
-    versions = software_versions("keras", keras.backend.backend(), "numpy", "h5py", "SimpleITK")
-    return {"device": describe_device(), "versions": versions, "commit": source_commit()}
+    source = describe_source("keras", keras.backend.backend(), "numpy", "h5py", "SimpleITK")
+    return {"device": describe_device()} | source
 
 
 def training_compilation():
@@ -67,6 +72,21 @@ def prepare_training(seed, mixed_precision, deterministic):
         )
     if mixed_precision:
         keras.config.set_dtype_policy("mixed_float16" if _has_gpu() else "mixed_bfloat16")
+
+
+@contextlib.contextmanager
+def naming_batch_size(batch_size):
+    """Turns the error of a backend or of NumPy that has no memory left into an `InputError`."""
+    try:
+        yield
+    except Exception as error:
+        text = f"{type(error).__name__} {error}".lower()
+        if not isinstance(error, MemoryError) and not any(sign in text for sign in OUT_OF_MEMORY):
+            raise
+        raise InputError(
+            f"Out of memory with --batch-size {batch_size} ({describe_device()}). Give a smaller "
+            "one, or use a device with more memory."
+        ) from error
 
 
 def box_rounding():

@@ -115,6 +115,29 @@ def validate(model, reader, batch_size, on_batch=None, devices=ONE_DEVICE):
     }
 
 
+def describe_start(record, readers, steps, progress):
+    """Returns what a training starts from, a dict of text for the header.
+
+    Args:
+        record: Dict of the run, see `engine.runs.folder.read_record`.
+        readers: Dict from "train" and "validation" to readers of patches.
+        steps: Number of batches per epoch, int.
+        progress: `Progress` before this training.
+    """
+    parts = {
+        name: f"{len(readers[name])} patches of {len(record['split'][name])} cases"
+        for name in ("train", "validation")
+    }
+    return {
+        "training": f"{parts['train']}, {steps} batches per epoch",
+        "validation": parts["validation"],
+        "starts_after": str(progress),
+        "parameters": f"{record['num_parameters']:,}",
+        "device": record["device"],
+        "spread_over": f"devices: {record['num_devices']}, hosts: {record['num_hosts']}",
+    }
+
+
 def describe_epoch(row, num_epochs, saving_s):
     """Returns a line with the losses and the soft Dice of a row, and where the time went."""
     cells = [f"epoch {row['epoch']}/{num_epochs}"]

@@ -109,7 +109,8 @@ def test_a_backend_that_cannot_start_ends_a_script_with_one_sentence():
     messages["jax"] = "KERAS_BACKEND is jax, and the package jax is not installed. Run `pip "
     for name, message in messages.items():
         # The import of jax fails as if it was not there.
-        program = "import sys; sys.modules['jax'] = None; import engine.training.epochs"
+        program = "import sys; sys.modules['jax'] = None; import train; "
+        program += "train.end_with_code(lambda: train.main([]))"
         result = run(program, KERAS_BACKEND=name)
         assert (result.returncode, result.stderr.count("\n")) == (1, 1)
         assert result.stderr.startswith(f"Error: {message}")
@@ -119,7 +120,8 @@ def test_a_backend_that_cannot_start_ends_a_script_with_one_sentence():
 def test_what_other_backends_need_is_not_imported():
     # TensorFlow imports JAX where it is installed, and Keras on JAX TensorFlow.
     names = {"torch", "distributed", "engine.devices.replicas", "engine.devices.sharding"} - {HERE}
-    program = f"import sys, train, predict; sys.exit(' '.join({names} & set(sys.modules)) or 0)"
+    program = "import sys, engine.prediction.cases, engine.devices.choose, engine.runs.writer; "
+    program += f"sys.exit(' '.join({names} & set(sys.modules)) or 0)"
     result = run(program)
     assert result.returncode == 0, result.stderr
 

@@ -71,7 +71,7 @@ def plain(monkeypatch):
 
     monkeypatch.setattr(choose, "read_network", read_network_once)
     monkeypatch.setattr("brats.predictions.write.write_pictures", write_pictures)
-    monkeypatch.setattr(predict, "write_derived", lambda *_: ("", {}))
+    monkeypatch.setattr("brats.report.derived.write_derived", lambda *_: ("", {}))
 
 
 @pytest.fixture

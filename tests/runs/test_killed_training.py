@@ -93,7 +93,7 @@ def quick(devices):
             temporary.write_text(str(without_times(history)))
 
     with pytest.MonkeyPatch.context() as patching:
-        patching.setattr(train, "PatchReader", SmallPatches)
+        patching.setattr("brats.patches.reader.PatchReader", SmallPatches)
         patching.setattr("engine.devices.choose.choose_devices", lambda wanted: devices)
         patching.setattr(train, "build_compiled", restart)
         patching.setattr(runs, "write_learning_curves", write_text)
