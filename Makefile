@@ -1,5 +1,7 @@
+# make help     prints this list
 # make demo     a segmented volume and its picture, from nothing, in minutes
-# make segment  segments and draws the cases of DATA_ROOT with the shipped weights, into OUTPUT
+# make segment  segments and draws the cases of DATA_ROOT with the shipped weights, into OUTPUT;
+#               ARGS has further flags of predict.py
 # make test     the core tests, on TensorFlow
 # make test-all all tests: also JAX, PyTorch, several hosts, clusters, kills, the browser, benchmarks
 # make check    the format, the lint, and the core tests
@@ -23,7 +25,10 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 DEMO_TRAINING := --base-filters 8 --epochs 3 --batch-size 2 --optimizer adam \
 	--learning-rate 0.003 --schedule cosine --loss present-classes --validation-fraction 0.3
 
-.PHONY: demo segment cross-validation test test-all test-backends check format bench clean
+.PHONY: help demo segment cross-validation test test-all test-backends check format bench clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p; /^$$/q' Makefile
 
 demo: .venv/runtime
 	rm -rf demo
@@ -38,7 +43,7 @@ PRETRAINED := pretrained/resunet16-brats2021.keras
 
 segment: .venv/runtime
 	$(BIN)/python predict.py --weights $(PRETRAINED) --recipe tuned \
-		--data-root $(DATA_ROOT) --output $(OUTPUT)
+		--data-root "$(DATA_ROOT)" --output "$(OUTPUT)" $(ARGS)
 
 NUM_FOLDS ?= 4
 RECIPE ?= published
@@ -52,12 +57,12 @@ FOLDS := $(addprefix $(RUNS)/fold,$(shell seq 0 $$(($(NUM_FOLDS) - 1))))
 
 cross-validation: $(FOLDS:=-of-$(NUM_FOLDS).finished)
 	$(BIN)/python predict.py --run-dir $(FOLDS) --cross-validate \
-		--data-root $(DATA_ROOT) --output $(RUNS)/predictions --recipe $(RECIPE) $(PREDICTION)
+		--data-root "$(DATA_ROOT)" --output $(RUNS)/predictions --recipe $(RECIPE) $(PREDICTION)
 
 .PHONY: $(RUNS)/patches
 # Extracts what is missing; the folds share the patches.
 $(RUNS)/patches: | .venv/runtime
-	$(BIN)/python extract_patches.py --data-root $(DATA_ROOT) --output $@ \
+	$(BIN)/python extract_patches.py --data-root "$(DATA_ROOT)" --output $@ \
 		--recipe $(RECIPE) $(EXTRACTION)
 
 .NOTPARALLEL:
@@ -98,11 +103,11 @@ format: .venv/development
 	$(BIN)/ruff check --fix .
 
 bench: .venv/development
-	$(BIN)/python benchmarks/extraction.py --data-root $(DATA_ROOT)
+	$(BIN)/python benchmarks/extraction.py --data-root "$(DATA_ROOT)"
 	$(BIN)/python benchmarks/reading.py --patches $(PATCHES)
 	$(BIN)/python benchmarks/training_step.py --patches $(PATCHES)
-	$(BIN)/python benchmarks/prediction.py --network $(NETWORK) --data-root $(DATA_ROOT)
-	$(BIN)/python benchmarks/scores.py --data-root $(DATA_ROOT)
+	$(BIN)/python benchmarks/prediction.py --network $(NETWORK) --data-root "$(DATA_ROOT)"
+	$(BIN)/python benchmarks/scores.py --data-root "$(DATA_ROOT)"
 
 clean:
 	rm -rf .venv $(OTHERS) demo

@@ -25,13 +25,22 @@ from brats.flags import (
     one_of,
     setting,
 )
+from brats.labels import LABELS
 
+IMAGES = ("flair", "t1", "t1ce", "t2")
 CLASS_WEIGHTS = (
     "four numbers above 0",
     lambda value: len(value) == 4 and all(0 < item < float("inf") for item in value),
 )
 SEVERAL = ("a whole number of at least 2", lambda value: value >= 2)
 SCHEDULER_HELP = "Dask cluster that runs the cases; local starts workers on this machine"
+
+LABELS_OF_REFERENCES = (
+    (),
+    "label values of the classes, if the names of the files do not tell them, such as "
+    "necrosis=1 edema=2 enhancing=3; a prediction has the first value of each",
+    LABELS,
+)
 
 # The tuned recipe, one part per script. docs/results.md has the gain of each setting.
 TUNED_EXTRACTION = {"centers": "balanced"}
@@ -63,6 +72,7 @@ class ExtractConfig(Settings):
         "data/brats", "folder of the cases, or of unpacked archives", PATH, group="data"
     )
     cases: tuple[str, ...] = setting((), "ids of the cases to extract; default: all")
+    labels: tuple[str, ...] = setting(*LABELS_OF_REFERENCES)
     recipe: str = setting(*RECIPE, group="patches")
     # The paper: 146 slices, 3 patches per slice.
     patches_per_case: int = setting(438, "number of patches to draw from each case", COUNT)
@@ -194,6 +204,13 @@ class PredictConfig(Settings):
     cases: tuple[str, ...] = setting(
         (), "ids of the cases; default: cases that no run was trained on; with --weights, all"
     )
+    flair: str | None = setting(
+        None, "image of a single case, given with --t1, --t1ce and --t2 instead of folders", PATH
+    )
+    t1: str | None = setting(None, "image of a single case", PATH)
+    t1ce: str | None = setting(None, "image of a single case, with contrast agent", PATH)
+    t2: str | None = setting(None, "image of a single case", PATH)
+    labels: tuple[str, ...] = setting(*LABELS_OF_REFERENCES)
     run_dir: tuple[str, ...] = setting(
         ("runs/default",),
         "run folders; the predictions of their networks are averaged",
@@ -220,7 +237,12 @@ class PredictConfig(Settings):
     min_enhancing_voxels: int = setting(
         0, "if a case has fewer enhancing voxels, change them to necrosis", NOT_NEGATIVE
     )
-    output: str = setting("predictions", "folder to write to", PATH, group="output")
+    output: str = setting(
+        "predictions",
+        "folder to write to; for a single case also the .nii.gz file",
+        PATH,
+        group="output",
+    )
     probabilities: bool = setting(False, "also write the probability of each tumor class")
     slices: tuple[int, ...] = setting(
         (), "axial slices to draw, from 0 at the feet; default: the one with most tumor", INDICES
@@ -248,6 +270,17 @@ class PredictConfig(Settings):
         }
         if self.weights and (unused := asked_for & {"run_dir", "checkpoint", "cross_validate"}):
             raise ValueError(f"--weights replaces the runs; leave out {flags(unused)}.")
-        used = {"data_root", "output", "cases", "slices", "score_only", "verbose"}
+        given = asked_for & set(IMAGES)
+        if given and len(given) < len(IMAGES):
+            raise ValueError(f"{flags(IMAGES)} go together; give all four or none.")
+        if given and (unused := asked_for & {"data_root", "cases", "cross_validate", "score_only"}):
+            raise ValueError(f"{flags(IMAGES)} are the case to segment; leave out {flags(unused)}.")
+        ending = self.output.lower()
+        if ending.endswith(".nii") or (ending.endswith(".nii.gz") and not given):
+            raise ValueError(
+                f"--output is {self.output!r}; expected a folder or, with {flags(IMAGES)}, a file "
+                "that ends in .nii.gz."
+            )
+        used = {"data_root", "output", "cases", "labels", "slices", "score_only", "verbose"}
         if self.score_only and asked_for - used:
             raise ValueError(f"--score-only predicts nothing; leave out {flags(asked_for - used)}.")

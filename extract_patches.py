@@ -31,7 +31,7 @@ def main(argv=None):
     from brats.patches import extract
 
     check_outside("--output", config.output, "--data-root", config.data_root)
-    found, failures = find_cases(config.data_root, need_segmentation=not config.check)
+    found, failures = find_cases(config.data_root, not config.check, config.labels)
     cases, failures = select_cases(found, failures, config.cases)
     num_workers = config.workers or os.cpu_count()
     if config.check:

@@ -10,6 +10,7 @@ missing. With --score-only, the segmentations are there already.
 
 import itertools
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from brats import files
@@ -28,13 +29,12 @@ def main(argv=None):
     """Runs the prediction, or the scoring, with the given command line arguments."""
     config = parse(PredictConfig, argv, __doc__)
 
-    from brats.cases import find
+    from brats.cases.find import select_cases
     from brats.predictions import scoring
     from brats.report.derived import write_derived
 
-    files.check_outside("--output", config.output, "--data-root", config.data_root)
-    found, incomplete = find.find_cases(config.data_root, need_segmentation=False)
-    cases, incomplete = find.select_cases(found, incomplete, config.cases)
+    config, found, incomplete = find_cases(config)
+    cases, incomplete = select_cases(found, incomplete, config.cases)
     if config.score_only:
         cases = scoring.select_scorable(config.output, cases, config.cases)
         software = describe_source("numpy", "scipy", "SimpleITK")
@@ -54,6 +54,22 @@ def main(argv=None):
     check_none_failed(failures, len({case.id for case in cases} | failures.keys()))
 
 
+def find_cases(config):
+    """Returns the config with a folder as its output, the complete cases, and the failures."""
+    from brats.cases import find, single
+    from brats.editions import MODALITIES
+
+    if config.flair:
+        images = {name: getattr(config, name) for name in MODALITIES}
+        case, folder = single.build_case(images, config.output, config.labels)
+        return replace(config, output=str(folder)), [case], []
+    files.check_outside("--output", config.output, "--data-root", config.data_root)
+    cases, failures = find.find_cases(
+        config.data_root, False, config.labels, need_labels=config.score_only
+    )
+    return config, cases, failures
+
+
 def predict(config, found, cases):
     """Segments the cases that are not done; returns all cases asked for, and why cases failed."""
     from brats.cluster import connecting
@@ -64,7 +80,8 @@ def predict(config, found, cases):
     from model import build_resunet
 
     networks = choose.find_networks(config.run_dir, config.checkpoint, config.weights)
-    groups = choose.assign_cases(cases, config.cases, networks, config.cross_validate)
+    ids = [case.id for case in cases] if config.flair else config.cases
+    groups = choose.assign_cases(cases, ids, networks, config.cross_validate)
     models = {each.path: choose.read_network(each.path, build_resunet) for each in networks}
     files.prepare_folder(config.output, write.FIGURES, write.PROBABILITIES)
     work = []
@@ -90,7 +107,7 @@ def predict(config, found, cases):
             found,
             software,
             cases=f"{len(cases)}, from {cases[0].id} to {cases[-1].id}",
-            networks=choose.describe_groups(groups, () if config.cases else found),
+            networks=choose.describe_groups(groups, () if ids else found),
             parameters=" + ".join(f"{model.count_params():,}" for model in models.values()),
             device=software["device"],
             cluster=cluster,
@@ -109,9 +126,10 @@ def predict(config, found, cases):
 
 def print_header(title, config, found, software, **facts):
     """Prints the settings, and what the prediction runs on."""
-    from brats.cases import find
+    from brats.cases.find import describe_ignored
 
-    facts |= {"output": config.output, "ignored": find.describe_ignored(config.data_root, found)}
+    ignored = "nothing" if config.flair else describe_ignored(config.data_root, found)
+    facts |= {"output": config.output, "ignored": ignored}
     print(header(title, config, facts, software), flush=True)
 
 

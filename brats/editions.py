@@ -237,6 +237,15 @@ def relabel(edition, values):
     )
 
 
+def describe_labels(edition):
+    """Returns the label values of an edition, a dict that JSON can hold."""
+    return {
+        "labels": dict(zip(CLASSES, edition.labels or LABELS_TO_2022, strict=True)),
+        "merged": {str(value): CLASSES[index] for value, index in edition.merged.items()},
+        "trained_as_background": {str(value): name for value, name in edition.background.items()},
+    }
+
+
 def count_classes(classes):
     """Returns the number of voxels of each class, int64 `(4,)`, of uint8 indices of any shape."""
     tumor = [np.count_nonzero(classes == index) for index in range(1, len(CLASSES))]

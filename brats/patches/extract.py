@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from brats.editions import CLASSES
+from brats.editions import CLASSES, describe_labels
 from brats.errors import Failed, InputError
 from brats.inputs import describe_inputs, find_changes
 from brats.patches.centers import sample_case
@@ -78,6 +78,8 @@ def find_missing(cases, folder, recipe, overwrite=False):
         except InputError:
             missing.cases.append(case)  # Its extraction fails with the reason.
             continue
+        if file.patient != case.patient:
+            changes.append(f"its patient, {file.patient},")
         if changes:
             missing.cases.append(case)
             missing.changed.append(f"{case.id} is extracted again: {', '.join(changes)} changed.")
@@ -130,14 +132,12 @@ def extract_case(task):
     inputs = describe_inputs(case)
     rng = np.random.default_rng([recipe.seed, *case.id.encode()])
     patches = sample_case(case, recipe.patches_per_case, rng, recipe.centers)
-    edition = case.edition
     description = asdict(recipe) | {
         "case": case.id,
         "patient": case.patient,
         "grade": case.grade,
-        "edition": edition.name,
-        "labels": dict(zip(CLASSES, edition.labels, strict=True)),
-        "trained_as_background": {str(value): name for value, name in edition.background.items()},
+        "edition": case.edition.name,
+        **describe_labels(case.edition),
         "class_counts": patches.class_counts.tolist(),
         "warnings": patches.warnings,
         "inputs": inputs,
@@ -180,10 +180,12 @@ def describe_result(cases, folder):
 def _check_recipe(file, case, recipe):
     if file.id != case.id:
         raise InputError(f"{file.path} holds the patches of {file.id}. Rename or remove it.")
-    for name, wanted in asdict(recipe).items():
-        found = file.description[name]
+    labels = describe_labels(case.edition)
+    for name, wanted in (asdict(recipe) | labels).items():
+        found = file.description.get(name, {})
         if found != wanted:
+            shown = f"{name} (--labels)" if name in labels else f"--{name.replace('_', '-')}"
             raise InputError(
-                f"{file.path} was made with --{name.replace('_', '-')} {found}, not {wanted}. Give "
-                "the same settings, another --output, or --overwrite."
+                f"{file.path} was made with {shown} {found}, not {wanted}. Give the same settings, "
+                "another --output, or --overwrite."
             )

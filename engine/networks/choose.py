@@ -22,7 +22,7 @@ class Network:
     Attributes:
         path: `Path` of the file.
         sha256: SHA-256 of the file, in hexadecimal.
-        trained_on: Patients that the network was trained on, a frozenset of ids.
+        trained_on: Ids of patients and cases that the network was trained on, a frozenset.
     """
 
     path: Path
@@ -91,7 +91,7 @@ def assign_cases(cases, ids, networks, cross_validate=False):
         return [Group(tuple(networks), _select_unseen(cases, ids, frozenset().union(*seen)))]
     groups = {}
     for case in _select_unseen(cases, ids, frozenset.intersection(*seen)):
-        unseen_by = tuple(network for network in networks if case.patient not in network.trained_on)
+        unseen_by = tuple(each for each in networks if not _has_seen(each.trained_on, case))
         groups.setdefault(unseen_by, []).append(case)
     if () in groups:
         raise InputError(
@@ -159,14 +159,20 @@ def _network_of_run(run_dir, checkpoint):
     record, path = read_record(run_dir), Path(run_dir) / RECORD
     check_agreement(record["patches"], path)
     cases = record["patches"]["cases"]
-    # By patient, as the split: another visit of a patient has been seen, too.
-    patients = [cases[case_id]["patient"] for case_id in record["split"]["train"]]
-    return _network(network_path(run_dir, checkpoint), patients)
+    # By patient, as the split: another visit of a patient has been seen, too. Ids are for runs of
+    # other versions, which may have other patients.
+    train = record["split"]["train"]
+    patients = [cases[case_id]["patient"] for case_id in train]
+    return _network(network_path(run_dir, checkpoint), [*train, *patients])
+
+
+def _has_seen(trained_on, case):
+    return bool(trained_on & {case.id, case.patient})
 
 
 def _select_unseen(cases, ids, trained_on):
     """Returns all cases if they were asked for by id, otherwise those not in `trained_on`."""
-    unseen = [case for case in cases if ids or case.patient not in trained_on]
+    unseen = [case for case in cases if ids or not _has_seen(trained_on, case)]
     if not unseen:
         raise InputError(
             f"The network was trained on all {len(cases)} cases that were found. Name the ones to "

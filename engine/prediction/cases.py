@@ -13,7 +13,7 @@ from brats.errors import Failed, InputError
 from brats.inputs import describe_inputs
 from brats.parallel import read_ahead, run_per_case, write_behind
 from brats.predictions.postprocessing import postprocess
-from brats.predictions.write import check_slices, write_prediction
+from brats.predictions.write import write_prediction
 from brats.volumes.case import read_case
 from brats.volumes.network_input import network_input
 from engine.devices.backend import describe_software
@@ -22,7 +22,7 @@ from engine.prediction.segment import build_segmenter
 
 POSTPROCESSING = ("fill_holes", "min_lesion_voxels", "min_enhancing_voxels")
 # All that the labels depend on, beside the networks.
-SETTINGS = ("full_slices", "flips", *POSTPROCESSING)
+SETTINGS = ("full_slices", "flips", *POSTPROCESSING, "labels")
 # What predict.py hands over from its flags.
 OPTIONS = ("batch_size", *SETTINGS, "probabilities", "slices")
 
@@ -48,6 +48,7 @@ class Procedure:
     fill_holes: bool
     min_lesion_voxels: int
     min_enhancing_voxels: int
+    labels: tuple
     probabilities: bool
     slices: tuple
 
@@ -55,7 +56,8 @@ class Procedure:
     def making(self):
         """The "networks" and "settings" of a case's record."""
         networks = [{"path": str(each.path), "sha256": each.sha256} for each in self.networks]
-        return {"networks": networks, "settings": {name: getattr(self, name) for name in SETTINGS}}
+        settings = {name: getattr(self, name) for name in SETTINGS}
+        return {"networks": networks, "settings": settings | {"labels": list(self.labels)}}
 
     def build_segmenter(self, models):
         """Builds the function that segments a normalized case with the given `ResUNet`s."""
@@ -134,7 +136,6 @@ def _try_to_read(procedure, case):
 def _read(procedure, case):
     """Returns a dict of the input files of a case, its `RawCase`, and its channels."""
     inputs, raw = describe_inputs(case), read_case(case)
-    check_slices(case, raw, procedure.slices)
     return {"inputs": inputs, "raw": raw, "channels": network_input(raw.volumes).channels}
 
 

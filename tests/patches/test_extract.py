@@ -73,6 +73,7 @@ def test_every_case_has_a_file_that_says_how_it_was_made(cohort, patches):
         "patient": CASE_IDS[3],
         "grade": "LGG",
         "edition": "2017",
+        "merged": {},
         "labels": {"normal": 0, "necrosis": 1, "edema": 2, "enhancing": 4},
         "trained_as_background": {},
         "patches_per_case": 6,
