@@ -4,8 +4,12 @@ In: patches, networks and cases. Out: trained networks, and classes of a case.
 Open `training/epochs.py` first. Importing `engine` raises an `InputError` if Keras cannot start.
 """
 
+import contextlib
 import os
+import subprocess
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 from brats.errors import InputError
 
@@ -17,8 +21,38 @@ BACKENDS = {
     "openvino": "requirements/openvino.txt",
 }
 
+LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+DRIVER = Path("/proc/driver/nvidia")
+# Lines of TensorFlow's C++ code that inform, and the line that announces them.
+LOG_LINES = "^(I[0-9]{4} [0-9:.]+ |WARNING: All log messages before absl::InitializeLog)"
+
+
+@contextlib.contextmanager
+def leaving_out_log_lines():
+    """Leaves out what TensorFlow logs while its libraries are loaded, unless the level is 0.
+
+    They log as soon as the system loads them, before they read the level of the log. Another
+    process filters what is written to stderr meanwhile, so an error is printed even if it ends
+    this process.
+    """
+    # Without a driver, the search for a GPU is logged as an error.
+    level = os.environ.setdefault(LOG_LEVEL, "2" if DRIVER.exists() else "3")
+    if level == "0" or sys.stderr is None:
+        yield
+        return
+    stderr = os.dup(2)
+    with subprocess.Popen(["grep", "-Ev", LOG_LINES], stdin=subprocess.PIPE, stdout=2) as lines:
+        try:
+            os.dup2(lines.stdin.fileno(), 2)
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
 try:
-    import keras  # noqa: F401
+    with leaving_out_log_lines():
+        import keras  # noqa: F401
 except (ModuleNotFoundError, ValueError) as error:
     backend = os.environ.get("KERAS_BACKEND")
     if isinstance(error, ValueError):
