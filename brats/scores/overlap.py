@@ -16,23 +16,31 @@ def dice(predicted, reference):
         Dice, "Measures of the amount of ecologic association between species", 1945.
     """
     total = np.count_nonzero(predicted) + np.count_nonzero(reference)
-    return _ratio(2 * np.count_nonzero(predicted & reference), total)
+    return _ratio(2 * np.count_nonzero(predicted & reference), total, 1.0)
 
 
 def sensitivity(predicted, reference):
-    """Returns the share of the reference that was found, `|P and R| / |R|`; 1 if R is empty."""
-    return _ratio(np.count_nonzero(predicted & reference), np.count_nonzero(reference))
+    """Returns the share of the reference that was found, `|P and R| / |R|`.
+
+    If R is empty, it is 1 if P is empty too, otherwise 0 (the rule of BraTS 2023).
+    """
+    without = 0.0 if predicted.any() else 1.0
+    return _ratio(np.count_nonzero(predicted & reference), np.count_nonzero(reference), without)
 
 
 def specificity(predicted, reference):
-    """Returns the share of voxels outside R that are outside P; 1 if R fills the volume."""
-    return sensitivity(~predicted, ~reference)
+    """Returns the share of voxels outside R that are outside P; 0 if R fills the volume."""
+    outside = ~reference
+    return _ratio(np.count_nonzero(outside & ~predicted), np.count_nonzero(outside), 0.0)
 
 
 def precision(predicted, reference):
-    """Returns the share of the prediction that is correct, `|P and R| / |P|`; 1 if P is empty."""
+    """Returns the share of the prediction that is correct, `|P and R| / |P|`.
+
+    If P is empty, it is 1 if R is empty too, otherwise 0.
+    """
     return sensitivity(reference, predicted)
 
 
-def _ratio(part, whole):
-    return float(part / whole) if whole else 1.0
+def _ratio(part, whole, without):
+    return float(part / whole) if whole else without

@@ -37,7 +37,7 @@ METRICS = tuple(TITLES)
 HEADLINES = ("dice", "hausdorff95_mm", "lesion_dice", "lesion_hausdorff95_mm")
 
 
-def score_case(case_id, predicted, reference, spacing_mm):
+def score_case(case_id, predicted, reference, spacing_mm, edition):
     """Scores one case in every region.
 
     Args:
@@ -46,6 +46,7 @@ def score_case(case_id, predicted, reference, spacing_mm):
         reference: Reference class indices, uint8 `(Z, Y, X)`.
         spacing_mm: Voxel size along `(z, y, x)`, the order of the arrays. The spacing of a
             `Geometry` is `(x, y, z)`.
+        edition: `Edition` whose rules the lesion-wise scores follow.
 
     Returns:
         List of one dict per region, with "case", "region" and `METRICS` (see `score_masks`).
@@ -58,15 +59,15 @@ def score_case(case_id, predicted, reference, spacing_mm):
             f"Case {case_id} cannot be scored: the segmentation has shape {predicted.shape}, the "
             f"reference {reference.shape}. Resample them to one grid."
         )
-    rows = []
+    rows, rules = [], (edition.lesion_dilation, edition.lesion_ignored)
     for region in REGIONS:
         masks = region_mask(predicted, region), region_mask(reference, region)
-        rows.append({"case": case_id, "region": region} | score_masks(*masks, spacing_mm))
+        rows.append({"case": case_id, "region": region} | score_masks(*masks, spacing_mm, *rules))
     return rows
 
 
-def score_masks(predicted, reference, spacing_mm):
-    """Returns a dict of `METRICS` of a predicted mask, floats and ints."""
+def score_masks(predicted, reference, spacing_mm, *rules):
+    """Returns a dict of `METRICS`, floats and ints; `rules` are those of `lesion_scores`."""
     hausdorff_mm, hausdorff95_mm = hausdorff_distances(predicted, reference, spacing_mm)
     voxel_ml = math.prod(spacing_mm) / 1000
     return {
@@ -78,7 +79,7 @@ def score_masks(predicted, reference, spacing_mm):
         "hausdorff95_mm": hausdorff95_mm,
         "predicted_ml": float(np.count_nonzero(predicted) * voxel_ml),
         "reference_ml": float(np.count_nonzero(reference) * voxel_ml),
-    } | lesion_scores(predicted, reference, spacing_mm)
+    } | lesion_scores(predicted, reference, spacing_mm, *rules)
 
 
 def summarize(rows):

@@ -37,9 +37,9 @@ def test_sensitivity_specificity_and_precision_tell_too_little_from_too_much():
     ("predicted", "reference", "expected"),
     [
         (EMPTY, EMPTY, (1, 1, 1, 1)),
-        (FULL, EMPTY, (0, 1, 0, 0)),
-        (EMPTY, FULL, (0, 0, 1, 1)),
-        (FULL, FULL, (1, 1, 1, 1)),
+        (FULL, EMPTY, (0, 0, 0, 0)),
+        (EMPTY, FULL, (0, 0, 0, 0)),
+        (FULL, FULL, (1, 1, 0, 1)),
     ],
 )
 def test_scores_of_empty_and_full_masks(predicted, reference, expected):
