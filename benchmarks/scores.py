@@ -41,7 +41,7 @@ def main():
     print(f"{case.id}, {raw.classes.shape}, against itself displaced")
     ways = {
         "original's Hausdorff distances": lambda: [original_hausdorff(*pair) for pair in masks],
-        "all scores": lambda: score_case(case.id, predicted, raw.classes, spacing_mm),
+        "all scores": lambda: score_case(case.id, predicted, raw.classes, spacing_mm, case.edition),
         "Hausdorff distances and HD95": lambda: [
             hausdorff_distances(*pair, spacing_mm) for pair in masks
         ],
