@@ -16,7 +16,7 @@ from brats.provenance import describe_source
 
 # In small letters: what TensorFlow, JAX, PyTorch and OpenVINO say when they run out of memory.
 OUT_OF_MEMORY = ("resourceexhausted", "resource_exhausted", "out of memory", "outofmemory")
-OUT_OF_MEMORY += ("can't allocate memory", "bad_alloc", "alloc_failed")
+OUT_OF_MEMORY += ("can't allocate memory", "failed to allocate", "bad_alloc", "alloc_failed")
 
 
 def describe_device():

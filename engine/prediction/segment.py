@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.devices.backend import box_rounding, build_predictor
+from engine.devices.backend import box_rounding, build_predictor, naming_batch_size
 from engine.prediction.background import background_network
 from engine.prediction.slices import (
     average,
@@ -51,6 +51,7 @@ def build_segmenter(networks, batch_size, full_slices=False, flips=False, probab
     if full_slices:
         boxes = None
 
+    @naming_batch_size(batch_size)
     def segment(channels):
         arguments = (whole, channels, batch_size, multiple, boxes, box_rounding())
         if not probabilities:
