@@ -165,8 +165,10 @@ _ROWS = (
 
 def _mix(rows):
     """Returns the edition of cases whose names belong to several rows."""
-    suffixes = {name: sum((row.suffixes[name] for row in rows), ()) for name in MODALITIES}
-    return Edition("mixed", suffixes, sum((row.segmentation for row in rows), ()), labels=None)
+    some = {name: [end for row in rows for end in row.suffixes[name]] for name in MODALITIES}
+    suffixes = {name: tuple(dict.fromkeys(endings)) for name, endings in some.items()}
+    segmentation = dict.fromkeys(end for row in rows for end in row.segmentation)
+    return Edition("mixed", suffixes, tuple(segmentation), labels=None)
 
 
 EDITIONS = {row.name: row for row in (*_ROWS, _mix(_ROWS[:-2]))}

@@ -53,6 +53,27 @@ def test_scripts_follow_one_another_without_arguments():
     assert (TrainConfig().run_dir,) == PredictConfig().run_dir == ("runs/default",)
 
 
+@pytest.mark.parametrize(
+    ("config_class", "arguments", "message"),
+    [
+        (ExtractConfig, "--labels necrosis=1 edema=2", "--labels is .*; expected necrosis="),
+        (PredictConfig, "--labels 1 2 3", "--labels is .*; expected necrosis="),
+        (PredictConfig, "--flair a --t1 b --t2 c", "--flair, --t1, --t1ce, --t2 go together"),
+        (PredictConfig, "{} --data-root x --cases a", "leave out --cases, --data-root"),
+        (PredictConfig, "{} --score-only", "leave out --score-only"),
+        (PredictConfig, "--output a.nii.gz", "expected a folder or, with --flair"),
+        (PredictConfig, "{} --output a.nii", "ends in .nii.gz"),
+    ],
+)
+def test_labels_and_four_files_are_checked(config_class, arguments, message, capsys):
+    files = "--flair a --t1 b --t1ce c --t2 d"
+    assert re.search(message, refusal(config_class, arguments.format(files), capsys))
+    parse(
+        PredictConfig,
+        f"{files} --output a.nii.gz --labels necrosis=1,3 edema=2 enhancing=4".split(),
+    )
+
+
 def test_the_choices_are_what_can_be_built():
     checks = {item.name: item.metadata["check"] for each in CONFIGS for item in fields(each)}
     tables = {"loss": LOSSES, "schedule": SCHEDULES, "optimizer": OPTIMIZERS, "centers": CENTERS}
@@ -65,7 +86,7 @@ def test_help_explains_every_flag_with_its_default(config_class, capsys, monkeyp
     text = " ".join(help_of(config_class, capsys, monkeypatch).split())
     assert "What the script does." in text
     for item in fields(config_class):
-        value = r"(, --no-\S+)?" if item.type is bool else r" ([A-Z_]+( \[.*? \.\.\.\])?|\{\S+\})"
+        value = r"(, --no-\S+)?" if item.type is bool else r" ([A-Z\d_]+( \[.*? \.\.\.\])?|\{\S+\})"
         explanation = re.escape(item.metadata["help"])
         if item.default not in (None, ()) and item.type is not bool:
             typed = item.default if isinstance(item.default, tuple) else [item.default]

@@ -152,8 +152,7 @@ def describe_ignored(root, cases):
         if case.edition.labels is None and case.folder.is_dir()
         for path in match_files(case.folder)[1][REFERENCE]
     ]
-    ignored = [*unread, *map(str, find_ignored(Path(root), paths))]
-    return _first_names(ignored) if ignored else ""
+    return _first_names([*unread, *map(str, find_ignored(Path(root), paths))])
 
 
 def select_cases(cases, failures, ids):
@@ -186,9 +185,8 @@ def select_cases(cases, failures, ids):
 
 
 def _first_names(names):
-    names = list(names)
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more or "nothing"
+    return ", ".join(names[:5]) + more
 
 
 def _why_incomplete(path, edition, files, need_segmentation):
@@ -240,7 +238,9 @@ def _nothing_found(root):
         for ending, what in OTHER_FILES.items()
         if path.name.lower().endswith(ending)
     )
-    names = _first_names(sorted(str(path.relative_to(root)) for path in files or below))
+    names = (
+        _first_names(sorted(str(path.relative_to(root)) for path in files or below)) or "nothing"
+    )
     kinds = "".join(f" {count} are {what}." for what, count in others.most_common(2))
     endings = {name: sorted(EDITIONS["mixed"].suffixes[name]) for name in MODALITIES}
     accepted = "; ".join(f"{name}: {', '.join(some)}" for name, some in endings.items())

@@ -117,7 +117,9 @@ def _outside(path, edition):
     """Returns the references of a case in the folder that is beside the one of its images."""
     if not edition.references:
         return []
-    folder = path.parents[1] / edition.references
+    # The parents of a relative path may end too early.
+    case = path if len(path.parents) > 1 else path.absolute()
+    folder = case.parents[1] / edition.references
     names = [f"{stem(path)}{ending}".lower() for ending in edition.segmentation]
     if not folder.is_dir():
         return []

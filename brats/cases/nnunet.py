@@ -38,7 +38,7 @@ def read_dataset(edition, path):
     Raises:
         InputError: If the file is damaged, or its channels are not the four modalities.
     """
-    files = [folder / DATASET for folder in path.parents[:2]]
+    files = [folder / DATASET for folder in path.absolute().parents[:2]]
     file = next((file for file in files if file.is_file()), None)
     if file is None:
         return edition

@@ -55,7 +55,7 @@ def patient_of(case_id, edition):
     if found := re.match(rf"{PATIENT}(?=_)", case_id, re.IGNORECASE):
         return found[0]
     patient = re.sub(rf"(?:[-_]{VISIT})+$", "", case_id, flags=re.IGNORECASE)
-    number = re.search(r"[-_](\d+)[-_](\d+)$", patient)
+    number = re.search(r"(?:^|[-_])(\d+)[-_](\d+)$", patient)
     if number and len(number[2]) <= len(number[1]) and not re.match(BRATS_2017, patient, re.I):
         return patient[: number.start(2) - 1]
     return patient

@@ -1,6 +1,7 @@
 """MSD and 2024 together through extraction and prediction: other labels, sizes, spacings, axes."""
 
 import json
+import shutil
 
 import h5py
 import numpy as np
@@ -10,6 +11,8 @@ import SimpleITK
 import extract_patches
 import predict
 from brats.cases.find import find_cases
+from brats.editions import CLASSES as CLASS_NAMES
+from brats.errors import InputError
 from brats.phantom.cohort import write_cohort
 from brats.volumes.files import read_volume
 from tests.synthetic import write_constant_network
@@ -60,6 +63,41 @@ def test_patches_hold_the_classes_of_the_edition(root, cases, tmp_path):
             assert len(file["labels"])
             for (z, y, x), patch in zip(file["center"], file["labels"], strict=True):
                 assert np.array_equal(patch, reference[z, y + 64 : y + 192, x + 64 : x + 192])
+
+
+def test_the_flag_defines_the_labels_of_patches_and_changes_them_only_on_request(root, tmp_path):
+    arguments = ["--data-root", str(root / "2024"), "--output", str(tmp_path)]
+    labels = ["--labels", "necrosis=3", "edema=1,4", "enhancing=2"]
+    extract_patches.main([*arguments, *labels])
+    counts = {}
+    for flag in (labels, []):
+        with h5py.File(tmp_path / f"{GLIOMA}.h5") as file:
+            description = json.loads(file.attrs["description"])
+        counts[len(flag)] = description["class_counts"]
+        if flag:
+            assert description["labels"] == dict(zip(CLASS_NAMES, (0, 3, 1, 2), strict=True))
+            assert description["merged"] == {"4": "edema"}
+            message = r"labels \(--labels\) .*'edema': 1.*, not .*'edema': 2.*--overwrite"
+            with pytest.raises(InputError, match=message):
+                extract_patches.main(arguments)
+            extract_patches.main([*arguments, "--overwrite"])
+    _, one, two, three = counts[0]
+    assert counts[4][1:] == [three, one + 16, two]  # The cavity has 16 voxels.
+
+
+def test_four_files_become_one_with_the_labels_of_the_flag(root, cases, tmp_path, monkeypatch):
+    network = write_constant_network(tmp_path / "constant.keras", [0.1, 0.2, 0.6, 0.1])
+    paths = []
+    for name, path in cases[GLIOMA].images.items():  # Names that no data set has.
+        paths += [f"--{name}", str(shutil.copy(path, tmp_path / f"image of {name}.nii.gz"))]
+    labels = ["--labels", "necrosis=3", "edema=7,8", "enhancing=2"]
+    monkeypatch.chdir(tmp_path)
+    command = [*paths, "--weights", str(network), "--output", "out/smith.nii.gz", *labels]
+    for _ in range(2):
+        predict.main(command)
+    written, _ = read_volume(tmp_path / "out" / "smith.nii.gz")
+    assert set(np.unique(written)) == {0, 7}
+    assert {path.name for path in (tmp_path / "out").glob("*.*")} >= {"smith.json", "report.html"}
 
 
 def test_predictions_have_the_labels_size_and_place_of_the_input(root, cases, tmp_path):

@@ -109,6 +109,12 @@ def test_the_reference_of_case_355_of_2020_has_another_name(tmp_path, extension)
     [
         ((), "which holds nothing. Expected .*BraTS2021_00000.*_t1ce.nii.gz"),
         ("abcdefg", "which holds a, b, c, d, e and 2 more. Expected"),
+        (
+            ["p/IM1.dcm", "p/IM2.dcm"],
+            "holds p/IM1.dcm, p/IM2.dcm. 2 are DICOM .* with dcm2niix. Exp",
+        ),
+        (["p/flair.mgz", "q.tar"], "holds p/flair.mgz, q.tar. .*1 are FreeSurfer .* mri_convert."),
+        (["p/a.nii.gz"], "(?s)holds p/a.nii.gz. Expected .*t1ce: .*_t1gd.*docs/data.md"),
         (("HGG/", "a_t1.nii", "a_t2.nii"), "has 0 files for flair and 0 files for t1ce"),
         ([f"{p}{end}.nii.gz" for p in "ab" for end in OLD], "10 images side by side. Give each"),
     ],
@@ -118,6 +124,23 @@ def test_a_folder_without_cases_is_refused_with_what_it_holds(tmp_path, names, m
         touch(tmp_path / name) if "." in name else (tmp_path / name).mkdir()
     with pytest.raises(InputError, match=message):
         find_cases(tmp_path, need_segmentation=False)
+
+
+def test_a_case_may_be_the_data_folder(tmp_path):
+    touch_case(tmp_path / "HGG" / "BraTS2021_00000")
+    touch(tmp_path / "HGG" / "BraTS2021_00000" / "old" / "a_t1.nii")
+    for root in (tmp_path / "HGG", tmp_path / "HGG" / "BraTS2021_00000"):
+        cases, failures = find_cases(root, need_segmentation=True)
+        assert ids(cases) == ["BraTS2021_00000"] and not failures
+        assert describe_ignored(root, cases) == ""
+
+
+def test_references_with_unknown_labels_are_ignored_in_prediction_with_the_flag(tmp_path):
+    touch_case(tmp_path / "p7", ("_brain_t2f", "_brain_t1n", "_brain_t1c", "_brain_t2w"))
+    touch(tmp_path / "p7" / "p7_tumorMask.nii.gz", tmp_path / "other" / "mask.nii.gz")
+    cases, _ = find_cases(tmp_path, need_segmentation=False, need_labels=False)
+    ignored = f"{tmp_path}/p7/p7_tumorMask.nii.gz (define its labels with --labels)"
+    assert describe_ignored(tmp_path, cases) == f"{ignored}, {tmp_path}/other"
 
 
 def test_real_cases_are_found(real_cases):

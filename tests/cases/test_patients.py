@@ -1,0 +1,89 @@
+"""Which cases are visits of one patient, by id, by folder, and by a table."""
+
+import pytest
+
+from brats.cases.find import find_cases
+from brats.cases.split import split_cases
+from brats.errors import InputError
+from tests.cases.folders import NEW, OLD, ids, touch, touch_case
+from tests.synthetic import make_case
+
+
+@pytest.mark.parametrize(
+    ("case_id", "patient"),
+    [
+        ("UPENN-GBM-00003_11", "UPENN-GBM-00003"),
+        ("00005-101", "00005"),
+        ("site_12_3", "site_12"),
+        ("100010_time1", "100010"),
+        ("p7-week-000-2", "p7"),
+        ("p7_20130405", "p7"),
+        ("TCGA-02-0006_1996.08.23", "TCGA-02-0006"),
+        ("sub-01_ses-preop", "sub-01"),
+        # The last number is the patient's.
+        ("TCGA-02-0006", None),
+        ("BraTS2021_00001", None),
+        ("BraTS20_Training_001", None),
+        ("BRATS_001", None),
+        ("sub-01", None),
+        ("UCSF-PDGM-0004", None),
+        ("Brats18_2013_20_1", None),
+        ("Brats17-00005-101", None),
+        ("week-044", None),
+        ("smith", None),
+    ],
+)
+def test_the_patient_follows_from_the_id(case_id, patient):
+    assert make_case(case_id).patient == (patient or case_id)
+
+
+def test_the_pattern_of_the_edition_comes_first():
+    assert make_case("BraTS-GLI-00005-101", edition="2023").patient == "BraTS-GLI-00005"
+    assert make_case("UCSF-PDGM-0429_FU003d_nifti", edition="ucsf-pdgm").patient == "UCSF-PDGM-0429"
+
+
+def test_cases_in_a_patients_folder_are_named_by_it_and_stay_together(tmp_path):
+    for patient in ("Patient 7", "Patient 8"):
+        for visit in ("before", "after"):
+            touch(*(tmp_path / patient / visit / f"{name[1:]}.nii.gz" for name in OLD))
+    cases, _ = find_cases(tmp_path, need_segmentation=True)
+    assert ids(cases) == [f"Patient {n}_{visit}" for n in (7, 8) for visit in ("after", "before")]
+    assert [case.patient for case in cases] == ["Patient 7"] * 2 + ["Patient 8"] * 2
+    train, validation = split_cases(cases, 0.5, seed=0)
+    assert len({case.patient for case in train}) == len({case.patient for case in validation}) == 1
+
+
+def test_two_folders_called_anat_are_two_cases_whatever_else_is_there(tmp_path):
+    for subject in ("sub-01", "sub-02"):
+        touch_case(tmp_path / subject / "anat")
+    cases, _ = find_cases(tmp_path, need_segmentation=True)
+    assert ids(cases) == ["sub-01", "sub-02"]
+    for root in ("sub-01", "sub-01/anat"):  # The id does not depend on the data folder.
+        assert ids(find_cases(tmp_path / root, need_segmentation=True)[0]) == ["sub-01"]
+
+
+def write_table(tmp_path, text):
+    for name in ("BraTS-GLI-00001-000", "BraTS-GLI-00002-000"):
+        touch_case(tmp_path / name, NEW)
+    (tmp_path / "patients.csv").write_text(text)
+    return find_cases(tmp_path, need_segmentation=True)[0]
+
+
+def test_a_table_of_patients_decides(tmp_path):
+    text = "case,patient,age\nBraTS-GLI-00001-000,X,1\nBraTS-GLI-00002-000,X,2\nother,Y,3\n"
+    assert [case.patient for case in write_table(tmp_path, text)] == ["X", "X"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "expected the columns case and patient"),
+        ("id,patient\na,X\n", "expected the columns case and patient"),
+        ("case,patient\nBraTS-GLI-00001-000\n", "and a value in each line"),
+        ("case,patient\nBraTS-GLI-00001-000,X\nBraTS-GLI-00001-000,Y\n", "a case is in it twice"),
+        ("case,patient\nBraTS-GLI-00001-000,X\n", "it lacks BraTS-GLI-00002-000"),
+    ],
+)
+def test_a_wrong_table_of_patients_is_one_error(tmp_path, text, problem):
+    with pytest.raises(InputError, match=f"patients.csv cannot be used: .*{problem}.*Correct"):
+        write_table(tmp_path, text)
