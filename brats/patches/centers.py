@@ -25,9 +25,9 @@ class CasePatches:
             to the size of a patch where its slices are smaller.
         classes: Reference in the window, uint8 class indices `(Z, Y, X)`, padded likewise.
         centers: Patch centers in the window, int32 `(K, 3)` as (z, y, x).
-        origin: First voxel of the window in the uncropped volume, int32 `(3,)`; negative where
-            the window begins with padding.
-        class_counts: Voxels of each class in the uncropped volume, int64 `(4,)`.
+        origin: First voxel of the window in the uncropped (and resampled) volume, int32 `(3,)`;
+            negative where the window begins with padding.
+        class_counts: Voxels of each class in the reference's file, int64 `(4,)`.
         warnings: List of sentences on what is odd about the case.
     """
 
@@ -56,7 +56,8 @@ def sample_case(case, num_patches, rng, centers=CENTERS[0]):
     """
     raw = read_case(case)
     images = dict(zip(MODALITIES, raw.volumes, strict=True))
-    seen = network_input(raw.volumes, raw.classes, crop=True)
+    spacing_mm = raw.geometry.spacing_mm[::-1]
+    seen = network_input(raw.volumes, raw.classes, crop=True, spacing_mm=spacing_mm)
     channels, classes = seen.channels, seen.classes
     # Departure: the original pools the centers of all cases, which then have to be in memory.
     return CasePatches(

@@ -7,7 +7,8 @@ without HDF5:
 
     images    (N, 128, 128, 4)  float32 or float16, normalized
     labels    (N, 128, 128)     uint8 class indices
-    center    (N, 3)            int32 (z, y, x) in the uncropped volume
+    center    (N, 3)            int32 (z, y, x) in the uncropped volume; if its voxels are not
+                                1 mm in the plane (a warning says so), in the resampled volume
     checksum  (N,)              uint32, CRC-32 of the image and then the labels of each patch
 
 Attributes: `format`, `version`, `case`, `description`, a JSON text with everything else, and

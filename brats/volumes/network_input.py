@@ -1,4 +1,4 @@
-"""What the network sees of a case: normalized, and for patches cropped and padded.
+"""What the network sees of a case: 1 mm in the plane, normalized, for patches cropped and padded.
 
 In: the raw volumes of a case. Out: normalized channels, and where they begin in the volume.
 Extraction and prediction both call `network_input`.
@@ -10,6 +10,7 @@ import numpy as np
 
 from brats.editions import MODALITIES
 from brats.volumes.normalization import BACKGROUND, NORMALIZATION, normalize
+from brats.volumes.resampling import resample_case
 
 PATCH_SIZE = 128  # Pixels.
 PUBLISHED_SHAPE = (155, 240, 240)  # (Z, Y, X) of every BraTS volume to 2023.
@@ -25,8 +26,8 @@ class NetworkInput:
     Attributes:
         channels: Normalized modalities, float32 `(Z, Y, X, M)`; -9 outside the brain.
         classes: Reference, uint8 class indices `(Z, Y, X)`, or None.
-        origin: First voxel in the uncropped volume as (z, y, x), int32 `(3,)`. It is negative
-            where the input begins with padding.
+        origin: First voxel in the uncropped (and resampled) volume as (z, y, x), int32 `(3,)`. It
+            is negative where the input begins with padding.
     """
 
     channels: np.ndarray
@@ -34,18 +35,23 @@ class NetworkInput:
     origin: np.ndarray
 
 
-def network_input(volumes, classes=None, crop=False):
+def network_input(volumes, classes=None, crop=False, spacing_mm=(1, 1, 1)):
     """Normalizes a case by the statistics of its window, cropped or not.
+
+    Voxels that are not 1 mm in the plane are resampled before. `on_case_grid` brings back what a
+    network finds.
 
     Args:
         volumes: One raw array `(Z, Y, X)` per modality; 0 outside the brain.
         classes: Reference, uint8 class indices `(Z, Y, X)`, or None.
         crop: Whether to cut everything to the window. Slices smaller than a patch are then padded
             with background to the size of a patch.
+        spacing_mm: Voxel size as (z, y, x).
 
     Returns:
         A `NetworkInput`.
     """
+    volumes, classes = resample_case(volumes, classes, spacing_mm)
     window = crop_window(volumes)
     if not crop:
         # Departure: at prediction the original takes the statistics of the whole slice, whose

@@ -16,6 +16,7 @@ from brats.predictions.postprocessing import postprocess
 from brats.predictions.write import write_prediction
 from brats.volumes.case import read_case
 from brats.volumes.network_input import network_input
+from brats.volumes.resampling import on_case_grid
 from engine.devices.backend import describe_software
 from engine.networks.choose import digest, read_network
 from engine.prediction.segment import build_segmenter
@@ -136,17 +137,22 @@ def _try_to_read(procedure, case):
 def _read(procedure, case):
     """Returns a dict of the input files of a case, its `RawCase`, and its channels."""
     inputs, raw = describe_inputs(case), read_case(case)
-    return {"inputs": inputs, "raw": raw, "channels": network_input(raw.volumes).channels}
+    seen = network_input(raw.volumes, spacing_mm=raw.geometry.spacing_mm[::-1])
+    return {"inputs": inputs, "raw": raw, "channels": seen.channels}
 
 
 def _write(procedure, case, read, found):
     record = procedure.making | {"inputs": read["inputs"], "warnings": read["raw"].warnings}
+    volumes, probabilities = read["raw"].volumes, found.probabilities
+    classes = on_case_grid(found.classes, volumes)
+    if probabilities is not None:
+        probabilities = on_case_grid(probabilities, volumes)
     return write_prediction(
         procedure.output,
         case,
         read["raw"],
-        postprocess(found.classes, **{name: getattr(procedure, name) for name in POSTPROCESSING}),
+        postprocess(classes, **{name: getattr(procedure, name) for name in POSTPROCESSING}),
         record | describe_software(),
         procedure.slices,
-        found.probabilities,
+        probabilities,
     )

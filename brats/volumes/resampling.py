@@ -1,0 +1,95 @@
+"""Volumes whose voxels are not 1 mm in the plane, for a network that was trained on such voxels.
+
+In: volumes `(Z, Y, X)` of a case. Out: the same with 1 mm in the plane; and what the network says
+of them, on the grid of the case. Both grids cover the same area. No slice is added or left out.
+"""
+
+import numpy as np
+
+TOLERANCE = 0.05  # Voxels of 0.95 to 1.05 mm stay as they are.
+
+
+def resampling_warnings(spacing_mm):
+    """Returns a sentence if voxels of a size, (z, y, x), are resampled for the network."""
+    if _is_standard(spacing_mm):
+        return []
+    rows_mm, columns_mm = spacing_mm[1:]
+    return [
+        f"voxels of {columns_mm:.3g} x {rows_mm:.3g} mm: resampled to 1 mm in the plane for the "
+        "network"
+    ]
+
+
+def resample_case(volumes, classes, spacing_mm):
+    """Resamples a case to 1 mm in the plane, if it differs.
+
+    Args:
+        volumes: One array `(Z, Y, X)` per modality, 0 outside the brain.
+        classes: Reference, uint8 class indices `(Z, Y, X)`, or None.
+        spacing_mm: Voxel size as (z, y, x).
+
+    Returns:
+        `(volumes, classes)`: images interpolated linearly, float32, and the nearest classes.
+    """
+    if _is_standard(spacing_mm):
+        return volumes, classes
+    lengths_mm = np.multiply(volumes[0].shape, spacing_mm)[1:]
+    size = np.maximum(np.round(lengths_mm), 1).astype(int)
+    if classes is not None:
+        classes = _take_nearest(classes, size)
+    return [_interpolate(volume, size) for volume in volumes], classes
+
+
+def on_case_grid(found, volumes):
+    """Brings what a network found in a resampled case to the voxels of the case.
+
+    Args:
+        found: uint8 class indices `(Z, Y, X)`, or probabilities, float32 `(Z, Y, X, C)`.
+        volumes: The images of the case, arrays `(Z, Y, X)`.
+
+    Returns:
+        The nearest of `found`. Outside the brain of the case there is background.
+    """
+    if found.shape[:3] == volumes[0].shape:
+        return found
+    found = _take_nearest(found, volumes[0].shape[1:])
+    brain = np.logical_or.reduce([volume != 0 for volume in volumes])
+    found[~brain] = 0 if found.ndim == 3 else np.eye(found.shape[-1])[0]
+    return found
+
+
+def _is_standard(spacing_mm):
+    return all(abs(length - 1) <= TOLERANCE for length in spacing_mm[1:])
+
+
+def _interpolate(volume, size):
+    """Interpolates an image linearly in the plane, `(Z, Y, X)` to float32 `(Z, *size)`.
+
+    Where the voxels around are mostly 0, so is the result. Elsewhere those of 0 do not count, so
+    that the brain does not become darker towards its border.
+    """
+    rows, columns = map(_weights, volume.shape[1:], size)
+    brightness, brain = (
+        rows @ part.astype(np.float32) @ columns.T for part in (volume, volume != 0)
+    )
+    return np.where(brain >= 0.5, brightness / np.maximum(brain, 0.5), 0).astype(np.float32)
+
+
+def _take_nearest(volume, size):
+    """Returns the nearest voxels in the plane: `(Z, Y, X, ...)` to `(Z, *size, ...)`."""
+    rows, columns = (
+        ((np.arange(after) + 0.5) * before / after).astype(int)
+        for before, after in zip(volume.shape[1:3], size, strict=True)
+    )
+    return volume[:, rows[:, np.newaxis], columns]
+
+
+def _weights(before, after):
+    """Returns the weight of each of `before` pixels in each of `after`, float32, a row for each.
+
+    The weight is a triangle about the center, which is widened where pixels become fewer.
+    """
+    step = before / after
+    centers = (np.arange(after) + 0.5) * step - 0.5
+    weights = np.maximum(1 - np.abs(centers[:, np.newaxis] - np.arange(before)) / max(step, 1), 0)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
