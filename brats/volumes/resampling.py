@@ -63,16 +63,13 @@ def _is_standard(spacing_mm):
 
 
 def _interpolate(volume, size):
-    """Interpolates an image linearly in the plane, `(Z, Y, X)` to float32 `(Z, *size)`.
+    """Interpolates linearly in the plane, `(Z, Y, X)` to float32 `(Z, *size)`.
 
-    Where the voxels around are mostly 0, so is the result. Elsewhere those of 0 do not count, so
-    that the brain does not become darker towards its border.
+    The background stays 0: the result is 0 where the nearest voxel is.
     """
     rows, columns = map(_weights, volume.shape[1:], size)
-    brightness, brain = (
-        rows @ part.astype(np.float32) @ columns.T for part in (volume, volume != 0)
-    )
-    return np.where(brain >= 0.5, brightness / np.maximum(brain, 0.5), 0).astype(np.float32)
+    interpolated = rows @ volume.astype(np.float32) @ columns.T
+    return np.where(_take_nearest(volume, size) != 0, interpolated, np.float32(0))
 
 
 def _take_nearest(volume, size):

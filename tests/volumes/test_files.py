@@ -3,6 +3,7 @@
 import errno
 import gzip
 import re
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import SimpleITK
 
 from brats.errors import InputError
 from brats.volumes.files import read_volume, write_volume
-from brats.volumes.geometry import Geometry
+from brats.volumes.geometry import Geometry, build_image
 
 SHAPE = (5, 6, 7)
 STRAIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -97,3 +98,43 @@ def test_an_image_that_is_not_three_dimensional_is_refused_with_its_size(
     size = re.escape(str(size)) if "nii" in name else ""
     with pytest.raises(InputError, match=f"{name} has size {size}.*; expected three"):
         read_volume(tmp_path / name)
+
+
+@pytest.mark.parametrize("extra", [(1,), (1, 1)])
+def test_further_axes_of_one_voxel_do_not_count(tmp_path, extra):
+    image = SimpleITK.GetImageFromArray(count_up("int16").reshape(*extra, *SHAPE), isVector=False)
+    SimpleITK.WriteImage(image, str(tmp_path / "t1.nii.gz"))
+    assert np.array_equal(read_volume(tmp_path / "t1.nii.gz")[0], count_up("int16"))
+
+
+def test_nifti_2_is_read(tmp_path):
+    # First bytes and types by nifti2.h.
+    header = bytearray(544)
+    for place, kind, *values in (
+        *((0, "i", 540), (4, "8s", b"n+2\0\r\n\x1a\n"), (12, "2h", 4, 16), (16, "4q", 3, 7, 6, 5)),
+        *((104, "4d", 1, 3, 2, 1), (168, "q", 544), (176, "2d", 2, 5), (500, "i", 2)),
+        *((344, "2i", 0, 1), (400, "12d", -3, 0, 0, 7.5, 0, -2, 0, -20, 0, 0, 1, 4)),
+    ):
+        struct.pack_into(f"<{kind}", header, place, *values)
+    (tmp_path / "t1.nii").write_bytes(bytes(header) + count_up("int16").tobytes())
+    volume, geometry = read_volume(tmp_path / "t1.nii")
+    assert np.array_equal(volume, 2 * count_up("int16") + 5)
+    assert geometry.is_close_to(GEOMETRY)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("name", ["t1.mha", "T1.NRRD"])
+def test_mha_and_nrrd_are_read_or_refused(tmp_path, name, compressed):
+    path = tmp_path / name
+    image = build_image(count_up("float32"), GEOMETRY)
+    SimpleITK.WriteImage(SimpleITK.DICOMOrient(image, "RAI"), str(path), compressed)
+    volume, geometry = read_volume(path)
+    assert np.array_equal(volume, count_up("float32"))
+    assert geometry.is_close_to(GEOMETRY)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match=f"Cannot read .*{name}: .* Copy it again, or convert"):
+        read_volume(path)
+    image[0, 0, 0] = np.nan
+    SimpleITK.WriteImage(image, str(path), compressed)
+    with pytest.raises(InputError, match=f"{name} holds NaN in 1 of 210 voxels"):
+        read_volume(path)
