@@ -46,7 +46,7 @@ def read_image(path):
 
     The array has the file's first axis last.
     """
-    if str(path).endswith(ITK_EXTENSIONS):
+    if str(path).lower().endswith(ITK_EXTENSIONS):
         voxels, geometry = _read_by_itk(path)
     else:
         voxels, geometry = read_nifti(path)
@@ -65,7 +65,7 @@ def write_volume(path, volume, geometry):
     """Writes a compressed NIfTI file that is complete or absent, and reads it back to check it.
 
     Args:
-        path: Final path, ending in `.nii.gz`.
+        path: Final path, ending in `.nii.gz` or `.nii`.
         volume: Array `(Z, Y, X)`, written in its own dtype.
         geometry: The `Geometry` of the volume. The file gets the axes of `geometry.as_stored`.
 
@@ -74,8 +74,10 @@ def write_volume(path, volume, geometry):
     """
     # Departure: the original drops the geometry, and the challenge's server gives no score.
     content = build_nifti(to_stored_axes(volume, geometry), geometry.as_stored)
+    if str(path).endswith(".gz"):
+        content = gzip.compress(content, mtime=0)  # Made again, it has the same bytes.
     with replacing(path) as temporary:
-        temporary.write_bytes(gzip.compress(content, mtime=0))  # Made again, it has the same bytes.
+        temporary.write_bytes(content)
         try:
             written, written_geometry = read_volume(temporary)
         except InputError as error:
@@ -86,6 +88,7 @@ def write_volume(path, volume, geometry):
 
 def _read_by_itk(path):
     """Reads a file of another format than NIfTI; ITK raises an error if it is truncated."""
+    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # Not between progress bars.
     try:
         image = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:

@@ -38,20 +38,12 @@ NO_NUMBERS = {1: "bits", 32: "complex numbers", 128: "colors", 2304: "colors"}
 
 @dataclass(frozen=True)
 class Header:
-    """What a header says.
+    """What a header says of the voxels."""
 
-    Attributes:
-        size: Number of voxels along each axis, without axes of one voxel after the third.
-        dtype: NumPy type of the stored voxels.
-        offset: First byte of the voxels.
-        scale: Slope and intercept of the voxels, or None if they are not scaled.
-        position: A `Position`.
-    """
-
-    size: tuple
+    size: tuple  # Without axes of one voxel after the third.
     dtype: np.dtype
-    offset: int
-    scale: tuple | None
+    offset: int  # First byte of the voxels.
+    scale: tuple | None  # Slope and intercept, or None if they are not scaled.
     position: Position
 
 
@@ -72,7 +64,7 @@ def parse_header(content, path):
     is_scaled = slope != 0 and not math.isnan(slope) and (slope, intercept) != (1, 0)
     spacing = [abs(length) for length in fields["pixdim"][1 : num_axes + 1]]
     pixdim = (fields["pixdim"][0], *spacing, *[1.0] * (3 - len(spacing)))
-    position = Position(pixdim, *fields["units"], *(fields[n] for n in list(FIELDS)[2:]))
+    position = Position(**{name: fields[name] for name in FIELDS} | {"pixdim": pixdim})
     scale = (slope, intercept) if is_scaled else None
     return Header(size, np.dtype(order + TYPES[kind]), int(offset), scale, position)
 
@@ -83,9 +75,9 @@ def build_header(voxels, position):
     place, magic = MAGICS[num_bytes]
     kind = next(code for code, name in TYPES.items() if np.dtype(name) == voxels.dtype)
     fields = {"dim": (3, *voxels.shape[::-1], 1, 1, 1, 1), "type": (kind,), "offset": (352,)}
-    fields |= {"scale": (1, 0), "units": (position.units,)}
+    fields |= {"scale": (1, 0)} | vars(position)
     for name, (first, form) in layout.items():
-        struct.pack_into("<" + form, header, first, *fields.get(name) or getattr(position, name))
+        struct.pack_into("<" + form, header, first, *fields[name])
     struct.pack_into("<i", header, 0, num_bytes)
     struct.pack_into("<h", header, BITS, 8 * voxels.dtype.itemsize)
     header[place : place + len(magic)] = magic
@@ -94,26 +86,19 @@ def build_header(voxels, position):
 
 def _find_layout(content, path):
     """Returns the layout of a header, its byte order, "<" or ">", and its size."""
-    first = content[:4]
-    for num_bytes, (place, magic) in MAGICS.items():
-        for order in "<>":
-            if first != struct.pack(order + "i", num_bytes):
-                continue
-            if len(content) < num_bytes:
-                break
-            if content[place : place + len(magic)] == magic:
-                return LAYOUTS[num_bytes], order, num_bytes
-            raise InputError(
-                f"{path} is a header whose voxels are in another file (.hdr and .img), or it is "
-                f"damaged; expected {magic!r} at byte {place}. Convert the image to .nii.gz."
-            )
-    if len(content) < min(MAGICS):
+    if len(content) < min(LAYOUTS):
         raise InputError(
-            f"{path} holds {len(content)} bytes, but the header of a NIfTI file has {min(MAGICS)}. "
-            "Copy it again."
+            f"{path} holds {len(content)} bytes, but the header of a NIfTI file has "
+            f"{min(LAYOUTS)}. Copy it again."
         )
+    for order in "<>":
+        (num_bytes,) = struct.unpack_from(order + "i", content)
+        place, magic = MAGICS.get(num_bytes, (0, None))
+        if magic and len(content) >= num_bytes and content[place:].startswith(magic):
+            return LAYOUTS[num_bytes], order, num_bytes
     raise InputError(
-        f"{path} does not begin with the header of a NIfTI file. Convert it, or copy it again."
+        f"{path} does not begin with the header of a NIfTI file that holds its voxels, too. "
+        "Convert it to .nii.gz, or copy it again."
     )
 
 

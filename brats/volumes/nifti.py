@@ -140,4 +140,4 @@ def _open(path):
 
 
 def _is_compressed(path):
-    return str(path).endswith(".gz")
+    return str(path).lower().endswith(".gz")

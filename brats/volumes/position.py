@@ -26,27 +26,19 @@ UNITS_MM = {1: 1000, MILLIMETERS: 1, 3: 0.001}  # Meters and micrometers; in the
 SCANNER = 1  # Code of a transform to the coordinates of the scanner.
 TO_LPS = np.diag([-1, -1, 1])  # NIfTI's x runs to the right, its y to the front.
 MAX_APART_MM = 0.1
-MAX_COSINE = 1e-3  # Between two axes at right angles.
+MAX_SHEAR = 1e-3  # Larger changes of an axis are no rounding.
 ROUNDING = 1e-7  # A smaller rest of the quaternion is rounding.
 
 
 @dataclass(frozen=True)
 class Position:
-    """The fields of a header that place its volume, as they are but for negative voxel sizes.
+    """The fields of a header that place its volume, with positive voxel sizes."""
 
-    Attributes:
-        pixdim: Sign of the third axis of the qform, and the voxel size.
-        units: Code of the unit.
-        codes: Codes of qform and sform; 0 means that there is none.
-        quaternion: The qform: rotation and offset.
-        matrix: The sform: three rows of four.
-    """
-
-    pixdim: tuple
-    units: int
-    codes: tuple
-    quaternion: tuple
-    matrix: tuple
+    pixdim: tuple  # Sign of the third axis of the qform, and the voxel size.
+    units: tuple
+    codes: tuple  # Of qform and sform; 0 means that there is none.
+    quaternion: tuple  # The qform: rotation and offset.
+    matrix: tuple  # The sform: three rows of four.
 
     @classmethod
     def of(cls, geometry):
@@ -58,7 +50,7 @@ class Position:
         matrix = np.column_stack([axes * geometry.spacing_mm, offset])
         return cls(
             pixdim=(sign, *geometry.spacing_mm),
-            units=MILLIMETERS,
+            units=(MILLIMETERS,),
             codes=(SCANNER, SCANNER),
             quaternion=(*quaternion[:3].tolist(), *offset),
             matrix=tuple(matrix.ravel().tolist()),
@@ -67,24 +59,18 @@ class Position:
     def find_geometry(self, size):
         """Returns the `Geometry` of a volume, in the axes of its file.
 
-        The choice between qform and sform is that of ITK: the sform if its code is 1 or there is
-        no qform. The voxel size is `pixdim` in any case.
-
-        Args:
-            size: Number of voxels along the file's first three axes.
-
-        Raises:
-            InputError: If the axes are not at right angles. The message has no path.
+        The choice between qform and sform is that of ITK. The voxel size is `pixdim` in any case.
+        `size` is that of the first three axes. The message of an `InputError` has no path.
         """
-        unit_mm = UNITS_MM.get(self.units & 7, 1)
+        unit_mm = UNITS_MM.get(self.units[0] & 7, 1)
         spacing_mm = unit_mm * np.array(self.pixdim[1:])
         forms = {name: unit_mm * TO_LPS @ form for name, form in self._transforms().items()}
         used, warnings = self._choose(forms), []
-        placed = np.eye(3, 4)
-        if not forms:
-            warnings = ["the header has neither qform nor sform; its axes are taken to be LPS"]
+        if forms:
+            placed = np.column_stack([_straighten(forms[used])[0], forms[used][:, 3]])
         else:
-            placed = np.column_stack([_straighten(forms[used]), forms[used][:, 3]])
+            placed = np.eye(3, 4)
+            warnings = ["the header has neither qform nor sform; its axes are taken to be LPS"]
         scaled = placed * [*spacing_mm, 1]
         corners = np.array(list(itertools.product(*((0, length - 1) for length in size), [1])))
         for name, form in forms.items():
@@ -107,7 +93,7 @@ class Position:
         """Returns the name of the transform to use."""
         if "sform" not in forms:
             return "qform"
-        is_straight = _cosine(forms["sform"]) < MAX_COSINE
+        is_straight = _straighten(forms["sform"])[1] < MAX_SHEAR
         if not is_straight and "qform" not in forms:
             raise InputError(
                 "the axes of its sform are not at right angles (sheared). Resample the case to "
@@ -133,16 +119,7 @@ class Position:
 
 
 def _straighten(form):
-    """Returns the direction of a transform: its axes at right angles, of length 1."""
-    left, _, right = np.linalg.svd(_unit_axes(form))
-    return left @ right
-
-
-def _cosine(form):
-    """Returns the largest cosine between two axes of a transform."""
-    axes = _unit_axes(form)
-    return np.abs(axes.T @ axes - np.eye(3)).max()
-
-
-def _unit_axes(form):
-    return form[:, :3] / np.linalg.norm(form[:, :3], axis=0)
+    """Returns the axes of a transform at right angles, of length 1, and how much this changes."""
+    axes = form[:, :3] / np.linalg.norm(form[:, :3], axis=0)
+    left, _, right = np.linalg.svd(axes)
+    return left @ right, np.abs(left @ right - axes).max()
