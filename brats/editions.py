@@ -37,7 +37,7 @@ class Edition:
         merged: Dict from further label values to a class index. They are never predicted.
         components: Dict from modality to its index on the fourth axis of the file that holds all
             modalities; empty if each modality has a file.
-        visit: Pattern of the visit at the end of a case id, or None for the usual ones.
+        visit: Pattern of the visit at the end of a case id, beside the usual ones; or None.
         lesion_dilation: Steps of dilation that join lesions in the lesion-wise scores.
         lesion_ignored: Largest number of voxels of a lesion that these scores ignore.
     """
@@ -63,7 +63,7 @@ def _names(*endings):
 
 NAMES_2023 = (_names("-t2f _t2f", "-t1n _t1n", "-t1c _t1c", "-t2w _t2w"), ("-seg", "_seg"))
 FROM_2023 = {"labels": (0, 1, 2, 3), "background": {4: "resection cavity"}}
-VISIT_2023 = r"-\d{3}$"
+VISIT_2023 = r"(?<=-\d{5})-\d{3}$"
 LABELS_OF_MSD = (0, 2, 1, 3)
 
 # File names tell the editions apart. Label values cannot: 1, 3 and 4 change their meaning. Where

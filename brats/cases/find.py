@@ -205,12 +205,16 @@ def _why_incomplete(path, edition, files, need_segmentation):
     if not wrong:
         return None
     expected = ", ".join(expected_names(path, edition, name) for name in wrong)
-    files_here = image_files(path) if path.is_dir() else files[REFERENCE]
-    names = ", ".join(file.name for file in files_here) or "nothing"
+    if path.is_dir():
+        found = image_files(path) or sorted(filter(is_visible, path.iterdir()))
+    else:
+        found = files[REFERENCE]
+    names = ", ".join(file.name for file in found[:20]) or "nothing"
     counts = " and ".join(f"{count} files for {name}" for name, count in wrong.items())
     return (
         f"{path} has {counts}; expected one each, named {expected} with the ending "
-        f"{' or '.join(READABLE)}. Found {shortened(names)}. Complete the case, or remove it."
+        f"{' or '.join(READABLE)}. Found {shortened(names)}."
+        f"{_describe_others(found)} Complete the case, or remove it."
     )
 
 
@@ -232,21 +236,23 @@ def _nothing_found(root):
     everything = (path for depth in range(MAX_DEPTH) for path in root.glob("*/" * depth + "*"))
     below = list(itertools.islice(everything, MOST_FILES))
     files = [path for path in below if is_visible(path) and path.is_file()]
+    names = _first_names(sorted(str(path.relative_to(root)) for path in files or below))
+    endings = {name: sorted(EDITIONS["mixed"].suffixes[name]) for name in MODALITIES}
+    accepted = "; ".join(f"{name}: {', '.join(some)}" for name, some in endings.items())
+    return InputError(
+        f"No case found in {root}, which holds {names or 'nothing'}.{_describe_others(files)} "
+        f"Expected folders such as {root}/BraTS2021_00000 or {root}/HGG/<case> with files such as "
+        f"<case>_t1ce.nii.gz, or {root}/imagesTr/BRATS_001.nii.gz. Names of files end, before {' or '.join(READABLE)}, "
+        f"in {accepted}. docs/data.md lists the data sets."
+    )
+
+
+def _describe_others(files):
+    """Returns what files in formats that we cannot read are, as sentences."""
     others = Counter(
         what
         for path in files
         for ending, what in OTHER_FILES.items()
         if path.name.lower().endswith(ending)
     )
-    names = (
-        _first_names(sorted(str(path.relative_to(root)) for path in files or below)) or "nothing"
-    )
-    kinds = "".join(f" {count} are {what}." for what, count in others.most_common(2))
-    endings = {name: sorted(EDITIONS["mixed"].suffixes[name]) for name in MODALITIES}
-    accepted = "; ".join(f"{name}: {', '.join(some)}" for name, some in endings.items())
-    return InputError(
-        f"No case found in {root}, which holds {names}.{kinds} Expected folders such as "
-        f"{root}/BraTS2021_00000 or {root}/HGG/<case> with files such as <case>_t1ce.nii.gz, or "
-        f"{root}/imagesTr/BRATS_001.nii.gz. Names of files end, before {' or '.join(READABLE)}, "
-        f"in {accepted}. docs/data.md lists the data sets."
-    )
+    return "".join(f" {count} are {what}." for what, count in others.most_common(2))

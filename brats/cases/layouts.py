@@ -43,7 +43,7 @@ def find_case_paths(root, with_test_images=True):
             "--data-root."
         )
     numbers = _count_images(root)
-    paths = [root] if numbers == {1} else _images_as_cases(root)
+    paths = _images_as_cases(root, least=1) or ([root] if numbers == {1} else [])
     paths = paths or [path for place in _folders(root) for path in _cases_at(place, MAX_DEPTH)]
     if not paths and numbers == {0, 1}:
         paths = [root]  # It is incomplete.
@@ -61,7 +61,7 @@ def find_case_paths(root, with_test_images=True):
 def find_ignored(root, cases):
     """Returns the images in the data folder itself, and the folders that hold no case, sorted."""
     around = {place for case in cases for place in (case, *case.parents)}
-    images = [] if root in cases or _images_as_cases(root) else image_files(root)
+    images = [] if root in cases or _images_as_cases(root, 1) else image_files(root)
     outside = [] if root in cases else _folders_outside(root, around, set(cases))
     return sorted(set(images + outside) - around)
 
@@ -152,11 +152,14 @@ def _cases_at(place, levels):
     return found or ([place] if place.name.lower().startswith("brats") else [])
 
 
-def _images_as_cases(folder):
-    """Returns the cases of a folder in which each image, or each four channels, is a case."""
+def _images_as_cases(folder, least=2):
+    """Returns the cases of a folder in which each image, or each four channels, is a case.
+
+    Channels of fewer than `least` cases are those of one case, the folder.
+    """
     images, is_of_msd = image_files(folder), folder.name in (TRAINING_IMAGES, TEST_IMAGES)
     groups = channel_groups(images)
-    if len(groups) < 2 and not is_of_msd:
+    if len(groups) < least and not is_of_msd:
         return []
     whole = [image for image in images if is_of_msd and not is_channel(image)]
     return [*whole, *(folder / name for name in groups)]

@@ -50,8 +50,8 @@ def patient_of(case_id, edition):
     The visit is what the edition says, or what follows the name of a patient ("sub-01"), or an end
     such as "_week-044", or a last number after another one that is at least as long.
     """
-    if edition.visit:
-        return re.sub(edition.visit, "", case_id, flags=re.IGNORECASE) or case_id
+    if edition.visit and (found := re.search(edition.visit, case_id, re.IGNORECASE)):
+        return case_id[: found.start()]
     if found := re.match(rf"{PATIENT}(?=_)", case_id, re.IGNORECASE):
         return found[0]
     patient = re.sub(rf"(?:[-_]{VISIT})+$", "", case_id, flags=re.IGNORECASE)

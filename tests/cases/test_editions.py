@@ -23,7 +23,7 @@ SHAPES = {MSD: (9, 131, 97), GLIOMA: (7, 93, 61)}
 # Class of each label: MSD has 1 edema, 2 necrosis; 2024 has 4, a cavity, which is background.
 CLASSES = {MSD: (0, 2, 1, 3), GLIOMA: (0, 1, 2, 3, 0)}
 EDEMA = {MSD: 1, GLIOMA: 2}
-SPACING_MM, ORIGIN_MM = (0.9, 1.1, 3.0), (12.5, -200.0, 7.0)
+SPACING_MM, ORIGIN_MM = (0.97, 1.03, 3.0), (12.5, -200.0, 7.0)
 
 
 @pytest.fixture(scope="module")

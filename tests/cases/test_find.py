@@ -44,7 +44,7 @@ def test_an_incomplete_case_fails_alone_with_its_folder_what_is_missing_and_what
     # The files are empty: finding cases reads none of them.
     touch_case(tmp_path / "BraTS2021_00000")
     touch_case(tmp_path / "LGG" / "BraTS2021_00001", ("_flair", "_t1ce", "_t2", "_mask"))
-    touch_case(tmp_path / "BraTS2021_00002", ())
+    touch_case(tmp_path / "BraTS2021_00002", ("_t1",), ".dcm")
     touch_case(tmp_path / "BraTS2021_00003")
     touch(tmp_path / "BraTS2021_00003" / "BraTS2021_00003_t1.nii")
     cases, failures = find_cases(tmp_path, need_segmentation=True)
@@ -58,7 +58,8 @@ def test_an_incomplete_case_fails_alone_with_its_folder_what_is_missing_and_what
         "Found BraTS2021_00001_flair"
     )
     assert "BraTS2021_00001_mask.nii.gz" in mask and mask.endswith("or remove it.")
-    assert "0 files for flair and 0 files for t1 " in nothing and "Found nothing." in nothing
+    assert "0 files for flair and 0 files for t1 " in nothing
+    assert "Found BraTS2021_00002_t1.dcm. 1 are DICOM files; convert" in nothing
     assert "2 files for t1; " in twice
 
 

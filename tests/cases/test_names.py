@@ -139,6 +139,10 @@ ROWS = [
         ],
     ),
     (
+        ("nnunet", "p_7", "p_7"),
+        [f"p_7_000{index}.nii.gz" for index in (3, 0, 1, 2)],  # One case for inference.
+    ),
+    (
         ("nnunet", "BraTS2021_00000", "BraTS2021_00000"),
         [
             *(f"imagesTr/BraTS2021_00000/BraTS2021_00000_000{i}.nii.gz" for i in (3, 0, 1, 2)),

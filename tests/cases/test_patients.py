@@ -39,6 +39,8 @@ def test_the_patient_follows_from_the_id(case_id, patient):
 
 def test_the_pattern_of_the_edition_comes_first():
     assert make_case("BraTS-GLI-00005-101", edition="2023").patient == "BraTS-GLI-00005"
+    assert make_case("patient-001", edition="2023").patient == "patient-001"  # No visit.
+    assert make_case("p7_week-04", edition="2023").patient == "p7"
     assert make_case("UCSF-PDGM-0429_FU003d_nifti", edition="ucsf-pdgm").patient == "UCSF-PDGM-0429"
 
 
