@@ -12,11 +12,13 @@ import pickle
 import signal
 import tempfile
 import warnings
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 from brats.errors import Failed, InputError
 from brats.parallel import attempt
 from brats.provenance import source_commit
+from brats.script import deferring_interruption
 
 PACKAGES = ["numpy", "h5py", "SimpleITK", "keras"]  # The same versions give the same bytes.
 THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -37,19 +39,21 @@ def connecting(address, folder, num_workers=None):
     except ImportError as error:
         advice = "--scheduler needs it. Run pip install -r requirements/cluster.txt"
         raise InputError(f"{error}. {advice}") from error
-    for name in ("distributed", "distributed.client"):  # The script prints the errors.
+    for name in ("distributed", "distributed.client", "asyncio"):  # The script prints the errors.
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with contextlib.ExitStack() as stack:
         target = {"scheduler_file" if address.endswith(".json") else "address": address}
         if address == "local":
-            target = {"address": stack.enter_context(_start(num_workers or os.cpu_count()))}
+            with _undisturbed():
+                target = {"address": stack.enter_context(_start(num_workers or os.cpu_count()))}
         elif address.endswith(".json") and not Path(address).is_file():
             raise FileNotFoundError(f"There is no scheduler file {address}. Start dask scheduler.")
         elif address.startswith("tls") and not distributed.Security().tls_ca_file:
             raise InputError(f"{address} needs certificates: set DASK_DISTRIBUTED__COMM__TLS__*.")
         try:
-            client = distributed.Client(**target, timeout=10, set_as_default=False)
-            stack.enter_context(client)
+            with _undisturbed():
+                client = distributed.Client(**target, timeout=10, set_as_default=False)
+                stack.enter_context(client)
         except (OSError, TimeoutError, ValueError, KeyError) as error:
             raise OSError(f"No Dask scheduler answers at {address}. Start one.") from error
         client.wait_for_workers(1)
@@ -63,15 +67,27 @@ def _start(num_workers):
 
     threads = dict.fromkeys(THREADS, str(max(1, os.cpu_count() // num_workers)))
     options = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
-    options |= {"silence_logs": logging.CRITICAL, "preload": [__name__], "env": threads}
+    options |= {"silence_logs": logging.CRITICAL, "env": threads}
     http = {f"distributed.{part}.http.routes": [] for part in ("scheduler", "worker")}
     with dask.config.set(http):  # Other users see no status pages, and cannot reach the workers.
         return LocalCluster(n_workers=num_workers, security=Security.temporary(), **options)
 
 
-def dask_setup(worker):
-    """Makes a worker on this machine ignore Ctrl-C; its parent ends it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextlib.contextmanager
+def _undisturbed():
+    """Puts off an interruption, which Dask cannot end at while it starts, until after the block.
+
+    Threads and processes that start in the block never see Ctrl-C; the script ends them.
+    """
+    resource_tracker.ensure_running()  # When it starts, it unblocks the signal of Ctrl-C.
+    with deferring_interruption() as is_interrupted:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            if is_interrupted():
+                raise KeyboardInterrupt
 
 
 def _check_workers(client, folder):

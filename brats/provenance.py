@@ -6,7 +6,6 @@ In: names of packages. Out: text that the scripts write into their files.
 import functools
 import platform
 import subprocess
-from importlib import metadata
 from pathlib import Path
 
 VERSION = "1.0.0"
@@ -41,6 +40,8 @@ def source_commit():
 
 
 def _version(name):
+    from importlib import metadata  # Here, as it takes long and `--help` does not need it.
+
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:  # Such as TensorFlow, installed as tensorflow-cpu.
