@@ -32,6 +32,7 @@ CLASS_WEIGHTS = (
     "four numbers above 0",
     lambda value: len(value) == 4 and all(0 < item < float("inf") for item in value),
 )
+VOLUME_ML = ("a volume in ml of at least 0", lambda value: 0 <= value < float("inf"))
 SEVERAL = ("a whole number of at least 2", lambda value: value >= 2)
 SCHEDULER_HELP = "Dask cluster that runs the cases; local starts workers on this machine"
 
@@ -41,6 +42,14 @@ LABELS_OF_REFERENCES = (
     "necrosis=1 edema=2 enhancing=3; a prediction has the first value of each",
     LABELS,
 )
+
+LABELS_OF_SEGMENTATIONS = (
+    (),
+    "with --score-only: label values of the segmentations, if they differ from the references",
+    LABELS,
+)
+
+FORCE = (False, "use cases even if a check says that no network can segment them")
 
 # The tuned recipe, one part per script. docs/results.md has the gain of each setting.
 TUNED_EXTRACTION = {"centers": "balanced"}
@@ -52,8 +61,8 @@ TUNED_TRAINING = {
 TUNED_PREDICTION = {
     "checkpoint": "last",
     "flips": True,
-    "min_lesion_voxels": 4000,
-    "min_enhancing_voxels": 500,
+    "min_lesion_ml": 4.0,
+    "min_enhancing_ml": 0.5,
 }
 RECIPE = (
     "published",
@@ -87,6 +96,7 @@ class ExtractConfig(Settings):
         "data/patches", "folder to write one patch file per case to", PATH, group="output"
     )
     overwrite: bool = setting(False, "extract all cases again, and replace their files")
+    force: bool = setting(*FORCE)
     check: bool = setting(False, "check every voxel, print the result, and write nothing")
     verbose: bool = setting(*VERBOSE)
     workers: int | None = setting(
@@ -233,9 +243,9 @@ class PredictConfig(Settings):
     full_slices: bool = setting(False, "predict whole slices instead of boxes around the brain")
     flips: bool = setting(False, "also predict mirrored slices, and average")
     fill_holes: bool = setting(False, "fill holes in the tumor with the nearest class")
-    min_lesion_voxels: int = setting(0, "remove tumor components with fewer voxels", NOT_NEGATIVE)
-    min_enhancing_voxels: int = setting(
-        0, "if a case has fewer enhancing voxels, change them to necrosis", NOT_NEGATIVE
+    min_lesion_ml: float = setting(0.0, "remove smaller tumor components", VOLUME_ML)
+    min_enhancing_ml: float = setting(
+        0.0, "if a case has less enhancing tumor, change it to necrosis", VOLUME_ML
     )
     output: str = setting(
         "predictions",
@@ -250,7 +260,12 @@ class PredictConfig(Settings):
     score_only: bool = setting(
         False, "only score the segmentations in --output, which any tool may have made"
     )
+    ignore_missing: bool = setting(
+        False, "with --score-only: ignore cases without a segmentation, which count as missed"
+    )
+    segmentation_labels: tuple[str, ...] = setting(*LABELS_OF_SEGMENTATIONS)
     overwrite: bool = setting(False, "segment all cases again, and replace their files")
+    force: bool = setting(*FORCE)
     verbose: bool = setting(*VERBOSE)
     scheduler: str | None = setting(None, SCHEDULER_HELP, SCHEDULER, group="machines")
     workers: int | None = setting(
@@ -281,6 +296,9 @@ class PredictConfig(Settings):
                 f"--output is {self.output!r}; expected a folder or, with {flags(IMAGES)}, a file "
                 "that ends in .nii.gz."
             )
-        used = {"data_root", "output", "cases", "labels", "slices", "score_only", "verbose"}
+        scoring = {"score_only", "ignore_missing", "segmentation_labels"}
+        if not self.score_only and asked_for & scoring:
+            raise ValueError(f"{flags(asked_for & scoring)} need --score-only; add it.")
+        used = {"data_root", "output", "cases", "labels", "slices", "verbose"} | scoring
         if self.score_only and asked_for - used:
             raise ValueError(f"--score-only predicts nothing; leave out {flags(asked_for - used)}.")

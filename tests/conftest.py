@@ -10,7 +10,7 @@ import hypothesis
 import numpy as np
 import pytest
 
-from brats.phantom.cohort import write_cohort
+from brats.phantom.cohort import synthesize, write_cohort
 
 # Examples follow from the test alone, and a busy machine makes none of them fail.
 hypothesis.settings.register_profile("repository", deadline=None, derandomize=True)
@@ -85,3 +85,12 @@ def predictions(run, cohort, tmp_path_factory):
     arguments = ["--run-dir", str(run), "--data-root", str(cohort), "--output", str(output)]
     predict.main([*arguments, "--cases", *(path.name for path in cohort.glob("*/*"))])
     return output
+
+
+@pytest.fixture(scope="session")
+def phantom():
+    """The images of a phantom by modality, and its classes: 24 x 144 x 128 voxels; read only."""
+    images, classes = synthesize((24, 144, 128), np.random.default_rng([0, 0]))
+    for volume in (*images.values(), classes):
+        volume.flags.writeable = False
+    return images, classes

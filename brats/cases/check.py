@@ -1,24 +1,22 @@
-"""Checks every voxel of the cases, for `extract_patches.py --check`.
+"""The check of a case: what extraction and prediction do before they use it, and `--check`.
 
-In: cases. Out: a `CaseCheck` per case, with its errors, which no script can work with, and its
-warnings, which a person has to judge; and a table of them. `docs/data.md` lists what is checked.
+In: a `Case`. Out: its voxels with the background repaired, and what is wrong with them: errors,
+which stop the case, and warnings, which a person has to judge. `docs/data.md` lists what is
+checked.
 """
 
-import functools
 import hashlib
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from brats.cases.voxels import SAMPLE, case_warnings
-from brats.editions import CLASSES, count_classes, label_warnings, labels_to_classes
-from brats.errors import InputError
-from brats.volumes.case import empty_error, grid_error, read_modalities
-from brats.volumes.files import read_volume
+from brats.cases.repair import repair_backgrounds
+from brats.cases.voxels import SAMPLE, find_faults
+from brats.editions import CLASSES, MODALITIES, count_classes
+from brats.errors import InputError, shortened
+from brats.volumes.case import read_case
 from brats.volumes.geometry import orientation
-
-SEGMENTATION = "seg"
 
 
 @dataclass(frozen=True)
@@ -35,88 +33,84 @@ class CaseCheck:
 
     case_id: str
     errors: list
-    warnings: list
+    warnings: list = field(default_factory=list)
     contents: dict = field(default_factory=dict)
     facts: dict = field(default_factory=dict)
 
 
-def check_case(case):
-    """Checks every voxel of a case.
+def read_checked_case(case, force=False):
+    """Reads a case, repairs the background of its images, and checks them.
 
     Args:
-        case: A `Case`, with or without a reference.
+        case: A `Case`.
+        force: Whether to use a case that no network can segment.
 
     Returns:
-        A `CaseCheck`.
+        A `RawCase`, whose warnings hold all that is odd about the case.
+
+    Raises:
+        InputError: If the case cannot be read or, unless `force`, no network can segment it. The
+            message names the case and says how to prepare it.
     """
-    paths = case.images | ({SEGMENTATION: case.segmentation} if case.segmentation else {})
-    read, errors = _read_files(case)
-    grids = {name: (volume.shape, geometry) for name, (volume, geometry) in read.items()}
-    first = next(iter(grids), None)
-    grid_errors = [
-        error
-        for name, grid in grids.items()
-        if (error := grid_error(case, paths[name], grid, paths[first], grids[first]))
-    ]
-    errors += grid_errors
-    volumes = {name: volume for name, (volume, _) in read.items()}
-    classes, warnings = None, []
-    if not case.segmentation:
-        warnings.append("No segmentation: usable for prediction only.")
-    elif SEGMENTATION in volumes:
-        labels = volumes.pop(SEGMENTATION)
-        warnings += label_warnings(labels, case.edition)
-        try:
-            classes = labels_to_classes(labels, case.edition)
-        except InputError as error:
-            errors.append(f"{case.segmentation}: {error}")
-    masks = {name: volume != 0 for name, volume in volumes.items()}
-    values = {name: volume[masks[name]] for name, volume in volumes.items()}
-    errors += [empty_error(paths[name]) for name, found in values.items() if not found.size]
-    values = {name: found for name, found in values.items() if found.size}
-    facts = {"files": str(len(set(paths.values())))}
-    if volumes:
-        facts |= _file_facts(volumes, *grids[first], is_same_grid=not grid_errors)
-    if values and not grid_errors:
-        brain = functools.reduce(np.logical_or, masks.values())
-        warnings += case_warnings(brain, values, classes, grids[first][1].voxel_ml)
-        facts |= _voxel_facts(brain, values, classes)
-    contents = {name: _digest(found) for name, found in values.items()}
-    return CaseCheck(case.id, errors, warnings, contents, facts)
+    raw, faults = _check(read_case(case))
+    if faults.errors and not force:
+        raise InputError(
+            f"Case {case.id} in {case.folder} cannot be used. {' '.join(faults.errors)} Or use it "
+            "as it is, with --force."
+        )
+    return replace(raw, warnings=raw.warnings + faults.errors + faults.warnings + faults.reference)
+
+
+def read_case_to_score(case):
+    """Reads a case whose segmentation is to be scored: only its reference has to be right."""
+    raw = read_case(case)
+    return replace(raw, warnings=raw.warnings + _check(raw)[1].reference)
+
+
+def check_case(case):
+    """Checks every voxel of a case; returns a `CaseCheck`."""
+    try:
+        raw = read_case(case)
+    except InputError as error:
+        return CaseCheck(case.id, str(error).splitlines())
+    checked, faults = _check(raw, every_voxel=True)
+    warnings = [] if case.segmentation else ["No segmentation: usable for prediction only."]
+    warnings += checked.warnings + faults.warnings + faults.reference
+    values = [volume[volume != 0] for volume in raw.volumes]
+    brain = np.logical_or.reduce([volume != 0 for volume in checked.volumes])
+    contents = dict(zip(MODALITIES, map(_digest, values), strict=True))
+    facts = _facts(case, raw) | _voxel_facts(brain, values, raw.classes)
+    return CaseCheck(case.id, faults.errors, warnings, contents, facts)
 
 
 def compare_cases(checks):
-    """Returns the checks with warnings about images that are the same, in a case or in two."""
-    holders = defaultdict(list)  # Pairs of case id and modality, by content.
+    """Returns the checks with warnings about images that two cases share."""
+    holders = defaultdict(list)  # Ids of cases, by content.
     for check in checks:
-        for modality, content in check.contents.items():
-            holders[content].append((check.case_id, modality))
+        for content in check.contents.values():
+            holders[content].append(check.case_id)
     compared = []
     for check in checks:
-        within, between = {}, defaultdict(list)
+        shared = defaultdict(list)
         for modality, content in check.contents.items():
-            same = [name for case_id, name in holders[content] if case_id == check.case_id]
-            if len(same) > 1:
-                within[content] = f"{' and '.join(same)} are the same image."
-            others = (case_id for case_id, _ in holders[content] if case_id != check.case_id)
-            if other := next(others, None):
-                between[other].append(modality)
-        warnings = check.warnings + list(within.values())
-        for other, names in between.items():
-            warnings.append(f"{', '.join(names)}: the same as of {other}: one patient, two ids.")
-        compared.append(replace(check, warnings=warnings))
+            if other := next((each for each in holders[content] if each != check.case_id), None):
+                shared[other].append(modality)
+        warnings = [
+            f"{', '.join(names)}: the same as of {other}: one patient, two ids."
+            for other, names in shared.items()
+        ]
+        compared.append(replace(check, warnings=check.warnings + warnings))
     return compared
 
 
 def check_no_errors(checks):
-    """Raises an `InputError` with the errors of all cases if a `CaseCheck` has errors."""
-    wrong = [check for check in checks if check.errors]
+    """Raises an `InputError` if a `CaseCheck` has errors."""
+    wrong = [check.case_id for check in checks if check.errors]
     if wrong:
-        lines = "".join(
-            f"\n  {check.case_id}: {error}" for check in wrong for error in check.errors
-        )
+        verb = "has" if len(wrong) == 1 else "have"
         raise InputError(
-            f"{len(wrong)} of {len(checks)} cases have errors. Repair or remove them:{lines}"
+            f"{len(wrong)} of {len(checks)} cases {verb} errors, see above: "
+            f"{shortened(', '.join(wrong))}. Repair or remove them."
         )
 
 
@@ -136,40 +130,32 @@ def table(checks):
         text += [f"  warning: {warning}" for warning in check.warnings]
     num_errors = sum(bool(check.errors) for check in checks)
     num_warnings = sum(bool(check.warnings) for check in checks)
-    text.append(f"{len(checks)} cases, {num_errors} with errors, {num_warnings} with warnings")
+    number = "1 case" if len(checks) == 1 else f"{len(checks)} cases"
+    text.append(f"{number}, {num_errors} with errors, {num_warnings} with warnings")
     return "\n".join(text)
 
 
-def _read_files(case):
-    """Returns `(volume, geometry)` of each modality and the reference by name, and the errors."""
-    groups = [list(case.images)] if case.edition.components else [[name] for name in case.images]
-    readers = [(names, functools.partial(read_modalities, case, names)) for names in groups]
-    if case.segmentation:
-        readers.append(([SEGMENTATION], lambda: [read_volume(case.segmentation)]))
-    read, errors = {}, []
-    for names, reader in readers:
-        try:
-            read |= dict(zip(names, reader(), strict=True))
-        except (InputError, OSError) as error:
-            errors.append(str(error))
-    return read, errors
+def _check(raw, every_voxel=False):
+    """Returns a `RawCase` with its background repaired, and its `Faults`."""
+    images, repairs = repair_backgrounds(dict(zip(MODALITIES, raw.volumes, strict=True)))
+    faults = find_faults(images, raw.classes, raw.geometry.voxel_ml, every_voxel)
+    return replace(raw, volumes=list(images.values()), warnings=raw.warnings + repairs), faults
 
 
-def _file_facts(volumes, shape, geometry, is_same_grid):
-    """Returns the columns of the table about the files, by the grid of the first one."""
+def _facts(case, raw):
+    """Returns the columns of the table about the files."""
     return {
-        "size": " x ".join(map(str, shape[::-1])),
-        "spacing mm": " x ".join(f"{length:g}" for length in geometry.spacing_mm),
-        "orientation": orientation(geometry.as_stored),
-        "grid": "same" if is_same_grid else "differs",
-        "type": ", ".join(sorted({str(volume.dtype) for volume in volumes.values()})),
+        "files": str(len({*case.images.values(), case.segmentation} - {None})),
+        "size": " x ".join(map(str, raw.volumes[0].shape[::-1])),
+        "spacing mm": " x ".join(f"{length:g}" for length in raw.geometry.spacing_mm),
+        "orientation": orientation(raw.geometry.as_stored),
+        "type": ", ".join(sorted({str(volume.dtype) for volume in raw.volumes})),
     }
 
 
 def _voxel_facts(brain, values, classes):
     """Returns the columns of the table about the voxels. Shares are of all voxels."""
-    lowest = min(found.min() for found in values.values())
-    highest = max(found.max() for found in values.values())
+    lowest, highest = min(map(np.min, values)), max(map(np.max, values))
     facts = {"intensities": f"{lowest:g} to {highest:g}", "brain %": f"{100 * brain.mean():.2f}"}
     if classes is not None:
         shares = 100 * count_classes(classes)[1:] / classes.size

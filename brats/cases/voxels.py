@@ -1,15 +1,20 @@
-"""Warnings about the voxels of a case: clipped, normalized, with skull, cut off.
+"""What is wrong with the voxels of a case: clipped, normalized, with skull, cut off, mixed up.
 
-In: arrays `(Z, Y, X)` of one case. Out: lists of sentences for a person to judge, empty if nothing
-is wrong.
+In: arrays `(Z, Y, X)` of one case. Out: errors, with which no network can segment the case, and
+warnings, which a person has to judge: lists of sentences, empty if nothing is wrong.
 
-The thresholds were set on 17 real cases of BraTS 2021 and 2023. One of them gets warnings.
+The thresholds were set on 47 real cases of BraTS 2018, 2021 and 2023. None has an error; three have
+warnings: BraTS2021_01482, Brats18_2013_20_1, Brats18_2013_3_1.
 """
 
 import functools
 from collections import defaultdict
+from dataclasses import dataclass, field
 
 import numpy as np
+
+from brats.cases import contrasts
+from brats.cases.repair import sampled
 
 # Clipped if this share of the brain has the largest value: in the real images at most 2 voxels of
 # 1.2 million have it. In small images a few voxels have it by chance.
@@ -17,10 +22,13 @@ CLIPPED_SHARE = 1e-4
 MIN_CLIPPED = 10
 # Half of all standardized intensities are negative. Interpolation makes a few negative ones.
 NORMALIZED_SHARE = 0.05
+INVERTED_SHARE = 0.9
 # The real brains fill 14 to 19 % of their volume; an ellipsoid fills 52 % of its bounding box.
 MIN_ZERO_SHARE = 0.1
-# The largest real brain has 1,731 ml; a head with skull and scalp has 3 to 5 liters.
+# The real brains have 1,169 to 1,731 ml; a head with skull and scalp has 3 to 5 liters. A spacing
+# that is wrong by a factor of 10 gives 1.4 ml.
 MAX_BRAIN_ML = 2000
+MIN_BRAIN_ML, UNLIKELY_BRAIN_ML = 3, 500
 # Cut off if this share of the brain has one low value. The real images have at most 0.2 %, but the
 # T1 of BraTS2021_01482, whose field of view ends within the brain, has 7 %.
 CUT_OFF_SHARE = 0.01
@@ -29,55 +37,83 @@ LOW = 0.1  # Of the median. At most 2 % of the brain lies below it in the real i
 # most 2 %, or 13 % in 6 of 17, where the box of the atlas cuts the brain stem.
 FLAT_SHARE = 0.25
 MIN_PLANES = 16  # In fewer planes, the end of an ellipsoid has 12 % of its section and more.
-SAMPLE_STEP = 4  # Along each axis. The sample takes 1.5 % of an extraction, all voxels take 13 %.
+STRIP = "not skull-stripped, or noise around the brain. Set all but the brain to 0, as HD-BET does"
 SAMPLE = 100_000  # The median of an image comes from this many voxels, up to twice as many.
 
 
-def case_warnings(brain, values, classes, voxel_ml):
-    """Returns the warnings about a case. `values` are the voxels of each image that are not 0."""
-    names = defaultdict(list)  # Of the images, by warning.
-    is_stripped = True
-    for name, found in values.items():
-        skull = skull_warnings(found.size, brain.size, voxel_ml)
-        is_stripped &= not skull
-        for sentence in intensity_warnings(found) + skull:
-            names[sentence].append(name)
-    if is_stripped:  # An image of a head may end anywhere.
-        brain_size = np.count_nonzero(brain)
-        for name, found in values.items():
-            for sentence in cut_off_warnings(found, brain_size):
-                names[sentence].append(name)
-    warnings = [f"{', '.join(images)}: {sentence}." for sentence, images in names.items()]
-    warnings += flat_end_warnings(brain) if is_stripped else []
-    return warnings + ([] if classes is None else tumor_warnings(brain, classes))
+@dataclass(frozen=True)
+class Faults:
+    """What is wrong with a case, as sentences.
+
+    Attributes:
+        errors: With these, no network can segment the case.
+        warnings: About the images, for a person to judge.
+        reference: Warnings about the reference.
+    """
+
+    errors: list = field(default_factory=list)
+    warnings: list = field(default_factory=list)
+    reference: list = field(default_factory=list)
+
+    def __bool__(self):
+        return bool(self.errors or self.warnings or self.reference)
 
 
-def sampled_warnings(images, classes, voxel_ml):
-    """Checks every fourth voxel along each axis, and all voxels if these give a warning.
+def find_faults(images, classes, voxel_ml, every_voxel=False):
+    """Checks about every fourth voxel along each axis, and all voxels if these give a warning.
 
     Args:
         images: Dict from modality to its image, `(Z, Y, X)`, not 0 everywhere.
         classes: Reference, uint8 class indices `(Z, Y, X)`, or None.
         voxel_ml: Volume of a voxel.
+        every_voxel: Whether to check all voxels in any case.
 
     Returns:
-        List of str, the warnings about all voxels.
+        `Faults`.
     """
-    every_fourth = (slice(None, None, SAMPLE_STEP),) * 3
-    # A copy is faster: the checks read it several times.
-    sample = {name: np.ascontiguousarray(volume[every_fourth]) for name, volume in images.items()}
-    some_classes = None if classes is None else classes[every_fourth]
-    shows_brain = all(volume.any() for volume in sample.values())
-    if shows_brain and not _image_warnings(sample, some_classes, voxel_ml * SAMPLE_STEP**3):
-        return []
-    return _image_warnings(images, classes, voxel_ml)
+    sample = {name: sampled(image) for name, image in images.items()}
+    some_classes = None if classes is None else sampled(classes)
+    thinned = next(iter(images.values())).size / next(iter(sample.values())).size
+    shows_brain = all(image.any() for image in sample.values())
+    found = Faults()
+    if every_voxel or not shows_brain or case_faults(sample, some_classes, voxel_ml * thinned):
+        found = case_faults(images, classes, voxel_ml)
+    if not shows_brain or found.errors:
+        return found
+    # Its thresholds are those of the sample.
+    errors, warnings = contrasts.image_faults(sample)
+    reference = [] if classes is None else contrasts.reference_warnings(sample, some_classes)
+    return Faults(errors, found.warnings + warnings, found.reference + reference)
 
 
-def _image_warnings(images, classes, voxel_ml):
-    masks = {name: volume != 0 for name, volume in images.items()}
-    values = {name: volume[masks[name]] for name, volume in images.items()}
+def case_faults(images, classes, voxel_ml):
+    """Returns the `Faults` that need no comparison of images."""
+    masks = {name: image != 0 for name, image in images.items()}
+    values = {name: image[masks[name]] for name, image in images.items()}
     brain = functools.reduce(np.logical_or, masks.values())
-    return case_warnings(brain, values, classes, voxel_ml)
+    errors, warnings = defaultdict(list), defaultdict(list)  # Names of images, by sentence.
+    for name, found in values.items():
+        for sentence in skull_errors(found.size, brain.size, voxel_ml) + inversion_errors(found):
+            errors[sentence].append(name)
+        for sentence in intensity_warnings(found):
+            warnings[sentence].append(name)
+    brain_size = np.count_nonzero(brain)
+    if not errors:  # An image of a head may end anywhere.
+        for name, found in values.items():
+            for sentence in cut_off_warnings(found, brain_size):
+                warnings[sentence].append(name)
+    errors, warnings = (
+        [f"{', '.join(names)}: {sentence}." for sentence, names in found.items()]
+        for found in (errors, warnings)
+    )
+    if brain_size * voxel_ml < UNLIKELY_BRAIN_ML:
+        kind = errors if brain_size * voxel_ml < MIN_BRAIN_ML else warnings
+        kind.append(
+            f"The brain has {brain_size * voxel_ml:.3g} ml, which is unlikely: the voxel size in "
+            "the header may be wrong."
+        )
+    warnings += [] if errors else flat_end_warnings(brain)
+    return Faults(errors, warnings, [] if classes is None else tumor_warnings(brain, classes))
 
 
 def intensity_warnings(values):
@@ -97,25 +133,32 @@ def intensity_warnings(values):
             "largest value: clipped"
         )
     negative = np.count_nonzero(values < 0) if values.dtype.kind != "u" else 0
-    if negative > NORMALIZED_SHARE * values.size:
+    if INVERTED_SHARE * values.size >= negative > NORMALIZED_SHARE * values.size:
         warnings.append(
             f"{_percent(negative, values.size)} of the brain is negative, its mean is "
             f"{values.mean(dtype=np.float64):.3g}: already normalized"
         )
-    elif negative:
+    elif 0 < negative <= NORMALIZED_SHARE * values.size:
         warnings.append(f"{_voxels(negative)} negative; expected intensities of at least 0")
     return warnings
 
 
-def skull_warnings(num_nonzero, num_voxels, voxel_ml):
-    """Warns if an image shows more than a brain, by the number of its voxels that are not 0."""
+def inversion_errors(values):
+    """Returns an error if nearly all voxels of an image are darker than the background."""
+    if np.count_nonzero(values < 0) > INVERTED_SHARE * values.size:
+        return ["the brain is darker than the background: inverted intensities. Export it again"]
+    return []
+
+
+def skull_errors(num_nonzero, num_voxels, voxel_ml):
+    """Returns an error if more than a brain is not 0 in an image."""
     if num_nonzero > (1 - MIN_ZERO_SHARE) * num_voxels:
         share = _percent(num_voxels - num_nonzero, num_voxels)
-        return [f"{share} of the volume is 0: not skull-stripped"]
+        return [f"{share} of the volume is 0: {STRIP}"]
     if num_nonzero * voxel_ml > MAX_BRAIN_ML:
         return [
             f"{num_nonzero * voxel_ml:,.0f} ml are not 0; a brain has up to "
-            f"{MAX_BRAIN_ML:,}: not skull-stripped"
+            f"{MAX_BRAIN_ML:,}: {STRIP}"
         ]
     return []
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from brats.cases.voxels import sampled_warnings
-from brats.editions import CLASSES, MODALITIES, count_classes
-from brats.volumes.case import read_case
+from brats.cases.check import read_checked_case
+from brats.editions import CLASSES, count_classes
 from brats.volumes.network_input import PATCH_SIZE, network_input
 from brats.volumes.normalization import BACKGROUND
 
@@ -39,7 +38,7 @@ class CasePatches:
     warnings: list
 
 
-def sample_case(case, num_patches, rng, centers=CENTERS[0]):
+def sample_case(case, num_patches, rng, centers=CENTERS[0], force=False):
     """Reads and normalizes a case and draws the centers of its patches.
 
     Args:
@@ -47,15 +46,15 @@ def sample_case(case, num_patches, rng, centers=CENTERS[0]):
         num_patches: Patches to draw, int.
         rng: `numpy.random.Generator`.
         centers: One of `CENTERS`.
+        force: Whether to use a case that no network can segment.
 
     Returns:
         A `CasePatches`, with fewer centers where fewer are admissible.
 
     Raises:
-        InputError: If the case cannot be read.
+        InputError: If the case cannot be read or used.
     """
-    raw = read_case(case)
-    images = dict(zip(MODALITIES, raw.volumes, strict=True))
+    raw = read_checked_case(case, force)
     spacing_mm = raw.geometry.spacing_mm[::-1]
     seen = network_input(raw.volumes, raw.classes, crop=True, spacing_mm=spacing_mm)
     channels, classes = seen.channels, seen.classes
@@ -66,7 +65,7 @@ def sample_case(case, num_patches, rng, centers=CENTERS[0]):
         centers=draw_centers(channels[..., 0], classes, num_patches, rng, centers),
         origin=seen.origin,
         class_counts=count_classes(raw.classes),
-        warnings=raw.warnings + sampled_warnings(images, raw.classes, raw.geometry.voxel_ml),
+        warnings=raw.warnings,
     )
 
 

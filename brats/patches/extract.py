@@ -106,10 +106,10 @@ def check_free_space(folder, num_cases, recipe):
     return f"at most {needed / 1e9:.3g} GB, of {free / 1e9:.3g} GB free"
 
 
-def tasks(cases, folder, recipe):
+def tasks(cases, folder, recipe, force=False):
     """Returns the tasks of `extract_case`, a dict by case id, with absolute paths."""
     here = Path.cwd()
-    return {case.id: (case.below(here), here / folder, recipe) for case in cases}
+    return {case.id: (case.below(here), here / folder, recipe, force) for case in cases}
 
 
 def extract_case(task):
@@ -119,19 +119,20 @@ def extract_case(task):
     on which other cases there are.
 
     Args:
-        task: `(case, folder, recipe)`: a `Case`, the folder to write to, and a `Recipe`.
+        task: `(case, folder, recipe, force)`: a `Case`, the folder to write to, a `Recipe`, and
+            whether to use a case that no network can segment.
 
     Returns:
         List of sentences on what is odd about the case.
 
     Raises:
-        InputError: If the case cannot be read.
+        InputError: If the case cannot be read or used.
         OSError: If the file cannot be written.
     """
-    case, folder, recipe = task
+    case, folder, recipe, force = task
     inputs = describe_inputs(case)
     rng = np.random.default_rng([recipe.seed, *case.id.encode()])
-    patches = sample_case(case, recipe.patches_per_case, rng, recipe.centers)
+    patches = sample_case(case, recipe.patches_per_case, rng, recipe.centers, force)
     description = asdict(recipe) | {
         "case": case.id,
         "patient": case.patient,

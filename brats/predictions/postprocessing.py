@@ -13,23 +13,24 @@ NECROSIS, ENHANCING = CLASSES.index("necrosis"), CLASSES.index("enhancing")
 TOUCHING = np.ones((3, 3, 3), dtype=bool)  # Voxels that share a face, an edge or a corner.
 
 
-def postprocess(classes, fill_holes=False, min_lesion_voxels=0, min_enhancing_voxels=0):
+def postprocess(classes, voxel_ml, fill_holes=False, min_lesion_ml=0, min_enhancing_ml=0):
     """Applies the steps that are switched on, in the order of the arguments.
 
     Args:
         classes: Class indices, uint8 `(Z, Y, X)`; not changed.
+        voxel_ml: Volume of a voxel.
         fill_holes: Whether to apply `fill_tumor_holes`.
-        min_lesion_voxels: Argument of `remove_small_lesions`; 0 switches it off.
-        min_enhancing_voxels: Argument of `replace_scarce_enhancing`; 0 switches it off.
+        min_lesion_ml: Least volume for `remove_small_lesions`; 0 switches it off.
+        min_enhancing_ml: Least volume for `replace_scarce_enhancing`; 0 switches it off.
 
     Returns:
         uint8 class indices `(Z, Y, X)`.
     """
     if fill_holes:
         classes = fill_tumor_holes(classes)
-    if min_lesion_voxels:
-        classes = remove_small_lesions(classes, min_lesion_voxels)
-    return replace_scarce_enhancing(classes, min_enhancing_voxels)
+    if min_lesion_ml:
+        classes = remove_small_lesions(classes, min_lesion_ml / voxel_ml)
+    return replace_scarce_enhancing(classes, min_enhancing_ml / voxel_ml)
 
 
 def fill_tumor_holes(classes):
@@ -64,7 +65,7 @@ def remove_small_lesions(classes, min_voxels):
 
     Args:
         classes: Class indices, uint8 `(Z, Y, X)`.
-        min_voxels: Smallest size of a 26-connected component that stays, int.
+        min_voxels: Smallest size of a 26-connected component that stays.
 
     Returns:
         uint8 class indices `(Z, Y, X)`.
@@ -82,7 +83,7 @@ def replace_scarce_enhancing(classes, min_voxels):
 
     Args:
         classes: Class indices, uint8 `(Z, Y, X)`.
-        min_voxels: Smallest number of enhancing voxels in the whole volume that stays, int.
+        min_voxels: Smallest number of enhancing voxels in the whole volume that stays.
 
     Returns:
         uint8 class indices `(Z, Y, X)`.

@@ -3,14 +3,18 @@
 In: a `Case`. Out: its modalities and its reference, in LPS axes and on one grid.
 """
 
+import functools
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from brats.editions import MODALITIES, label_warnings, labels_to_classes
+from brats.editions import label_warnings, labels_to_classes
 from brats.errors import InputError
 from brats.volumes.files import read_image, read_volume
 from brats.volumes.geometry import Geometry, grid_difference, orient
+from brats.volumes.resampling import resampling_warnings
+
+SEGMENTATION = "seg"
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class RawCase:
     warnings: list = field(default_factory=list)
 
 
-def read_modalities(case, modalities=MODALITIES):
+def read_modalities(case, modalities):
     """Reads modalities of a case, from one file each or from the file that holds all of them.
 
     Args:
@@ -72,42 +76,57 @@ def read_case(case):
     Raises:
         InputError: If a file cannot be read, the files differ in size or geometry, an image is 0
             everywhere or holds a value that is not finite, or the reference holds an unknown
-            label. The message names the case and the file.
+            label. The message has a line for each of these errors, with the name of the file.
     """
-    paths, read = list(case.images.values()), read_modalities(case)
-    if case.segmentation:
-        paths, read = [*paths, case.segmentation], [*read, read_volume(case.segmentation)]
-    volumes, geometries = zip(*read, strict=True)
-    grids = [(volume.shape, geometry) for volume, geometry in read]
-    for path, grid in zip(paths, grids, strict=True):
-        if error := grid_error(case, path, grid, paths[0], grids[0]):
-            raise InputError(error)
-    for path, volume in zip(case.images.values(), volumes, strict=False):
-        if _is_empty(volume):
-            raise InputError(empty_error(path))
-    classes, warnings = None, _header_warnings(paths, geometries)
-    if case.segmentation:
+    read, errors = _read_files(case)
+    errors += _grid_errors(case, list(read.values()))
+    warnings = _header_warnings(read.values())
+    reference, classes = read.pop(SEGMENTATION, None), None
+    errors += [
+        f"{path} is 0 everywhere. Replace the image, or remove the case."
+        for path, volume, _ in read.values()
+        if _is_empty(volume)
+    ]
+    if reference:
+        warnings += label_warnings(reference[1], case.edition)
         try:
-            classes = labels_to_classes(volumes[-1], case.edition)
+            classes = labels_to_classes(reference[1], case.edition)
         except InputError as error:
-            raise InputError(f"Case {case.id}, {case.segmentation}: {error}") from error
-        warnings += label_warnings(volumes[-1], case.edition)
-    return RawCase(list(volumes[: len(MODALITIES)]), classes, geometries[0], warnings)
+            errors.append(f"{case.segmentation}: {error}")
+    if errors:
+        raise InputError("\n".join(errors))
+    _, volumes, geometries = zip(*read.values(), strict=True)
+    warnings += resampling_warnings(geometries[0].spacing_mm[::-1])
+    return RawCase(list(volumes), classes, geometries[0], warnings)
 
 
-def grid_error(case, path, grid, first_path, first):
-    """Returns a sentence if a file's grid, `(shape, geometry)`, is not the first's, or None."""
-    if not (difference := grid_difference(grid, first)):
-        return None
-    return (
+def _read_files(case):
+    """Returns `(path, volume, geometry)` of each modality and the reference, and the errors."""
+    groups = [list(case.images)] if case.edition.components else [[name] for name in case.images]
+    readers = [(names, functools.partial(read_modalities, case, names)) for names in groups]
+    if case.segmentation:
+        readers.append(([SEGMENTATION], lambda: [read_volume(case.segmentation)]))
+    paths = case.images | {SEGMENTATION: case.segmentation}
+    read, errors = {}, []
+    for names, reader in readers:
+        try:
+            read |= {
+                name: (paths[name], *found) for name, found in zip(names, reader(), strict=True)
+            }
+        except InputError as error:
+            errors.append(str(error))
+    return read, errors
+
+
+def _grid_errors(case, read):
+    """Returns a sentence for each file that does not lie on the grid of the first."""
+    grids = [(volume.shape, geometry) for _, volume, geometry in read]
+    return [
         f"The files of case {case.id} do not lie on one grid: {path.name} has {difference[0]}, "
-        f"{first_path.name} has {difference[1]}. Resample them to one grid."
-    )
-
-
-def empty_error(path):
-    """Returns the sentence for an image that shows no brain."""
-    return f"{path} is 0 everywhere. Replace the image, or remove the case."
+        f"{read[0][0].name} has {difference[1]}. Resample them to one grid."
+        for (path, _, _), grid in zip(read, grids, strict=True)
+        if (difference := grid_difference(grid, grids[0]))
+    ]
 
 
 def _is_empty(volume):
@@ -115,10 +134,10 @@ def _is_empty(volume):
     return not (volume[len(volume) // 2].any() or volume.any())
 
 
-def _header_warnings(paths, geometries):
+def _header_warnings(read):
     """Returns the warnings about headers, each with the name of the first file that it is about."""
     names = {}
-    for path, geometry in zip(paths, geometries, strict=True):
+    for path, _, geometry in read:
         for warning in geometry.as_stored.warnings:
             names.setdefault(warning, {})[path.name] = None
     return [

@@ -4,28 +4,30 @@ In: cases on disk, networks and settings. Out: in the folder of predictions, eve
 to each case.
 """
 
+import contextlib
 import functools
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from brats.cases.check import read_checked_case
 from brats.errors import Failed, InputError
 from brats.inputs import describe_inputs
 from brats.parallel import read_ahead, run_per_case, write_behind
+from brats.predictions.plausible import prediction_warnings
 from brats.predictions.postprocessing import postprocess
 from brats.predictions.write import write_prediction
-from brats.volumes.case import read_case
 from brats.volumes.network_input import network_input
 from brats.volumes.resampling import on_case_grid
 from engine.devices.backend import describe_software
 from engine.networks.choose import digest, read_network
 from engine.prediction.segment import build_segmenter
 
-POSTPROCESSING = ("fill_holes", "min_lesion_voxels", "min_enhancing_voxels")
+POSTPROCESSING = ("fill_holes", "min_lesion_ml", "min_enhancing_ml")
 # All that the labels depend on, beside the networks.
 SETTINGS = ("full_slices", "flips", *POSTPROCESSING, "labels")
 # What predict.py hands over from its flags.
-OPTIONS = ("batch_size", *SETTINGS, "probabilities", "slices")
+OPTIONS = ("batch_size", *SETTINGS, "probabilities", "slices", "force")
 
 _one_at_a_time = threading.Lock()
 
@@ -47,11 +49,12 @@ class Procedure:
     full_slices: bool
     flips: bool
     fill_holes: bool
-    min_lesion_voxels: int
-    min_enhancing_voxels: int
+    min_lesion_ml: float
+    min_enhancing_ml: float
     labels: tuple
     probabilities: bool
     slices: tuple
+    force: bool
 
     @property
     def making(self):
@@ -62,14 +65,28 @@ class Procedure:
 
     def build_segmenter(self, models):
         """Builds the function that segments a normalized case with the given `ResUNet`s."""
-        return build_segmenter(
+        segment = build_segmenter(
             models, self.batch_size, self.full_slices, self.flips, self.probabilities
         )
+        return _naming_networks(self.networks)(segment)
 
     def below(self, folder):
         """Returns the procedure with its relative paths taken as relative to a folder."""
         networks = tuple(replace(each, path=folder / each.path) for each in self.networks)
         return replace(self, networks=networks, output=folder / self.output)
+
+
+@contextlib.contextmanager
+def _naming_networks(networks):
+    """Turns the error of probabilities that are not finite into one that names the networks."""
+    try:
+        yield
+    except FloatingPointError as error:
+        names = " or ".join(str(network.path) for network in networks)
+        raise InputError(
+            f"The probabilities of {names} are not finite. Its training diverged, or the file is "
+            "damaged. Train it again, or give another network."
+        ) from error
 
 
 def segment_cases(procedure, cases, models, cluster=None):
@@ -136,23 +153,25 @@ def _try_to_read(procedure, case):
 
 def _read(procedure, case):
     """Returns a dict of the input files of a case, its `RawCase`, and its channels."""
-    inputs, raw = describe_inputs(case), read_case(case)
+    inputs, raw = describe_inputs(case), read_checked_case(case, procedure.force)
     seen = network_input(raw.volumes, spacing_mm=raw.geometry.spacing_mm[::-1])
     return {"inputs": inputs, "raw": raw, "channels": seen.channels}
 
 
 def _write(procedure, case, read, found):
-    record = procedure.making | {"inputs": read["inputs"], "warnings": read["raw"].warnings}
-    volumes, probabilities = read["raw"].volumes, found.probabilities
-    classes = on_case_grid(found.classes, volumes)
+    raw, probabilities = read["raw"], found.probabilities
+    classes = on_case_grid(found.classes, raw.volumes)
     if probabilities is not None:
-        probabilities = on_case_grid(probabilities, volumes)
+        probabilities = on_case_grid(probabilities, raw.volumes)
+    steps = {name: getattr(procedure, name) for name in POSTPROCESSING}
+    classes = postprocess(classes, raw.geometry.voxel_ml, **steps)
+    warnings = raw.warnings + prediction_warnings(classes, raw)
     return write_prediction(
         procedure.output,
         case,
-        read["raw"],
-        postprocess(classes, **{name: getattr(procedure, name) for name in POSTPROCESSING}),
-        record | describe_software(),
+        raw,
+        classes,
+        procedure.making | {"inputs": read["inputs"], "warnings": warnings} | describe_software(),
         procedure.slices,
         probabilities,
     )

@@ -151,4 +151,6 @@ def _predict_window(predict, channels, batch, window, batch_size):
     padding = [(0, to - has) for to, has in zip(lengths, inside.shape, strict=False)]
     slices = np.pad(inside, (*padding, (0, 0)), constant_values=BACKGROUND)
     probabilities = np.asarray(predict(slices))  # (N, H, W, C)
+    if not np.isfinite(probabilities).all():
+        raise FloatingPointError("A network gave a probability that is not finite.")
     return (batch, *window), probabilities[:num, :height, :width]

@@ -8,32 +8,34 @@ import pytest
 import SimpleITK
 
 import extract_patches
-from brats.cases.check import CaseCheck, check_case, check_no_errors, compare_cases, table
+from brats.cases.check import (
+    CaseCheck,
+    check_case,
+    check_no_errors,
+    compare_cases,
+    read_case_to_score,
+    read_checked_case,
+    table,
+)
 from brats.cases.find import Case, find_cases
-from brats.editions import EDITIONS
+from brats.editions import EDITIONS, classes_to_labels
 from brats.errors import InputError
 from brats.script import exit_code
 from brats.volumes.case import read_case
 from brats.volumes.geometry import Geometry, build_image
 
-SHAPE = (18, 20, 22)  # (Z, Y, X)
-GEOMETRY = Geometry((1.0, 2.0, 3.0), (0.0, -239.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+# Thick slices, so that the brain of the phantom has about 800 ml.
+GEOMETRY = Geometry((1.0, 1.0, 10.0), (0.0, -239.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
 EDITION = EDITIONS["2017"]
 NAMES = ("flair", "t1", "t1ce", "t2", "seg")
 
 
 @pytest.fixture
-def volumes(rng):
-    """The volumes of a case: ellipsoids of noise, and 4 voxels of tumor."""
-    z, y, x = np.indices(SHAPE)
-    brain = ((z - 8.5) / 8) ** 2 + ((y - 9.5) / 9) ** 2 + ((x - 10.5) / 10) ** 2 <= 1
-    images = {
-        name: np.where(brain, rng.integers(500, 1500, SHAPE), 0).astype(np.int16)
-        for name in NAMES[:4]
-    }
-    labels = np.zeros(SHAPE, dtype=np.uint8)
-    labels[8, 9, 8:12] = (1, 2, 4, 4)
-    return images | {"seg": labels}
+def volumes(phantom):
+    """The volumes of a case, to be changed."""
+    images, classes = phantom
+    images = {name: image.copy() for name, image in images.items()}
+    return images | {"seg": classes_to_labels(classes, EDITION)}
 
 
 def write(folder, volumes, geometries=None):
@@ -52,19 +54,18 @@ def test_a_good_case_has_facts_and_nothing_else(tmp_path, volumes):
     check = check_case(write(tmp_path / "good", volumes))
     assert (check.errors, check.warnings) == ([], [])
     values = np.concatenate([volumes[name][volumes["t1"] != 0] for name in NAMES[:4]])
-    num_voxels = 18 * 20 * 22  # 7,920, of which one is 0.0126 %.
-    assert check.facts == {
+    shares = {
+        f"{name} %": f"{100 * np.mean(volumes['seg'] == label):.2f}"
+        for name, label in (("necrosis", 1), ("edema", 2), ("enhancing", 4))
+    }
+    assert check.facts == shares | {
         "files": "5",
-        "size": "22 x 20 x 18",
-        "spacing mm": "1 x 2 x 3",
+        "size": "128 x 144 x 24",
+        "spacing mm": "1 x 1 x 10",
         "orientation": "LPS",
-        "grid": "same",
         "type": "int16",
         "intensities": f"{values.min()} to {values.max()}",
-        "brain %": f"{100 * np.count_nonzero(volumes['t1']) / num_voxels:.2f}",
-        "necrosis %": "0.01",
-        "edema %": "0.01",
-        "enhancing %": "0.03",
+        "brain %": f"{100 * np.mean(volumes['t1'] != 0):.2f}",
     }
 
 
@@ -87,29 +88,43 @@ def test_each_file_on_another_grid_is_an_error(tmp_path, volumes):
     moved = Geometry(GEOMETRY.spacing_mm, (0.0, 0.0, 0.0), GEOMETRY.direction)
     check = check_case(write(tmp_path / "case", volumes, {"seg": moved}))
     size, origin = check.errors
-    assert "case_t1.nii has size (22, 20, 17), case_flair.nii has size (22, 20, 18)" in size
+    assert "case_t1.nii has size (128, 144, 23), case_flair.nii has size (128, 144, 24)" in size
     assert "case_seg.nii has origin (0, 0, 0), case_flair.nii has origin (0, -239, 0)" in origin
-    assert check.facts["grid"] == "differs"
 
 
-def test_all_files_that_cannot_be_used_are_errors_and_the_others_are_checked(tmp_path, volumes):
+def test_all_errors_of_a_case_are_listed_and_each_once(tmp_path, volumes):
     volumes["t1"][:] = 0
-    volumes["t2"][8, 9, 10] = 32767
     volumes["seg"][8, 9, 8] = 3
     case = write(tmp_path / "case", volumes)
     case.images["flair"].write_bytes(case.images["flair"].read_bytes()[:-1])
     check = check_case(case)
-    flair, labels, empty = check.errors
+    flair, empty, labels = check.errors
     assert flair.startswith(f"{case.images['flair']} holds ")
     assert labels.startswith(f"{case.segmentation}: Unknown label values 3; expected")
     assert empty.startswith(f"{case.images['t1']} is 0 everywhere.")
-    assert [warning[:19] for warning in check.warnings] == ["t2: 1 voxel at 3276"]
+    with pytest.raises(InputError) as raised:
+        read_checked_case(case, force=True)
+    assert str(raised.value).splitlines() == check.errors
 
 
-def test_two_modalities_that_are_the_same_image_are_a_warning(tmp_path, volumes):
-    volumes["t1ce"] = volumes["t1"].astype(np.float32)  # Saved again in another type.
-    (check,) = compare_cases([check_case(write(tmp_path / "case", volumes))])
-    assert check.warnings == ["t1 and t1ce are the same image."]
+def test_a_case_that_no_network_can_segment_is_an_error_or_with_force_a_warning(tmp_path, volumes):
+    volumes["t1ce"], volumes["t2"] = volumes["t1"], volumes["t2"] + 7
+    case = write(tmp_path / "case", volumes)
+    with pytest.raises(InputError, match="t1 and t1ce are the same image.*--force") as raised:
+        read_checked_case(case)
+    assert f"Case case in {case.folder}" in str(raised.value)
+    raw = read_checked_case(case, force=True)
+    repaired, same = raw.warnings
+    assert repaired.startswith("t2: the background was 7") and (raw.volumes[3] == 0).any()
+    check = check_case(case)
+    assert (check.errors, check.warnings) == ([same], [repaired])
+
+
+def test_for_scores_only_the_reference_is_checked(tmp_path, volumes):
+    volumes["t1"] = volumes["t1ce"]
+    volumes["seg"] = volumes["seg"][:, :, ::-1]
+    (warning,) = read_case_to_score(write(tmp_path / "case", volumes)).warnings
+    assert "mirrored along x" in warning
 
 
 def test_one_patient_under_two_ids_is_a_warning_in_both(tmp_path, volumes):
@@ -131,21 +146,21 @@ def test_label_4_without_label_3_under_the_names_of_2023_is_a_warning(tmp_path, 
     # The file holds 4, which is enhancing tumor in 2017 and a cavity in 2024.
     case = replace(write(tmp_path / "case", volumes), edition=EDITIONS["2023"])
     (warning,) = check_case(case).warnings
-    assert warning.startswith("2 voxels of label 4 (resection cavity, trained as background), and ")
-    assert read_case(case).warnings == [warning]
-    volumes["seg"][8, 9, 8] = 3
+    number = np.count_nonzero(volumes["seg"] == 4)
+    assert warning.startswith(f"{number:,} voxels of label 4 (resection cavity, trained as ")
+    assert read_case(case).warnings == read_case_to_score(case).warnings == [warning]
+    volumes["seg"][12, 72, 64] = 3
     SimpleITK.WriteImage(build_image(volumes["seg"], GEOMETRY), str(case.segmentation))
     assert not check_case(case).warnings and not read_case(case).warnings
 
 
 def test_errors_of_all_cases_are_raised_together_and_warnings_are_not():
     check_no_errors([CaseCheck("a", [], ["Odd."])])
-    checks = [CaseCheck("a", ["One.", "Two."], []), CaseCheck("b", [], [])]
-    checks.append(CaseCheck("c", ["Three."], []))
+    checks = [CaseCheck("a", ["One.", "Two."]), CaseCheck("b", []), CaseCheck("c", ["Three."])]
     with pytest.raises(InputError) as raised:
         check_no_errors(checks)
     assert str(raised.value) == (
-        "2 of 3 cases have errors. Repair or remove them:\n  a: One.\n  a: Two.\n  c: Three."
+        "2 of 3 cases have errors, see above: a, c. Repair or remove them."
     )
 
 
@@ -190,7 +205,8 @@ def test_the_command_prints_every_case_ends_with_code_1_and_writes_nothing(
     monkeypatch.chdir(tmp_path)
     command = ["--data-root", "cases", "--check"]
     assert exit_code(lambda: extract_patches.main(command)) == 0
-    assert "3 cases, 0 with errors, 0 with warnings" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert text.count("warning: ") == text.count("warning: The brain has ") == 3  # 20 slices.
     broken, unlabelled, incomplete = sorted((tmp_path / "cases").iterdir())
     (broken / f"{broken.name}_t2.nii.gz").write_bytes(b"")
     (unlabelled / f"{unlabelled.name}_seg.nii.gz").unlink()
@@ -199,5 +215,7 @@ def test_the_command_prints_every_case_ends_with_code_1_and_writes_nothing(
     printed = capsys.readouterr()
     assert f"{broken.name}_t2.nii.gz is empty" in printed.out
     assert "warning: No segmentation" in printed.out
-    assert f"{incomplete.name} has 0 files for t1" in printed.err
+    assert f"{incomplete.name} has 0 files for t1" in printed.out
+    assert "3 cases, 2 with errors, 1 with warnings" in printed.out
+    assert f"2 of 3 cases have errors, see above: {broken.name}, " in printed.err
     assert [path.name for path in tmp_path.iterdir()] == ["cases"]

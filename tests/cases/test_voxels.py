@@ -1,18 +1,21 @@
-"""Each warning about the voxels of a case, and what just gives none."""
+"""Each error and warning about the voxels of a case, and what just gives none."""
 
 import numpy as np
 import pytest
 
 from brats.cases.voxels import (
-    case_warnings,
+    Faults,
+    case_faults,
     cut_off_warnings,
+    find_faults,
     flat_end_warnings,
     intensity_warnings,
-    sampled_warnings,
-    skull_warnings,
+    inversion_errors,
+    skull_errors,
     tumor_warnings,
 )
 
+VOXEL_ML = 0.01  # Of the phantom, whose brain then has about 800 ml.
 STRETCHED = "1 voxel at 32767, the largest value of int16: clipped, or stretched to fill the type"
 
 
@@ -51,6 +54,7 @@ def changed(values, place, value):
             changed(np.arange(1.0, 21), 0, -1),
             ["1 voxel negative; expected intensities of at least 0"],
         ),
+        (-ramp(), []),  # An error, see below.
         (  # The mean is (3 + ... + 20 - 3) / 20 = 204 / 20.
             changed(np.arange(1.0, 21), slice(2), [-1, -2]),
             ["10 % of the brain is negative, its mean is 10.2: already normalized"],
@@ -62,13 +66,34 @@ def test_clipped_and_normalized_intensities_are_warnings(values, expected):
 
 
 def test_a_head_fills_the_volume_or_is_larger_than_a_brain():
-    assert skull_warnings(89, 100, 0.001) == []
-    assert skull_warnings(91, 100, 0.001) == ["9 % of the volume is 0: not skull-stripped"]
+    assert skull_errors(89, 100, 0.001) == []
+    (error,) = skull_errors(91, 100, 0.001)
+    assert error.startswith("9 % of the volume is 0: not skull-stripped")
     # 250,000 voxels of 2 x 2 x 2 mm are 2,000 ml.
-    assert skull_warnings(250_000, 10**6, 0.008) == []
-    assert skull_warnings(250_001, 10**6, 0.008) == [
-        "2,000 ml are not 0; a brain has up to 2,000: not skull-stripped"
-    ]
+    assert skull_errors(250_000, 10**6, 0.008) == []
+    (error,) = skull_errors(250_001, 10**6, 0.008)
+    assert error.startswith("2,000 ml are not 0; a brain has up to 2,000: not skull-stripped")
+
+
+def test_a_brain_that_is_darker_than_the_background_is_an_error():
+    assert inversion_errors(changed(-ramp(10), 0, 1)) == []  # 9 of 10 are negative.
+    (error,) = inversion_errors(-ramp(10))
+    assert "inverted" in error
+
+
+@pytest.mark.parametrize(
+    ("voxel_ml", "num_errors", "num_warnings"), [(0.2, 0, 0), (0.1, 0, 1), (1e-4, 1, 0)]
+)
+def test_a_brain_of_an_absurd_size_is_an_error_and_of_an_unlikely_one_a_warning(
+    voxel_ml, num_errors, num_warnings
+):
+    brain = ellipsoid()
+    assert np.count_nonzero(brain) == 3016  # 603, 302 and 0.3 ml.
+    image = np.zeros(brain.shape, np.int16)
+    image[brain] = ramp(3016)
+    faults = case_faults({"t1": image}, None, voxel_ml)
+    assert (len(faults.errors), len(faults.warnings)) == (num_errors, num_warnings)
+    assert all("voxel size" in sentence for sentence in faults.errors + faults.warnings)
 
 
 @pytest.mark.parametrize(
@@ -127,50 +152,52 @@ def test_tumor_outside_the_brain_and_no_tumor_are_warnings():
 
 def test_one_warning_names_all_images_that_it_is_about():
     brain = ellipsoid()
-    size = np.count_nonzero(brain)
-    stretched = changed(ramp(size), 0, 32767)
-    values = {"flair": stretched, "t1": ramp(size), "t2": stretched}
-    assert case_warnings(brain, values, None, 0.001) == [f"flair, t2: {STRETCHED}."]
+    image = np.zeros(brain.shape, np.int16)
+    image[brain] = ramp(np.count_nonzero(brain))
+    stretched = changed(image.copy(), (8, 9, 10), 32767)
+    images = {"flair": stretched, "t1": image, "t2": stretched}
+    assert case_faults(images, None, 0.2) == Faults(warnings=[f"flair, t2: {STRETCHED}."])
 
 
-def test_a_head_is_not_cut_off():
-    head = np.ones((18, 20, 22), dtype=bool)
-    values = {"t1": ramp(head.size), "t2": ramp(head.size - 200)}
-    assert case_warnings(head, values, None, 0.001) == [
-        "t1: 0 % of the volume is 0: not skull-stripped.",
-        "t2: 2.5 % of the volume is 0: not skull-stripped.",
+def test_a_head_is_an_error_and_not_cut_off():
+    head = ramp(18 * 20 * 22).reshape(18, 20, 22)
+    faults = case_faults({"t1": head, "t2": changed(head.copy(), slice(0, 1), 0)}, None, 0.1)
+    assert [error[:24] for error in faults.errors] == [
+        "t1: 0 % of the volume is",
+        "t2: 5.6 % of the volume ",  # One plane of 18.
     ]
+    assert faults.warnings == []
 
 
 @pytest.fixture
-def image(rng):
-    """The image of an ellipsoid in which each value occurs once."""
-    brain = ellipsoid((40, 72, 72))
-    image = np.zeros(brain.shape, dtype=np.int32)
-    image[brain] = rng.permutation(np.arange(10**5, 10**5 + np.count_nonzero(brain)))
-    return image
+def images(phantom):
+    """The images of a phantom, whose sample is 24 x 36 x 32."""
+    return dict(phantom[0])
 
 
-def test_all_voxels_are_checked_only_if_the_sample_gives_a_warning(image):
-    assert sampled_warnings({"t1": image}, None, 0.001) == []
-    image[21, 37, 35] = np.iinfo(np.int32).max  # It is not in the sample.
-    assert sampled_warnings({"t1": image}, None, 0.001) == []
-    limit = np.percentile(image[image != 0], 90).astype(int)
-    np.minimum(image, limit, out=image)
-    num_clipped = np.count_nonzero(image == limit)
-    (warning,) = sampled_warnings({"t1": image}, None, 0.001)
-    assert warning.startswith(f"t1: {num_clipped:,} voxels (10 % of the brain) at {limit:g}, ")
+def test_all_voxels_are_checked_only_if_the_sample_gives_a_warning(images):
+    t1 = images["t1"]
+    z, y, x = np.argwhere(t1)[len(t1) // 2]
+    odd = changed(t1.copy(), (z, y | 1, x | 1), 32767)  # Not in the sample.
+    assert not find_faults(images | {"t1": odd}, None, VOXEL_ML)
+    assert find_faults(images | {"t1": odd}, None, VOXEL_ML, every_voxel=True).warnings
+    limit = np.percentile(t1[t1 != 0], 90).astype(int)
+    clipped = np.minimum(t1, limit)
+    number = np.count_nonzero(clipped == limit)
+    (warning,) = find_faults(images | {"t1": clipped}, None, VOXEL_ML).warnings
+    assert warning.startswith(f"t1: {number:,} voxels (10 % of the brain) at {limit:g}, ")
 
 
-def test_tumor_outside_the_brain_is_found_in_the_sample(image):
-    classes = np.zeros(image.shape, dtype=np.uint8)
-    classes[0, :9, :9] = classes[20, 30:40, 30:40] = 2
-    assert sampled_warnings({"t1": image}, classes, 0.001) == [
-        "81 of 181 voxels of tumor outside the brain."
+def test_tumor_outside_the_brain_is_found_in_the_sample(phantom):
+    images, classes = phantom
+    moved = changed(classes.copy(), (slice(1), slice(9), slice(9)), 2)
+    number = np.count_nonzero(classes) + 81
+    assert find_faults(images, moved, VOXEL_ML).reference == [
+        f"81 of {number:,} voxels of tumor outside the brain."
     ]
 
 
 def test_a_brain_that_is_not_in_the_sample_is_checked():
-    image = np.zeros((9, 9, 9), dtype=np.int16)
+    image = np.zeros((9, 64, 64), dtype=np.int16)
     image[5, 5, 5] = 32767
-    assert sampled_warnings({"t1": image}, None, 0.001) == [f"t1: {STRETCHED}."]
+    assert find_faults({"t1": image}, None, 1000).warnings == [f"t1: {STRETCHED}."]
