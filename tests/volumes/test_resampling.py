@@ -1,11 +1,21 @@
 """Voxels that are not 1 mm in the plane, for the network and back."""
 
+import gzip
+import json
+import shutil
+import struct
+
 import numpy as np
 import pytest
 
+import extract_patches
+import predict
+from brats.patches.file import case_file_path, read_case_file
+from brats.volumes.files import read_volume
 from brats.volumes.network_input import network_input
 from brats.volumes.normalization import normalize
 from brats.volumes.resampling import on_case_grid, resample_case, resampling_warnings
+from tests.synthetic import write_constant_network
 
 # Voxels of 1 x 2 mm (x, y): the centers of the new rows lie a quarter before and behind the old.
 SPACING_MM = (3, 2, 1)
@@ -69,3 +79,35 @@ def test_classes_and_probabilities_return_to_the_voxels_and_the_brain_of_the_cas
     assert found.dtype == np.float32
     assert np.array_equal(found.argmax(axis=-1), np.where(brain, classes, 0))
     assert (found.sum(axis=-1) == 1).all()
+
+
+def test_a_case_of_other_voxels_is_extracted_and_segmented(cohort, tmp_path):
+    folder = next(cohort.glob("HGG/*"))
+    data = shutil.copytree(folder, tmp_path / "data" / folder.name)
+    for path in data.iterdir():  # Four slices of 80 x 72 voxels of 2 mm.
+        volume = gzip.decompress(path.read_bytes())
+        content = bytearray(volume[:352])
+        size = struct.unpack_from("<3h", content, 42)
+        kind = np.uint8 if content[70] == 2 else np.int16
+        voxels = np.frombuffer(volume, kind, offset=352).reshape(size[::-1])[8:12, ::2, ::2]
+        struct.pack_into("<3h", content, 42, *voxels.shape[::-1])
+        struct.pack_into("<2f", content, 80, 2, 2)
+        struct.pack_into("<2h", content, 252, 1, 0)
+        path.write_bytes(gzip.compress(bytes(content) + voxels.tobytes()))
+    sentence = "voxels of 2 x 2 mm: resampled to 1 mm in the plane for the network"
+
+    arguments = ["--data-root", str(data.parent), "--output"]
+    extract_patches.main([*arguments, str(tmp_path / "patches"), "--patches-per-case", "3"])
+    file = read_case_file(case_file_path(tmp_path / "patches", folder.name))
+    assert file.num_patches == 3 and sentence in file.description["warnings"]
+
+    next(data.glob("*seg*")).unlink()  # Without scores, it is faster.
+    network = write_constant_network(tmp_path / "constant.keras", [0.1, 0.1, 0.2, 0.6])
+    predict.main([*arguments, str(tmp_path / "out"), "--weights", str(network)])
+    record = json.loads((tmp_path / "out" / f"{folder.name}.json").read_text())
+    assert sentence in record["warnings"]
+    labels, _ = read_volume(tmp_path / "out" / f"{folder.name}.nii.gz")
+    images = [read_volume(path)[0] for path in data.iterdir()]
+    # All of the brain is enhancing tumor, whose label is 4.
+    assert np.array_equal(labels == 4, np.logical_or.reduce(images))
+    assert np.isin(labels, (0, 4)).all()
