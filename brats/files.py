@@ -5,6 +5,7 @@ In: the final path of a file. Out: a temporary path to write to, which is rename
 
 import contextlib
 import csv
+import errno
 import json
 import os
 import platform
@@ -14,6 +15,7 @@ from pathlib import Path
 from brats.errors import InputError
 
 WRITING = ".writing-{host}-{process}-{name}"  # Name of a file that a process is writing.
+FORMULA = tuple("=+-@\t\r")  # First letters of formulas. Reference: OWASP, "CSV Injection".
 ABANDONED_S = 24 * 3600  # Age of a file of another host that counts as abandoned.
 
 
@@ -42,8 +44,10 @@ def replacing(path):
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        # Our own errors have no number. An error about another file names that file already.
-        if error.errno is None or error.filename and Path(error.filename) != temporary:
+        # Our own errors have no number, a broken pipe is no file, and an error about another file
+        # names that file already.
+        is_other = error.filename and Path(error.filename) != temporary
+        if is_other or error.errno in (None, errno.EPIPE):
             raise
         raise OSError(f"Cannot write {path}: {os.strerror(error.errno)}.") from error
     finally:
@@ -138,11 +142,20 @@ def parse_json(text):
 
 
 def write_table(path, rows):
-    """Writes dicts as CSV with all their keys. Raises an `OSError` if it cannot be written."""
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    """Writes dicts as CSV with all their keys. Raises an `OSError` if it cannot be written.
+
+    Text that a spreadsheet would run as a formula gets an apostrophe before it.
+    """
+    rows = [{key: _no_formula(value) for key, value in row.items()} for row in rows]
+    text = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
+    with replacing(path) as temporary, open(temporary, "w", **text) as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _no_formula(value):
+    return f"'{value}" if isinstance(value, str) and value[:1] in FORMULA else value
 
 
 def read_table(path):

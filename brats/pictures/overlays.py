@@ -25,6 +25,7 @@ MODALITY_NAMES = ("FLAIR", "T1", "T1ce", "T2")  # In the order of `brats.edition
 OUTLINES = {"whole": "white", "core": "black"}
 HALO = [withStroke(linewidth=2, foreground="black")]
 
+MARGIN = 3  # Voxels around the brain.
 PIXELS_PER_INCH = 100
 # Pixels of a panel's longer side (a published slice has 240), and line width in points.
 PANEL, SHEET_PANEL = (480, 1.0), (240, 0.7)
@@ -35,6 +36,18 @@ def largest_tumor_slice(classes):
     """Returns the index of the axial slice with most tumor; the middle one if there is none."""
     tumor = np.count_nonzero(classes, axis=(1, 2))
     return int(tumor.argmax()) if tumor.any() else len(classes) // 2
+
+
+def bounding_box(volumes):
+    """Returns the box around all voxels that are not 0 in some volume, with a margin: slices."""
+    occupied = np.logical_or.reduce([volume != 0 for volume in volumes])
+    box = []
+    for axis, size in enumerate(occupied.shape):
+        others = tuple(other for other in range(occupied.ndim) if other != axis)
+        places = np.flatnonzero(occupied.any(axis=others))
+        first, last = (places[0], places[-1]) if places.size else (0, size)
+        box.append(slice(max(int(first) - MARGIN, 0), min(int(last) + MARGIN + 1, size)))
+    return tuple(box)
 
 
 def overlay(flair, classes):
@@ -57,7 +70,7 @@ def overlay(flair, classes):
 
 
 def write_pictures(folder, case_id, raw, classes, slices=()):
-    """Writes the pictures of a case, and removes its pictures of other slices.
+    """Writes the pictures of a case, cut to its brain, and removes its pictures of other slices.
 
     The regions of the reference, if there is one, are outlined on the prediction.
 
@@ -76,12 +89,14 @@ def write_pictures(folder, case_id, raw, classes, slices=()):
         OSError: If a file cannot be written.
     """
     pixel_mm = raw.geometry.spacing_mm[1::-1]
+    reference = [] if raw.classes is None else [raw.classes]
+    _, *plane = bounding_box([*raw.volumes, classes, *reference])
 
     def cut(index):
         """Returns the title, images, prediction and reference of a slice."""
-        title = f"{case_id}, slice {index}"
-        reference = None if raw.classes is None else raw.classes[index]
-        return title, [volume[index] for volume in raw.volumes], classes[index], reference
+        images = [volume[index, *plane] for volume in raw.volumes]
+        labels = [volume[index, *plane] for volume in (classes, *reference)]
+        return f"{case_id}, slice {index}", images, *labels
 
     largest = largest_tumor_slice(classes)
     paths = {index: folder / f"{case_id}-{index}.png" for index in slices or (largest,)}
@@ -146,7 +161,7 @@ def _draw_panel(axes, name, image, classes, reference, line_width):
     axes.set_axis_off()
     for x, letter, side in ((0.02, "R", "left"), (0.98, "L", "right")):
         style = {"color": "white", "size": 10, "weight": "bold", "path_effects": HALO}
-        axes.text(x, 0.5, letter, ha=side, va="center", transform=axes.transAxes, **style)
+        axes.text(x, 0.05, letter, ha=side, va="center", transform=axes.transAxes, **style)
     for region, color in OUTLINES.items() if reference is not None else ():
         mask = region_mask(reference, region)
         if mask.any() and not mask.all():
@@ -164,5 +179,5 @@ def _add_legend(figure, outlined):
             for region, color in OUTLINES.items()
         ]
     # The white line shows on gray.
-    box = {"facecolor": "0.8", "edgecolor": "none", "borderpad": 0.3}
-    figure.legend(handles=entries, loc="lower center", ncols=len(entries), fontsize=10, **box)
+    look = {"facecolor": "0.8", "edgecolor": "none", "borderpad": 0.3, "columnspacing": 1.2}
+    figure.legend(handles=entries, loc="lower center", ncols=len(entries), fontsize=9, **look)

@@ -7,13 +7,14 @@ the records.
 
 from pathlib import Path
 
-from brats.cases.layouts import EXTENSIONS
+from brats.cases.names import READABLE
 from brats.editions import CLASSES, REGIONS
 from brats.errors import InputError, shortened
 from brats.files import parse_json, write_json
 from brats.scores.tables import METRICS
 
 SUFFIX = ".json"
+TAGS = ("", "_pred", "-pred")  # What names of segmentations add to the case; we add nothing.
 FORMAT = {"format": "brats-prediction", "version": 2}
 # What the readers of records rely on: a type, a list or a dict of any length, or named fields.
 FIELDS = {
@@ -26,13 +27,20 @@ FIELDS = {
     "volumes_ml": dict.fromkeys(CLASSES[1:], float),
     "scores": [{"case": str, "region": str} | dict.fromkeys(METRICS, float)],
 }
+SEGMENTATION_LABELS = "segmentation_labels"  # The field with the values of this flag, if given.
+FAILED = "failed"  # The field of a record whose case failed since, with the reason.
 LARGEST = 1e9  # Numbers beyond it, and those that are not finite, have no meaning in a record.
 
 
 def segmentation_path(output, case):
-    """Returns the path of a case's segmentation; another tool may have left it uncompressed."""
-    paths = [Path(output) / f"{case.id}{extension}" for extension in EXTENSIONS]
+    """Returns the path of a case's segmentation, which another tool may have named differently."""
+    paths = _segmentation_paths(output, case.id)
     return next((path for path in paths if path.exists()), paths[0])
+
+
+def _segmentation_paths(output, case_id):
+    """Returns the paths that the segmentation of a case may have; we write the first."""
+    return [Path(output, f"{case_id}{tag}{end}") for tag in TAGS for end in READABLE]
 
 
 def record_path(output, case):
@@ -48,7 +56,7 @@ def write_record(output, case, record):
         case: A `Case`.
         record: Dict that JSON can hold: "networks", a list of "path" and "sha256", empty for the
             segmentation of another tool; "settings", all else that the labels depend on; "inputs",
-            as of `brats.inputs`; "warnings", a list of sentences; "slices", those drawn;
+            as of `brats.inputs`; "warnings", a list of sentences; "slices", those to draw;
             "volumes_ml", a dict from tumor class to ml; "scores", the rows of `score_case`, none
             without a reference; and anything else about its making.
 
@@ -86,18 +94,45 @@ def read_record(output, case):
 
 
 def read_records(output):
-    """Returns the records of the segmentations in a folder, a dict by case id.
+    """Returns the records of the segmentations in a folder, and the error of each damaged one.
 
-    Raises:
-        InputError: If a record is damaged; names it.
+    Both are dicts by case id.
     """
-    found = {}
+    found, damaged = {}, {}
     for path in sorted(Path(output).glob(f"[!.]*{SUFFIX}")):
-        volumes = [path.with_name(f"{path.stem}{extension}") for extension in EXTENSIONS]
-        record = _parse(path) if any(volume.exists() for volume in volumes) else None
+        volumes = _segmentation_paths(output, path.stem)
+        try:
+            record = _parse(path) if any(volume.exists() for volume in volumes) else None
+        except InputError as error:
+            damaged[path.stem] = str(error)
+            continue
         if record and record["case"] == path.stem:  # A copy has another name.
             found[record["case"]] = record
-    return found
+    return found, damaged
+
+
+def region_volumes(record):
+    """Returns the ml of each tumor class and of each region that is not one of these, a dict."""
+    by_class = [0, *(record["volumes_ml"][name] for name in CLASSES[1:])]
+    regions = {name: sum(by_class[index] for index in REGIONS[name]) for name in ("core", "whole")}
+    return record["volumes_ml"] | {name: round(ml, 3) for name, ml in regions.items()}
+
+
+def note_failures(output, records, failures):
+    """Notes in the records of cases why they failed now, until they are done again.
+
+    Args:
+        output: Folder of predictions.
+        records: Dict of records by case id.
+        failures: Dict of case id to message.
+
+    Raises:
+        OSError: If a record cannot be written.
+    """
+    for case_id in records.keys() & failures.keys():
+        noted = records[case_id] | {FAILED: failures[case_id]}
+        if noted != records[case_id]:
+            write_json(Path(output, f"{case_id}{SUFFIX}"), noted)
 
 
 def _parse(path):

@@ -5,28 +5,34 @@ In: a folder of label volumes `<case>.nii.gz`. Out, in the folder: records with 
 
 from pathlib import Path
 
-from brats.editions import labels_to_classes
-from brats.errors import InputError
+from brats.cases.check import read_case_to_score, read_checked_case
+from brats.cases.names import image_files
+from brats.editions import CLASSES, label_warnings, labels_to_classes, relabel
+from brats.errors import InputError, shortened
 from brats.files import make_writable_folder
 from brats.inputs import describe_inputs, input_name
 from brats.parallel import run_per_case
-from brats.predictions.record import read_record, segmentation_path
-from brats.predictions.write import check_slices, evaluate
-from brats.volumes.case import read_case
+from brats.predictions.plausible import prediction_warnings
+from brats.predictions.record import SEGMENTATION_LABELS, read_record, segmentation_path
+from brats.predictions.write import evaluate
+from brats.scores.tables import score_missing
 from brats.volumes.files import read_volume
 from brats.volumes.geometry import grid_difference
 
 
-def select_scorable(output, cases, ids):
+def select_scorable(output, found, cases, ids, ignore_missing=False):
     """Selects the cases to score.
 
     Args:
         output: Folder of segmentations.
-        cases: List of `Case`.
-        ids: Ids of cases; none for all that have a reference and a segmentation.
+        found: List of all `Case`s.
+        cases: List of those of them that are asked for.
+        ids: Ids of cases if they are named, otherwise none.
+        ignore_missing: Whether to leave out cases without a segmentation.
 
     Returns:
-        List of `Case`.
+        `(cases, missing, warnings)`: the `Case`s to score, those that have a reference but no
+        segmentation and count as missed, and sentences.
 
     Raises:
         OSError: If there is no such folder, or it cannot be written to.
@@ -37,29 +43,41 @@ def select_scorable(output, cases, ids):
             f"There is no folder {output}. Give the folder of the segmentations with --output."
         )
     make_writable_folder(Path(output))
-    labelled = [case for case in cases if case.segmentation]
-    if ids and len(labelled) < len(cases):
-        without = next(case for case in cases if not case.segmentation)
+    without = [case for case in cases if not case.segmentation]
+    if ids and without:
         raise InputError(
-            f"Case {without.id} cannot be scored: {without.folder} has no reference. Leave it out "
-            "of --cases."
+            f"Case {without[0].id} cannot be scored: {without[0].folder} has no reference. Leave "
+            "it out of --cases."
         )
-    segmented = [case for case in labelled if segmentation_path(output, case).exists()]
-    if not segmented:
+    labelled = [case for case in cases if case.segmentation]
+    missing = [case for case in labelled if not segmentation_path(output, case).exists()]
+    if len(missing) == len(labelled):
         raise InputError(
             f"{output} has no segmentation of a case with a reference; expected files such as "
             f"{segmentation_path(output, cases[0])}. Give another --output or --data-root."
         )
-    return labelled if ids else segmented
+    segmented, warnings = [case for case in labelled if case not in missing], []
+    if missing:
+        warnings.append(
+            f"{output} has no segmentation of {len(missing)} of {len(labelled)} cases, which "
+            f"{'are ignored' if ignore_missing else 'count as missed (Dice 0, HD95 374 mm)'}: "
+            + shortened(", ".join(case.id for case in missing))
+        )
+    used = {segmentation_path(output, case) for case in found}
+    if unused := [path.name for path in image_files(Path(output)) if path not in used]:
+        names = shortened(", ".join(unused))
+        warnings.append(f"These files in {output} fit no case of --data-root: {names}")
+    return segmented, [] if ignore_missing else missing, warnings
 
 
-def score_cases(output, cases, slices=()):
+def score_cases(output, cases, slices=(), labels=()):
     """Scores and draws the segmentations of cases, and writes their records.
 
     Args:
         output: Folder of segmentations.
         cases: List of `Case`.
         slices: Axial slices to draw.
+        labels: Values of the flag `--segmentation-labels`; none for those of the references.
 
     Yields:
         `(case_id, result)` in order: the record of the case, or a `Failed` if a file of the case
@@ -68,29 +86,46 @@ def score_cases(output, cases, slices=()):
     Raises:
         OSError: If a file cannot be written.
     """
-    tasks = {case.id: (output, case, slices) for case in cases}
+    tasks = {case.id: (output, case, slices, labels) for case in cases}
     yield from run_per_case(_score, tasks, workers=1)
 
 
 def _score(task):
-    output, case, slices = task
+    output, case, slices, labels = task
     inputs = describe_inputs(case)
-    raw = read_case(case)
-    check_slices(case, raw, slices)
-    classes = _read_classes(segmentation_path(output, case), case, raw)
-    foreign = {"networks": [], "settings": {}, "warnings": []}
-    record = read_record(output, case) or foreign
-    if record["networks"]:  # Our own: keep noted which images it was made of.
+    record = read_record(output, case)
+    is_ours = bool(record and record["networks"])
+    # For another tool's segmentation, the images need not be as our networks need them.
+    raw = read_checked_case(case, force=True) if is_ours else read_case_to_score(case)
+    classes, warnings = _read_classes(segmentation_path(output, case), case, raw, labels)
+    if is_ours:  # Keep noted which images it was made of.
         inputs |= {
             name: record["inputs"].get(name, {}) for name in map(input_name, case.images.values())
         }
-    return evaluate(output, case, raw, classes, record | {"inputs": inputs}, slices)
+    else:
+        record = {"networks": [], "settings": {}, SEGMENTATION_LABELS: list(labels)}
+    warnings += raw.warnings + prediction_warnings(classes, raw)
+    record |= {"inputs": inputs, "warnings": list(dict.fromkeys(warnings))}
+    return evaluate(output, case, raw, classes, record, slices)
 
 
-def _read_classes(path, case, raw):
-    """Returns the class indices of a segmentation that lies on the grid of its case."""
-    if not path.exists():
-        raise InputError(f"Case {case.id} has no segmentation {path}.")
+def missed_record(case):
+    """Returns the parts of a record that tables and the report show of a case that is missed.
+
+    Raises:
+        InputError: If the reference cannot be read. The message names the file.
+    """
+    labels, geometry = read_volume(case.segmentation)
+    try:
+        reference = labels_to_classes(labels, case.edition)
+    except InputError as error:
+        raise InputError(f"{case.segmentation}: {error}") from error
+    scores = score_missing(case.id, reference, geometry.spacing_mm[::-1], case.edition)
+    return {"case": case.id, "scores": scores, "volumes_ml": dict.fromkeys(CLASSES[1:], 0.0)}
+
+
+def _read_classes(path, case, raw, values):
+    """Returns the class indices of a segmentation on the grid of its case, and warnings."""
     labels, geometry = read_volume(path)
     shape = raw.volumes[0].shape
     if difference := grid_difference((labels.shape, geometry), (shape, raw.geometry)):
@@ -100,7 +135,14 @@ def _read_classes(path, case, raw):
             f"{path} does not lie on the grid of case {case.id}: it has {here}, the case {there}. "
             f"{advice}."
         )
+    edition = relabel(case.edition, values)
     try:
-        return labels_to_classes(labels, case.edition)
+        classes = labels_to_classes(labels, edition)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{path}: {_for_segmentations(error)}") from error
+    warnings = label_warnings(labels, edition)
+    return classes, [f"{path.name}: {_for_segmentations(warning)}" for warning in warnings]
+
+
+def _for_segmentations(message):
+    return str(message).replace("--labels", "--segmentation-labels")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from brats.errors import InputError
 from brats.inputs import find_changes, input_name
-from brats.predictions.record import read_record, segmentation_path
+from brats.predictions.record import FAILED, read_record, segmentation_path
 from brats.predictions.write import FIGURES, probability_paths
 
 
@@ -50,7 +50,11 @@ def find_unfinished(output, cases, making, probabilities=False, slices=(), overw
         if overwrite:
             left.missing.append(case)
             continue
-        record = read_record(output, case)
+        try:
+            record = read_record(output, case)
+        except InputError:
+            left.unscored.append(case)  # Scoring fails with the reason.
+            continue
         if not _is_segmented(output, case, record, making, probabilities):
             left.missing.append(case)
             continue
@@ -63,7 +67,7 @@ def find_unfinished(output, cases, making, probabilities=False, slices=(), overw
         if images & set(changes):
             left.missing.append(case)
             left.changed.append(f"{case.id} is segmented again: {', '.join(changes)} changed.")
-        elif changes or not _is_drawn(output, case, record, slices):
+        elif changes or FAILED in record or not _is_drawn(output, case, record, slices):
             left.unscored.append(case)
     return left
 

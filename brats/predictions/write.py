@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from brats.cases.layouts import EXTENSIONS
+from brats.cases.names import EXTENSIONS
 from brats.editions import CLASSES, classes_to_labels, count_classes
-from brats.errors import InputError
 from brats.pictures.overlays import write_pictures
-from brats.predictions.record import write_record
+from brats.predictions.record import FAILED, write_record
 from brats.scores.tables import score_case
 from brats.volumes.files import write_volume
 
 FIGURES, PROBABILITIES = "figures", "probabilities"
+NO_SLICE = "There is no picture of slice"
 
 
 def write_prediction(output, case, raw, classes, record, slices=(), probabilities=None):
@@ -55,18 +55,25 @@ def write_prediction(output, case, raw, classes, record, slices=(), probabilitie
 def evaluate(output, case, raw, classes, record, slices=()):
     """Measures a segmentation, scores it if there is a reference, draws it, writes the record.
 
-    `slices` are the indices of the axial slices to draw; none for the one with most tumor. The
-    other arguments and the result are those of `write_prediction`.
+    `slices` are the indices of the axial slices to draw, if the case has them; none for the one
+    with most tumor. The other arguments and the result are those of `write_prediction`.
     """
     scores = []
     if raw.classes is not None:
         spacing_mm = raw.geometry.spacing_mm[::-1]  # (z, y, x), as the arrays.
-        scores = score_case(case.id, classes, raw.classes, spacing_mm)
-    write_pictures(Path(output) / FIGURES, case.id, raw, classes, slices)
+        scores = score_case(case.id, classes, raw.classes, spacing_mm, case.edition)
+    num_slices = len(classes)
+    drawn = [index for index in slices if index < num_slices]
+    write_pictures(Path(output) / FIGURES, case.id, raw, classes, drawn)
+    warnings = [each for each in record["warnings"] if not each.startswith(NO_SLICE)]
+    if absent := ", ".join(str(index) for index in slices if index not in drawn):
+        warnings.append(f"{NO_SLICE} {absent}: the case has axial slices 0 to {num_slices - 1}.")
     counts = dict(zip(CLASSES, count_classes(classes).tolist(), strict=True))
     volumes_ml = {name: round(counts[name] * raw.geometry.voxel_ml, 3) for name in CLASSES[1:]}
-    facts = {"slices": list(slices), "volumes_ml": volumes_ml, "scores": scores}
-    return write_record(output, case, record | facts)
+    facts = {"warnings": warnings, "slices": list(slices)}
+    facts |= {"volumes_ml": volumes_ml, "scores": scores}
+    made = {name: value for name, value in record.items() if name != FAILED}
+    return write_record(output, case, made | facts)
 
 
 def describe_result(record):
@@ -76,20 +83,6 @@ def describe_result(record):
     numbers = numbers or [f"{name} {ml:.1f}" for name, ml in record["volumes_ml"].items()]
     warnings = [f"{record['case']}: Warning: {sentence}" for sentence in record["warnings"]]
     return "\n".join([f"{record['case']}  {title}  {'  '.join(numbers)}", *warnings])
-
-
-def check_slices(case, raw, slices):
-    """Checks that a case has the axial slices that are to be drawn.
-
-    Raises:
-        InputError: If it does not; names the case.
-    """
-    num_slices = len(raw.volumes[0])
-    if slices and max(slices) >= num_slices:
-        raise InputError(
-            f"Case {case.id} has axial slices 0 to {num_slices - 1}, and no slice {max(slices)}. "
-            "Give other --slices, or name the cases that have it with --cases."
-        )
 
 
 def write_probabilities(output, case, probabilities, geometry):

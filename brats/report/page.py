@@ -1,87 +1,85 @@
-"""The report: one HTML file with settings, scores, pictures and a viewer of every case.
+"""The report: one HTML file with settings, scores, volumes, pictures and a viewer of every case.
 
-In: a folder of predictions (<case>.nii.gz, and scores.png if there are scores), its cases and
-their records. Out: report.html in that folder, which opens from disk without a network.
+In: a folder of predictions (the files of cases, and scores.png if there are scores) and the
+records. Out: report.html in that folder, which opens from disk without a network.
 """
 
 import base64
 import json
-import shutil
-import tempfile
+import re
 from html import escape
 from pathlib import Path
 from string import Template
+from urllib.parse import quote
 
-from brats.editions import CLASSES, REGIONS
-from brats.errors import InputError
+from brats.editions import CLASSES, MODALITIES, REGIONS
 from brats.files import replacing
-from brats.pictures.overlays import CLASS_COLORS
-from brats.predictions.record import segmentation_path
+from brats.pictures.overlays import CLASS_COLORS, MODALITY_NAMES
 from brats.report import tables
-from brats.report.images import MAX_GRAY, read_case_images
-from brats.scores.tables import METRICS, summarize
+from brats.report.case_files import FOLDER, SUFFIX
+from brats.report.images import MAX_GRAY
+from brats.scores.tables import summarize
 
 VIEWER = Path(__file__).with_name("viewer")  # The template, its style and its scripts.
 
 
-def write_report(output, cases, records, failures):
-    """Writes report.html; returns its path, and the error of each case that could not be read.
+def write_report(output, records, heads, failures, missed):
+    """Writes report.html; the same arguments give the same bytes.
 
-    One case is in memory at a time. The same files give the same bytes. `failures` has the error
-    of each case that could not be segmented or scored; these are listed without their records.
+    Args:
+        output: Folder of predictions.
+        records: Dict of records by case id.
+        heads: Dict of what `update_case_file` returns by case id, of the cases to show.
+        failures: Dict of case id to message, of the cases that are listed as failed.
+        missed: Dict of what `missed_record` returns by case id.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        OSError: If the file cannot be written.
     """
-    output = Path(output)
-    shown = {
-        case.id: case
-        for case in cases
-        if case.id in records.keys() - failures.keys() and segmentation_path(output, case).exists()
-    }
-    records = {case_id: records[case_id] for case_id in sorted(shown)}
-    scores = [row for record in records.values() for row in record["scores"]]
-    metrics = METRICS if scores else ()
-    before, after = map(Template, _read_part("report.html").split("<!-- cases -->"))
-    path, unreadable = output / "report.html", {}
-    text = {"mode": "w+", "encoding": "utf-8", "newline": ""}
-    # The list of failures stands above the rows, and is known after the last row.
-    with (
-        replacing(path) as temporary,
-        open(temporary, **text) as file,
-        tempfile.TemporaryFile(**text, dir=output) as rows,
-    ):
-        for case_id in sorted(shown.keys() | failures.keys()):
-            if case_id in shown:
-                try:
-                    images = read_case_images(output, shown[case_id])
-                    rows.write(_case_row(records[case_id], metrics, images))
-                    continue
-                except InputError as error:
-                    unreadable[case_id] = str(error)
-            rows.write(_failed_row(case_id, metrics, (failures | unreadable)[case_id]))
-        readable = [each for case_id, each in records.items() if case_id not in unreadable]
-        top = _top(output, readable, metrics, summarize(scores) if scores else [])
-        top["failures"] = _list_failures(failures | unreadable)
-        file.write(before.substitute(top))
-        rows.seek(0)
-        shutil.copyfileobj(rows, file)
-        file.write(after.substitute(_bottom()))
-    return path, unreadable
+    path = Path(output) / "report.html"
+    shown = {case_id: records[case_id] for case_id in sorted(heads.keys() & records.keys())}
+    measured = [*shown.values(), *missed.values()]
+    columns = tables.columns_of(measured)
+    rows = {name: _case_row(record, columns, heads[name]) for name, record in shown.items()}
+    rows |= {name: _missed_row(record, columns) for name, record in missed.items()}
+    rows |= {name: _failed_row(name, columns, reason) for name, reason in failures.items()}
+    parts = _top(list(shown.values()), columns) | _bottom()
+    parts["failures"] = _list_failures(failures)
+    parts["rows"] = "".join(rows[case_id] for case_id in sorted(rows))
+    template = _read_part("report.html")
+    if any(record["scores"] for record in measured):
+        parts |= _scores(Path(output), measured, columns)
+    else:
+        template = re.sub("(?s)<!-- scores -->.*?<!-- end of scores -->\n", "", template)
+    # A name that is not UTF-8 stands in the page with an escape.
+    text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+    with replacing(path) as temporary:
+        temporary.write_text(Template(template).substitute(parts), **text)
+    return path
 
 
-def _top(output, records, metrics, summary):
+def _top(records, columns):
     """Returns what stands above the rows of the cases, by its name in the template."""
-    plots = output / "scores.png"
-    alt = "Box plots of the scores by region"
-    has_plots = summary and plots.exists()
     return {
         "style": _read_part("report.css"),
         "lead": escape(_describe(records)),
-        "cards": tables.dice_cards(summary),
-        "boxes": f'<img alt="{alt}" src="{_data_url(plots.read_bytes())}">' if has_plots else "",
-        "summary": tables.summary_table(summary),
         "settings": tables.settings_table(records),
-        "metrics": tables.metric_options(metrics),
-        "without_scores": "" if metrics else "hidden",
-        "header": tables.score_header(metrics),
+        "header": tables.metric_header(columns),
+    }
+
+
+def _scores(output, records, columns):
+    """Returns what the template shows only if there are scores."""
+    summary = summarize([row for record in records for row in record["scores"]])
+    plots, alt = output / "scores.png", "Box plots of the scores by region"
+    return {
+        "cards": tables.dice_cards(summary),
+        "boxes": f'<img alt="{alt}" src="{_data_url(plots.read_bytes())}">',
+        "summary": tables.summary_table(summary),
+        "metrics": tables.metric_options(columns),
     }
 
 
@@ -110,7 +108,10 @@ def _bottom():
         f'<li><span class="swatch" style="background: rgb{tuple(color)}"></span>{name}</li>'
         for name, color in zip(CLASSES[1:], colors, strict=True)
     )
+    names = zip(MODALITIES, MODALITY_NAMES, strict=True)
+    backgrounds = "".join(f'<option value="{key}">{name}</option>' for key, name in names)
     return {
+        "backgrounds": backgrounds,
         "legend": legend,
         "facts": json.dumps({"colors": colors, "core": REGIONS["core"], "maxGray": MAX_GRAY}),
         "niivue": _read_part("niivue.umd.js"),
@@ -119,37 +120,48 @@ def _bottom():
     }
 
 
-def _case_row(record, metrics, images):
-    """Returns the table row of a case, which carries the volumes for the viewer."""
+def _case_row(record, columns, head):
+    """Returns the table row of a case, which names the file with its volumes."""
     name = escape(record["case"])
-    warnings = "".join(f'<p class="warning">{escape(text)}</p>' for text in record["warnings"])
-    volumes = "".join(
-        f'\n<script type="text/plain" data-volume="{volume}">{_base64(content)}</script>'
-        for volume, content in images.volumes.items()
-    )
-    first, start = (" ".join(map(str, reversed(index))) for index in (images.first, images.start))
+    warnings = _list_warnings(record["warnings"])
+    first, start = (" ".join(map(str, reversed(head[index]))) for index in ("first", "start"))
+    address = escape(quote(f"{FOLDER}/{record['case']}{SUFFIX}", errors="surrogateescape"))
     return (
-        f'<tr data-case="{name}" data-first="{first}" data-start="{start}">'
+        f'<tr data-case="{name}" data-file="{address}" data-first="{first}" data-start="{start}">'
         f'<th scope="row"><button type="button" class="open">{name}</button>{warnings}</th>'
-        f'<td><img class="open" alt="Slice {images.start[0]} of {name}" title="Open the viewer" '
-        f'src="{_data_url(images.thumbnail)}"></td>'
-        f"{tables.score_cells(metrics, record['scores'])}{volumes}</tr>\n"
+        f'<td><img class="open" alt="Slice {head["start"][0]} of {name}" title="Open the viewer" '
+        f'src="data:image/png;base64,{head["thumbnail"]}"></td>'
+        f"{tables.metric_cells(columns, record)}</tr>\n"
     )
 
 
-def _failed_row(case_id, metrics, message):
+def _missed_row(record, columns):
+    name = escape(record["case"])
+    return (
+        f'<tr data-case="{name}"><th scope="row">{name}</th><td class="warning">No segmentation: '
+        f"counts as missed</td>{tables.metric_cells(columns, record)}</tr>\n"
+    )
+
+
+def _list_warnings(warnings):
+    items = "".join(f"<li>{escape(text)}</li>" for text in warnings)
+    title = f"{len(warnings)} warning{'' if len(warnings) == 1 else 's'}"
+    return (
+        f'<details class="warnings"><summary>{title}</summary><ul>{items}</ul></details>'
+        if warnings
+        else ""
+    )
+
+
+def _failed_row(case_id, columns, message):
     return (
         f'<tr class="failed" data-case="{escape(case_id)}"><th scope="row">{escape(case_id)}</th>'
-        f"<td>Failed: {escape(message)}</td>{tables.score_cells(metrics, [])}</tr>\n"
+        f'<td colspan="{1 + len(columns)}"><div>Failed: {escape(message)}</div></td></tr>\n'
     )
 
 
 def _data_url(png):
-    return f"data:image/png;base64,{_base64(png)}"
-
-
-def _base64(content):
-    return base64.b64encode(content).decode("ascii")
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
 def _read_part(name):

@@ -1,18 +1,20 @@
 """The tables of the report, as HTML.
 
-In: rows of scores, rows of their statistics, and the records of the cases. Out: HTML, in which
-every text that comes from a file is escaped.
+In: the records of the cases, and rows of statistics over their scores. Out: HTML, in which every
+text that comes from a file is escaped.
 """
 
 import json
 from html import escape
 
 from brats.editions import REGIONS
-from brats.scores.tables import TITLES
+from brats.predictions.record import region_volumes
+from brats.scores.tables import METRICS, TITLES
 
 STATISTICS = {"std": "SD", "q25": "25 %", "q75": "75 %"}
 # Scores that describe the case or the prediction; neither high nor low values are better.
-NEUTRAL = {"predicted_ml", "reference_ml", "num_lesions"}
+NEUTRAL = {"volume_ml", "predicted_ml", "reference_ml", "num_lesions"}
+VOLUME = {"volume_ml": "Volume (ml)"}  # The columns that a case without a reference has, too.
 
 
 def best_end(metric):
@@ -44,8 +46,6 @@ def dice_cards(summary):
 
 def summary_table(summary):
     """Returns the table of statistics: one line per score and region."""
-    if not summary:
-        return "<p>No scores: there is no reference.</p>"
     columns = [name for name in summary[0] if name not in ("region", "metric")]
     titles = ["score", "region", *(STATISTICS.get(name, name) for name in columns)]
     header = "".join(f'<th scope="col">{title}</th>' for title in titles)
@@ -79,32 +79,40 @@ def settings_table(records):
     return f"<table>{''.join(row.format(*map(escape, pair)) for pair in rows)}</table>"
 
 
-def metric_options(metrics):
-    """Returns the options of the choice of a score, each with its best end."""
+def columns_of(records):
+    """Returns the columns of the table of cases, pairs of a metric and a region or class.
+
+    Without scores there are only volumes.
+    """
+    parts = next((region_volumes(record) for record in records), ())
+    metrics = METRICS if any(record["scores"] for record in records) else ()
+    scores = [(metric, region) for metric in metrics for region in REGIONS]
+    return scores + [(metric, part) for metric in VOLUME for part in parts]
+
+
+def metric_options(columns):
+    """Returns the options of the choice of a metric, each with its best end."""
     return "".join(
-        f'<option value="{metric}" data-best="{best_end(metric)}">{TITLES[metric]}</option>'
-        for metric in metrics
+        f'<option value="{metric}" data-best="{best_end(metric)}">{title}</option>'
+        for metric, title in (TITLES | VOLUME).items()
+        if metric in dict(columns)
     )
 
 
-def score_header(metrics):
-    """Returns the header cells of the table of cases: one per score and region."""
+def metric_header(columns):
+    """Returns the header cells of the columns."""
     return "".join(
         f'<th scope="col" data-metric="{metric}" aria-sort="none"><button type="button">'
-        f"<small>{TITLES[metric]}</small> <span>{region}</span></button></th>"
-        for metric in metrics
-        for region in REGIONS
+        f"<small>{(TITLES | VOLUME)[metric]}</small> <span>{part}</span></button></th>"
+        for metric, part in columns
     )
 
 
-def score_cells(metrics, rows):
-    """Returns the cells of one case under `score_header`; a case without scores has no rows."""
-    values = {row["region"]: row for row in rows}
-    return "".join(
-        _score_cell(metric, values[region][metric] if rows else None)
-        for metric in metrics
-        for region in REGIONS
-    )
+def metric_cells(columns, record):
+    """Returns the cells of one case under `metric_header`."""
+    values = {(name, row["region"]): row[name] for row in record["scores"] for name in METRICS}
+    values |= {(name, part): ml for name in VOLUME for part, ml in region_volumes(record).items()}
+    return "".join(_score_cell(metric, values.get((metric, part))) for metric, part in columns)
 
 
 def _score_cell(metric, value):

@@ -1,5 +1,5 @@
 "use strict";
-// In: the table of cases, whose rows carry the volumes as .nii.gz files in base64.
+// In: the table of cases, whose rows name a script each, with the volumes as .nii.gz in base64.
 // Out: the table can be sorted, and a viewer shows the cases.
 
 const element = (id) => document.getElementById(id);
@@ -61,18 +61,21 @@ function sortByMean(worstFirst) {
 for (const header of document.querySelectorAll("#cases th[aria-sort]")) {
   header.querySelector("button").addEventListener("click", () => sortByHeader(header));
 }
-element("metric").addEventListener("change", chooseMetric);
-element("worst").addEventListener("click", () => sortByMean(true));
-element("best").addEventListener("click", () => sortByMean(false));
-element("by-name").addEventListener("click", () => {
-  const header = document.querySelector("#cases th[aria-sort]");
-  markSorted(null);
-  sortByHeader(header);
-});
+// Without scores there is nothing to choose.
+if (element("metric")) {
+  element("metric").addEventListener("change", chooseMetric);
+  element("worst").addEventListener("click", () => sortByMean(true));
+  element("best").addEventListener("click", () => sortByMean(false));
+  element("by-name").addEventListener("click", () => {
+    const header = document.querySelector("#cases th[aria-sort]");
+    markSorted(null);
+    sortByHeader(header);
+  });
+  chooseMetric();
+}
 body.addEventListener("click", (event) => {
   if (event.target.closest(".open")) openCase(event.target.closest("tr"));
 });
-chooseMetric();
 
 // ---- The viewer
 
@@ -88,11 +91,9 @@ async function openCase(row) {
   dialog.ariaBusy = "true";
   const opened = (shown = { row, images: null });
   element("viewer-case").textContent = row.dataset.case;
-  element("viewer-scores").replaceChildren(scoreTable(row));
-  for (const option of element("labels").options) {
-    option.disabled = option.value !== "prediction" && !volumeBlock(row, "reference");
-  }
-  if (element("labels").selectedOptions[0].disabled) element("labels").value = "prediction";
+  const warnings = row.querySelector(".warnings")?.cloneNode(true);
+  if (warnings) warnings.open = true;
+  element("viewer-results").replaceChildren(...(warnings ? [warnings] : []), ...resultTables(row));
   try {
     if (!starting && !document.createElement("canvas").getContext("webgl2")) {
       return showThumbnail(row);
@@ -100,7 +101,7 @@ async function openCase(row) {
     niivue = await (starting ??= startViewer());
     await showImages(opened);
   } catch (error) {
-    element("notice").textContent = `The viewer failed: ${error.message}`;
+    if (opened === shown) element("notice").textContent = `The viewer failed: ${error.message}`;
     throw error;
   }
 }
@@ -138,11 +139,31 @@ function showThumbnail(row) {
   dialog.ariaBusy = "false";
 }
 
-const volumeBlock = (row, name) => row.querySelector(`script[data-volume="${name}"]`);
+// A page from disk may not read files, but it may load scripts. That of a case hands over volumes.
+globalThis.receiveVolumes = (volumes) => (document.currentScript.volumes = volumes);
 
-async function readImage(row, name, colors) {
+function loadVolumes(row) {
+  const script = document.createElement("script");
+  script.src = row.dataset.file;
+  return new Promise((resolve, reject) => {
+    const missing = `Cannot load ${row.dataset.file}, which belongs beside the report. Run predict.py again.`;
+    script.onload = () => (script.volumes ? resolve(script.volumes) : reject(new Error(missing)));
+    script.onerror = () => reject(new Error(missing));
+    document.head.append(script);
+  }).finally(() => script.remove());
+}
+
+// The reference can be chosen if the case has one.
+function offerLabels(hasReference) {
+  for (const option of element("labels").options) {
+    option.disabled = option.value !== "prediction" && !hasReference;
+  }
+  if (element("labels").selectedOptions[0].disabled) element("labels").value = "prediction";
+}
+
+async function readImage(volumes, name, colors) {
   const image = await globalThis.niivue.NVImage.loadFromBase64({
-    base64: volumeBlock(row, name).textContent,
+    base64: volumes[name],
     name: `${name}.nii.gz`,
     colormap: "gray",
     cal_min: 0,
@@ -174,19 +195,21 @@ function drawOutlines(image) {
 
 async function showImages(opened) {
   const { row } = opened;
+  const volumes = await loadVolumes(row);
   const [black, white] = [[0, 0, 0], [255, 255, 255]];
-  const images = {
-    flair: await readImage(row, "flair"),
-    t1ce: await readImage(row, "t1ce"),
-    prediction: await readImage(row, "prediction", [black, ...facts.colors]),
-  };
-  if (volumeBlock(row, "reference")) {
-    images.reference = await readImage(row, "reference", [black, ...facts.colors]);
-    images.outline = await readImage(row, "reference", [black, white, black]);
+  const images = {};
+  for (const { value } of element("background").options) {
+    images[value] = await readImage(volumes, value);
+  }
+  images.prediction = await readImage(volumes, "prediction", [black, ...facts.colors]);
+  if (volumes.reference) {
+    images.reference = await readImage(volumes, "reference", [black, ...facts.colors]);
+    images.outline = await readImage(volumes, "reference", [black, white, black]);
     drawOutlines(images.outline);
   }
   if (opened !== shown) return; // Another case was opened meanwhile.
   element("notice").replaceChildren();
+  offerLabels("reference" in images);
   opened.images = images;
   drawLayers();
   row.dataset.start.split(" ").forEach((number, axis) => showSlice(axis, Number(number)));
@@ -247,26 +270,34 @@ function showSliceNumber() {
   element("slice-number").value = slider.value;
 }
 
-function scoreTable(row) {
-  const table = document.createElement("table");
-  const lines = new Map();
+// Returns the tables of a case: scores by region, and volumes, each in a line of its own.
+function resultTables(row) {
+  const groups = new Map();
   for (const cell of row.querySelectorAll("td[data-value]")) {
-    const [label, region] = document.querySelectorAll("#cases thead th")[cell.cellIndex]
+    const [label, part] = document.querySelectorAll("#cases thead th")[cell.cellIndex]
       .querySelector("button").children;
-    if (!lines.has(label.textContent)) lines.set(label.textContent, []);
-    lines.get(label.textContent).push([region.textContent, cell.textContent]);
+    if (!groups.has(label.textContent)) groups.set(label.textContent, []);
+    groups.get(label.textContent).push([part.textContent, cell.textContent]);
   }
-  const addRow = (tag, texts) => {
+  const volumes = [...groups].pop();
+  groups.delete(volumes?.[0]);
+  const regions = [...groups.values()][0]?.map(([part]) => part);
+  const scores = [...groups].map(([label, entries]) => [label, ...entries.map(([, text]) => text)]);
+  return [
+    ...(regions ? [makeTable(["", ...regions], scores)] : []),
+    ...(volumes ? [makeTable([volumes[0], ""], volumes[1])] : []),
+  ];
+}
+
+function makeTable(header, lines) {
+  const table = document.createElement("table");
+  for (const [number, texts] of [header, ...lines].entries()) {
     const line = table.insertRow();
-    texts.forEach((text, index) => {
-      const cell = document.createElement(index ? tag : "th");
+    for (const [index, text] of texts.entries()) {
+      const cell = document.createElement(number && index ? "td" : "th");
       cell.textContent = text;
       line.append(cell);
-    });
-  };
-  for (const [label, entries] of lines) {
-    if (!table.rows.length) addRow("th", ["", ...entries.map(([region]) => region)]);
-    addRow("td", [label, ...entries.map(([, text]) => text)]);
+    }
   }
   return table;
 }

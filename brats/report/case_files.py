@@ -1,0 +1,79 @@
+"""The images of each case in a file of its own, which the report loads when the case is opened.
+
+In: a case, and its segmentation in a folder of predictions. Out: `report/<case>.js` in that folder.
+Its first line, a comment, holds what the page shows of the case; the rest is its volumes.
+"""
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+
+from brats.errors import InputError
+from brats.files import parse_json, replacing
+from brats.predictions.record import segmentation_path
+from brats.report.images import read_case_images
+
+FOLDER, SUFFIX = "report", ".js"
+VERSION = 1  # Of the content of these files. Those of another version are made again.
+
+
+def update_case_file(output, case, labels=()):
+    """Writes the file of a case, unless it is up to date.
+
+    Args:
+        output: Folder of predictions.
+        case: A `Case`.
+        labels: Values of the flag `--segmentation-labels`.
+
+    Returns:
+        Dict of "state", which changes with the files that the case's file is made of; "thumbnail",
+        a PNG file in base64; and "first" and "start" as of `CaseImages`.
+
+    Raises:
+        InputError: If a file of the case cannot be used.
+        OSError: If the file cannot be written.
+    """
+    path = Path(output, FOLDER, f"{case.id}{SUFFIX}")
+    state, head = _state(output, case, labels), _read_head(path)
+    if head.get("state") == state:
+        return head
+    images = read_case_images(output, case, labels)
+    head = {"state": state, "thumbnail": _base64(images.thumbnail)}
+    head |= {"first": images.first, "start": images.start}
+    volumes = {name: _base64(content) for name, content in images.volumes.items()}
+    with replacing(path) as temporary:
+        temporary.write_text(f"// {json.dumps(head)}\nreceiveVolumes({json.dumps(volumes)});\n")
+    return head
+
+
+def remove_other_case_files(output, case_ids):
+    """Removes the files of all cases but some."""
+    for path in Path(output, FOLDER).glob(f"[!.]*{SUFFIX}"):
+        if path.stem not in case_ids and _read_head(path):
+            path.unlink(missing_ok=True)
+
+
+def _state(output, case, labels):
+    """Returns a digest that changes if a file of a case, or what its labels mean, changes."""
+    paths = [*case.images.values(), segmentation_path(output, case), case.segmentation]
+    try:
+        status = [(str(path.name), path.stat()) for path in filter(None, paths)]
+    except OSError as error:
+        raise InputError(f"Cannot read {error.filename}: {error.strerror}.") from error
+    files = [(name, each.st_size, each.st_mtime_ns) for name, each in status]
+    return hashlib.sha256(repr((VERSION, case.edition, *labels, files)).encode()).hexdigest()
+
+
+def _read_head(path):
+    """Returns the dict in the first line of a case's file; empty if it is another file or none."""
+    try:
+        with open(path, encoding="ascii") as file:
+            head = parse_json(file.readline().removeprefix("//"))
+    except (OSError, ValueError):
+        return {}
+    return head if isinstance(head, dict) and "state" in head else {}
+
+
+def _base64(content):
+    return base64.b64encode(content).decode("ascii")
