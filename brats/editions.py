@@ -56,15 +56,25 @@ class Edition:
     lesion_ignored: int = 50
 
 
-def _names(*endings):
-    """Returns the endings of FLAIR, T1, T1ce and T2, given as texts, as a dict."""
-    return dict(zip(MODALITIES, map(tuple, map(str.split, endings)), strict=True))
+def _names(patterns, words):
+    """Returns a dict from modality to the endings of its files.
+
+    Args:
+        patterns: Patterns of an ending, separated by spaces.
+        words: What FLAIR, T1, T1ce and T2 have in the pattern; several with "|" between them.
+    """
+    return {
+        name: tuple(
+            pattern.format(word) for pattern in patterns.split() for word in some.split("|")
+        )
+        for name, some in zip(MODALITIES, words.split(), strict=True)
+    }
 
 
-NAMES_2023 = (_names("-t2f _t2f", "-t1n _t1n", "-t1c _t1c", "-t2w _t2w"), ("-seg", "_seg"))
+NAMES_2023 = (_names("-{} _{}", "t2f t1n t1c t2w"), ("-seg", "_seg"))
 FROM_2023 = {"labels": (0, 1, 2, 3), "background": {4: "resection cavity"}}
-VISIT_2023 = r"(?<=-\d{5})-\d{3}$"
-LABELS_OF_MSD = (0, 2, 1, 3)
+FROM_2023 |= {"visit": r"(?<=-\d{5})-\d{3}$"}
+OF_MSD = {"labels": (0, 2, 1, 3), "references": "labelsTr"}
 
 # File names tell the editions apart. Label values cannot: 1, 3 and 4 change their meaning. Where
 # two rows fit a case equally well, the first one counts.
@@ -72,95 +82,38 @@ LABELS_OF_MSD = (0, 2, 1, 3)
 # pages of UPENN-GBM, UCSF-PDGM, TCGA-GBM and MU-Glioma-Post; BraTSPipeline.cxx of CaPTk;
 # batchprocessor.py of BraTS-Toolkit; Dataset137_BraTS21.py of nnU-Net; Suter et al., "The LUMIERE
 # dataset", 2022; the BIDS specification. Lesions: metrics.py of BraTS-2023-Metrics, 43c9052.
+# fmt: off
 _ROWS = (
-    Edition("2017", _names("_flair", "_t1", "_t1ce", "_t2"), ("_seg",)),
-    Edition("bare", _names("flair", "t1", "t1ce t1c t1gd", "t2"), ("seg",)),
-    Edition(
-        "upenn-gbm",
-        _names("_flair", "_t1", "_t1gd", "_t2"),
-        ("_segm",),
-        references="images_segm",
-        cases=r"UPENN-GBM[^/]*$",
-    ),
-    Edition(
-        "tcga",
-        _names("_flair", "_t1", "_t1gd", "_t2"),
-        ("_glistrboost_manuallycorrected", "_glistrboost"),
-    ),
-    Edition(
-        "ucsf-pdgm",
-        _names("_flair", "_t1", "_t1c", "_t2"),
-        ("_tumor_segmentation",),
-        visit=r"(_FU\w+?)?(_nifti)?$",
-    ),
-    Edition(
-        "brats-toolkit",
-        _names("_hdbet_brats_fla", "_hdbet_brats_t1", "_hdbet_brats_t1c", "_hdbet_brats_t2"),
-        ("_seg",),
-    ),
-    Edition(
-        "captk",
-        _names("fl_to_sri_brain", "t1_to_sri_brain", "t1ce_to_sri_brain", "t2_to_sri_brain"),
-        ("braintumormask_sri",),
-    ),
-    Edition(  # Public readers of this set disagree about its labels.
-        "mu-glioma-post",
-        _names("_brain_t2f", "_brain_t1n", "_brain_t1c", "_brain_t2w"),
-        ("_tumormask",),
-        labels=None,
-    ),
-    Edition(  # From 2024, 2 is non-enhancing tumor and 3 is cyst. In 2023, as in the last row.
-        "2024-ped",
-        *NAMES_2023,
-        labels=(0, 2, 4, 1),
-        merged={3: CLASSES.index("necrosis")},
-        cases=r"^(?!.*BraTS2023-PED).*BraTS-PED-\d[^/]*$",
-        visit=VISIT_2023,
-    ),
-    Edition(
-        "2023-men",
-        *NAMES_2023,
-        **FROM_2023,
-        cases=r"BraTS-MEN-\d[^/]*$",
-        visit=VISIT_2023,
-        lesion_dilation=1,
-    ),
-    Edition(
-        "2023-met",
-        *NAMES_2023,
-        **FROM_2023,
-        cases=r"BraTS-MET-\d[^/]*$",
-        visit=VISIT_2023,
-        lesion_dilation=1,
-        lesion_ignored=2,
-    ),
-    Edition(
-        "2023-unknown",
-        *NAMES_2023,
-        labels=None,
-        cases=r"BraTS-(?!(GLI|SSA|GoAT|PED)-\d)[a-z][^/]*$",
-    ),
+    Edition("2017", _names("_{}", "flair t1 t1ce t2"), ("_seg",)),
+    Edition("bare", _names("{}", "flair t1 t1ce|t1c|t1gd t2"), ("seg",)),
+    Edition("upenn-gbm", _names("_{}", "flair t1 t1gd t2"), ("_segm",), references="images_segm",
+            cases=r"UPENN-GBM[^/]*$"),
+    Edition("tcga", _names("_{}", "flair t1 t1gd t2"),
+            ("_glistrboost_manuallycorrected", "_glistrboost")),
+    Edition("ucsf-pdgm", _names("_{}", "flair t1 t1c t2"), ("_tumor_segmentation",),
+            visit=r"(_FU\w+?)?(_nifti)?$"),
+    Edition("brats-toolkit", _names("_hdbet_brats_{}", "fla t1 t1c t2"), ("_seg",)),
+    Edition("captk", _names("{}_to_sri_brain", "fl t1 t1ce t2"), ("braintumormask_sri",)),
+    # Public readers of this set disagree about its labels.
+    Edition("mu-glioma-post", _names("_brain_{}", "t2f t1n t1c t2w"), ("_tumormask",), labels=None),
+    # From 2024, 2 is non-enhancing tumor and 3 is cyst. PED of 2023 is in the last row of 2023.
+    Edition("2024-ped", *NAMES_2023, **FROM_2023 | {"labels": (0, 2, 4, 1), "background": {}},
+            merged={3: 1}, cases=r"^(?!.*BraTS2023-PED).*BraTS-PED-\d[^/]*$"),
+    Edition("2023-men", *NAMES_2023, **FROM_2023, cases=r"BraTS-MEN-\d[^/]*$", lesion_dilation=1),
+    Edition("2023-met", *NAMES_2023, **FROM_2023, cases=r"BraTS-MET-\d[^/]*$", lesion_dilation=1,
+            lesion_ignored=2),
+    Edition("2023-unknown", *NAMES_2023, labels=None,
+            cases=r"BraTS-(?!(GLI|SSA|GoAT|PED)-\d)[a-z][^/]*$"),
     # Gliomas, Sub-Saharan Africa, GoAT, PED of 2023, and names of one's own.
-    Edition("2023", *NAMES_2023, **FROM_2023, visit=VISIT_2023),
-    Edition(
-        "bids", _names("_flair", "_t1w", "_ce-gadolinium_t1w", "_t2w"), ("_dseg",), labels=None
-    ),
-    Edition("lumiere", _names("flair", "t1", "ct1", "t2"), ("seg_mask",), labels=None),
-    Edition(  # `dataset.json` may define other channels and labels, see `brats.cases.nnunet`.
-        "nnunet",
-        _names("_0003", "_0000", "_0001", "_0002"),
-        ("",),
-        labels=LABELS_OF_MSD,
-        references="labelsTr",
-    ),
-    Edition(
-        "msd",
-        segmentation=("",),
-        labels=LABELS_OF_MSD,
-        references="labelsTr",
-        components={"flair": 0, "t1": 1, "t1ce": 2, "t2": 3},
-    ),
+    Edition("2023", *NAMES_2023, **FROM_2023),
+    Edition("bids", _names("_{}", "flair t1w ce-gadolinium_t1w t2w"), ("_dseg",), labels=None),
+    Edition("lumiere", _names("{}", "flair t1 ct1 t2"), ("seg_mask",), labels=None),
+    # `dataset.json` may define other channels and labels, see `brats.cases.nnunet`.
+    Edition("nnunet", _names("_{}", "0003 0000 0001 0002"), ("",), **OF_MSD),
+    Edition("msd", segmentation=("",), **OF_MSD,
+            components={"flair": 0, "t1": 1, "t1ce": 2, "t2": 3}),
 )
+# fmt: on
 
 
 def _mix(rows):

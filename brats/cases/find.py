@@ -5,6 +5,7 @@ reason why each other case is incomplete.
 """
 
 import itertools
+import os
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,22 +32,15 @@ from brats.editions import EDITIONS, MODALITIES, Edition, relabel
 from brats.errors import Failed, InputError, shortened
 
 MOST_FILES = 10_000  # A message takes no longer than to look at so many.
-# Endings of files that people have instead, and what to do with them.
+# Bytes of an id. A file may have 255; those of a case have up to 100 more while they are written.
+MAX_NAME = 150
+# What people have instead, and what to do with it, and the endings of its files.
 OTHER_FILES = {
-    ".dcm": "DICOM files; convert them with dcm2niix",
-    ".ima": "DICOM files; convert them with dcm2niix",
-    ".mhd": "MetaImage files; convert them to .mha",
-    ".mgz": "FreeSurfer images; convert them with mri_convert",
-    ".hdr": "pairs of .hdr and .img files; convert them to .nii.gz",
-    ".mnc": "MINC images; convert them with mnc2nii",
-    ".npy": "NumPy arrays; give the original images",
-    ".png": "pictures; give the original images",
-    ".jpg": "pictures; give the original images",
-    ".tif": "pictures; give the original images",
-    ".zip": "archives; unpack them",
-    ".tar": "archives; unpack them",
-    ".tgz": "archives; unpack them",
-    ".tar.gz": "archives; unpack them",
+    "DICOM files; convert them with dcm2niix": (".dcm", ".ima"),
+    "FreeSurfer images; convert them with mri_convert": (".mgz", ".mgh"),
+    "images of another format; convert them to .nii.gz": (".mhd", ".hdr", ".mnc", ".npy"),
+    "pictures; give the original images": (".png", ".jpg", ".tif", ".tiff"),
+    "archives; unpack them": (".zip", ".tar", ".tgz", ".tar.gz"),
 }
 
 
@@ -114,7 +108,7 @@ def find_cases(root, need_segmentation, labels=(), need_labels=True):
     for name, path in sorted((case_id(path, root), path) for path in paths):
         edition, files = match_files(path)
         edition = relabel(edition, labels)
-        reason = _why_incomplete(path, edition, files, need_segmentation)
+        reason = _why_unusable(name) or _why_incomplete(path, edition, files, need_segmentation)
         if not reason and edition.labels is None and files[REFERENCE]:
             reason = _unknown_labels(files[REFERENCE][0], edition) if need_labels else None
             files[REFERENCE] = []
@@ -161,7 +155,7 @@ def select_cases(cases, failures, ids):
     Args:
         cases: List of `Case`, as of `find_cases`.
         failures: List of `Failed`, as of `find_cases`.
-        ids: Ids of cases; none for all.
+        ids: Ids or paths of cases; none for all.
 
     Returns:
         `(cases, failures)`, those of them that have one of the ids.
@@ -171,7 +165,9 @@ def select_cases(cases, failures, ids):
     """
     if not ids:
         return cases, failures
-    unknown = set(ids) - {case.id for case in cases} - {failure.case_id for failure in failures}
+    known = {case.id for case in cases} | {failure.case_id for failure in failures}
+    ids = {each if each in known else Path(each).name for each in ids}  # Or the path of a case.
+    unknown = ids - known
     if unknown:
         raise InputError(
             f"No case is called {', '.join(sorted(unknown))}. Found {len(cases)} cases, from "
@@ -187,6 +183,16 @@ def select_cases(cases, failures, ids):
 def _first_names(names):
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(names[:5]) + more
+
+
+def _why_unusable(name):
+    """Returns what is wrong with the name of a case, a sentence, or None."""
+    if (length := len(os.fsencode(name))) > MAX_NAME:
+        return (
+            f"The name {shortened(name, 60)} has {length} bytes; expected at most {MAX_NAME}, as "
+            "the files of the case are named by it. Rename its folder."
+        )
+    return None
 
 
 def _why_incomplete(path, edition, files, need_segmentation):
@@ -242,8 +248,8 @@ def _nothing_found(root):
     return InputError(
         f"No case found in {root}, which holds {names or 'nothing'}.{_describe_others(files)} "
         f"Expected folders such as {root}/BraTS2021_00000 or {root}/HGG/<case> with files such as "
-        f"<case>_t1ce.nii.gz, or {root}/imagesTr/BRATS_001.nii.gz. Names of files end, before {' or '.join(READABLE)}, "
-        f"in {accepted}. docs/data.md lists the data sets."
+        f"<case>_t1ce.nii.gz, or {root}/imagesTr/BRATS_001.nii.gz. Names of files end, "
+        f"before {' or '.join(READABLE)}, in {accepted}. docs/data.md lists the data sets."
     )
 
 
@@ -252,7 +258,7 @@ def _describe_others(files):
     others = Counter(
         what
         for path in files
-        for ending, what in OTHER_FILES.items()
-        if path.name.lower().endswith(ending)
+        for what, endings in OTHER_FILES.items()
+        if path.name.lower().endswith(endings)
     )
     return "".join(f" {count} are {what}." for what, count in others.most_common(2))

@@ -14,17 +14,15 @@ from brats.errors import InputError
 
 
 def build_case(images, output, labels=()):
-    """Builds a case of four images.
-
-    Its id is the name of the output file, or what the four names begin with, or the FLAIR's name.
+    """Builds a case; its id is the output file's name, or what the names share, or the FLAIR's.
 
     Args:
         images: Dict from modality to path, in the order of `brats.editions.MODALITIES`.
-        output: A folder, or the path of a `.nii.gz` file in it.
+        output: A folder, or the path of a `.nii.gz` file.
         labels: Values of the flag `--labels`.
 
     Returns:
-        `(case, folder)`: a `Case` without a reference, and the folder to write to, a `Path`.
+        `(case, folder)`: a `Case` without a reference, and the `Path` of the folder to write to.
 
     Raises:
         FileNotFoundError: If an image does not exist. The message names its flag.

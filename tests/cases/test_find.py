@@ -6,36 +6,10 @@ from pathlib import Path
 import pytest
 
 from brats.cases.find import Case, describe_ignored, find_cases, select_cases
-from brats.editions import EDITIONS, MODALITIES
+from brats.editions import EDITIONS
 from brats.errors import Failed, InputError
 from tests.cases.folders import NEW, OLD, ids, touch, touch_case, touch_msd
 from tests.synthetic import make_case
-
-
-@pytest.mark.parametrize(
-    ("folder", "suffixes", "extension", "edition", "grade"),
-    [
-        ("HGG/Brats17_TCIA_121_1", OLD, ".nii.gz", "2017", "HGG"),
-        ("LGG/BraTS19_2013_0_1", OLD, ".nii.gz", "2017", "LGG"),
-        ("MICCAI_BraTS2020_TrainingData/BraTS20_Training_001", OLD, ".nii", "2017", None),
-        ("BraTS2021_00000", [end.upper() for end in OLD], ".NII.GZ", "2017", None),
-        ("BraTS-GLI-00000-000", NEW, ".nii.gz", "2023", None),
-        ("training_data1_v2/BraTS-GLI-02405-100", NEW, ".nii", "2023", None),  # 2024
-        ("glioma/LGG/patient 7", NEW, ".nii.gz", "2023", "LGG"),
-    ],
-)
-def test_every_edition_is_recognized_by_its_naming(
-    tmp_path, folder, suffixes, extension, edition, grade
-):
-    touch_case(tmp_path / folder, suffixes, extension)
-    (case,), failures = find_cases(tmp_path, need_segmentation=True)
-    stem = tmp_path / folder / Path(folder).name
-    expected = [Path(f"{stem}{suffix}{extension}") for suffix in suffixes]
-    assert failures == []
-    assert (case.edition.name, case.grade, case.id) == (edition, grade, stem.name)
-    assert case.folder == tmp_path / folder
-    assert tuple(case.images) == MODALITIES == ("flair", "t1", "t1ce", "t2")
-    assert [*case.images.values(), case.segmentation] == expected
 
 
 def test_an_incomplete_case_fails_alone_with_its_folder_what_is_missing_and_what_was_found(
