@@ -40,10 +40,15 @@ def shortened(value, most=300):
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
-def printable(value):
-    """Returns a value as text with control characters, and bytes that are not UTF-8, escaped."""
+def printable(value, also=""):
+    """Returns a value as text with control characters, and bytes that are not UTF-8, escaped.
+
+    Args:
+        value: Any value.
+        also: Characters to leave as they are, such as line breaks.
+    """
     return "".join(
-        each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in str(value)
+        each if each.isprintable() or each in also else repr(each)[1:-1] for each in str(value)
     )
 
 

@@ -21,13 +21,13 @@ def progress_bar(total, name, unit, done=0, leave=True):
         done: Number of steps that are done already, int.
         leave: Whether a bar on a terminal stays there at the end.
     """
-    if not sys.stderr.isatty():
+    if not (sys.stderr and sys.stderr.isatty()):
         return _Lines(total, name, unit, done)
     from tqdm import tqdm
 
     class Bar(tqdm):
         def write(self, text, file=None):
-            super().write(printable(text), file)
+            super().write(printable(text, also="\n"), file)
 
     options = {"initial": done, "leave": leave, "disable": not total}
     return Bar(total=total, desc=name, unit=f" {unit}", **options)
@@ -51,7 +51,7 @@ class _Lines:
         """Counts a step."""
         self._done += 1
         now = time.monotonic()
-        if now - self._last < LINE_EVERY_S:
+        if now - self._last < LINE_EVERY_S or self._done == self._total:
             return
         self._last = now
         left_s = (now - self._start) / (self._done - self._first) * (self._total - self._done)
@@ -61,4 +61,4 @@ class _Lines:
 
     def write(self, text, file=None):
         """Prints a text, with what is not printable escaped."""
-        print(printable(text), file=file, flush=True)
+        print(printable(text, also="\n"), file=file, flush=True)

@@ -16,6 +16,8 @@ EMPTY = (None, "", ())  # Values that a header does not show.
 
 def end_with_code(main, advice="Run the command again."):
     """Runs the `main` of a script and ends the process with its `exit_code`."""
+    # Not all file systems have locks. HDF5 reads this when it is imported.
+    os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
     code = exit_code(main, advice)
     # The work is done. A signal would only interrupt Python while it cleans up.
     for each in SIGNALS:
@@ -114,8 +116,8 @@ def header(title, config, facts, details):
     facts = config.shown() | facts | (details if config.verbose else {})
     facts = {name.replace("_", " "): _text(value) for name, value in facts.items()}
     width = max(map(len, facts), default=0)
-    lines = [title, *(f"  {name:<{width}}  {text}" for name, text in facts.items())]
-    return printable("\n".join(lines))
+    lines = [f"  {name:<{width}}  {printable(text)}" for name, text in facts.items()]
+    return "\n".join([title, *lines])
 
 
 def check_none_failed(failures, num_cases):
@@ -147,7 +149,7 @@ def _end(sentence, code):
     with contextlib.suppress(OSError):  # The reader of one of them may be gone.
         print(end="", flush=True)
     with contextlib.suppress(OSError):
-        print(printable(sentence), file=sys.stderr, flush=True)
+        print(printable(sentence, also="\n"), file=sys.stderr, flush=True)
     return code
 
 
