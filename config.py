@@ -38,8 +38,7 @@ SCHEDULER_HELP = "Dask cluster that runs the cases; local starts workers on this
 
 LABELS_OF_REFERENCES = (
     (),
-    "label values of the classes, if the names of the files do not tell them, such as "
-    "necrosis=1 edema=2 enhancing=3; a prediction has the first value of each",
+    "label values, if the file names do not define them; predictions have the first of each class",
     LABELS,
 )
 
@@ -214,9 +213,7 @@ class PredictConfig(Settings):
     cases: tuple[str, ...] = setting(
         (), "ids of the cases; default: cases that no run was trained on; with --weights, all"
     )
-    flair: str | None = setting(
-        None, "image of a single case, given with --t1, --t1ce and --t2 instead of folders", PATH
-    )
+    flair: str | None = setting(None, "image of a single case; needs --t1, --t1ce, --t2", PATH)
     t1: str | None = setting(None, "image of a single case", PATH)
     t1ce: str | None = setting(None, "image of a single case, with contrast agent", PATH)
     t2: str | None = setting(None, "image of a single case", PATH)
@@ -248,10 +245,7 @@ class PredictConfig(Settings):
         0.0, "if a case has less enhancing tumor, change it to necrosis", VOLUME_ML
     )
     output: str = setting(
-        "predictions",
-        "folder to write to; for a single case also the .nii.gz file",
-        PATH,
-        group="output",
+        "predictions", "folder to write to, or the .nii.gz of a single case", PATH, group="output"
     )
     probabilities: bool = setting(False, "also write the probability of each tumor class")
     slices: tuple[int, ...] = setting(
@@ -286,19 +280,16 @@ class PredictConfig(Settings):
         if self.weights and (unused := asked_for & {"run_dir", "checkpoint", "cross_validate"}):
             raise ValueError(f"--weights replaces the runs; leave out {flags(unused)}.")
         given = asked_for & set(IMAGES)
-        if given and len(given) < len(IMAGES):
-            raise ValueError(f"{flags(IMAGES)} go together; give all four or none.")
-        if given and (unused := asked_for & {"data_root", "cases", "cross_validate", "score_only"}):
-            raise ValueError(f"{flags(IMAGES)} are the case to segment; leave out {flags(unused)}.")
-        ending = self.output.lower()
-        if ending.endswith(".nii") or (ending.endswith(".nii.gz") and not given):
+        unused = asked_for & {"data_root", "cases", "cross_validate", "score_only"}
+        if given and (len(given) < len(IMAGES) or unused):
+            raise ValueError(f"Give all of {flags(IMAGES)}, and leave out {flags(unused)}.")
+        if self.output.lower().endswith((".nii", ".nii.gz")[: 1 if given else 2]):
             raise ValueError(
-                f"--output is {self.output!r}; expected a folder or, with {flags(IMAGES)}, a file "
-                "that ends in .nii.gz."
+                f"--output is {self.output!r}; expected a folder or, with {flags(IMAGES)}, .nii.gz."
             )
         scoring = {"score_only", "ignore_missing", "segmentation_labels"}
         if not self.score_only and asked_for & scoring:
-            raise ValueError(f"{flags(asked_for & scoring)} need --score-only; add it.")
+            raise ValueError(f"Add --score-only, or leave out {flags(asked_for & scoring)}.")
         used = {"data_root", "output", "cases", "labels", "slices", "verbose"} | scoring
         if self.score_only and asked_for - used:
             raise ValueError(f"--score-only predicts nothing; leave out {flags(asked_for - used)}.")

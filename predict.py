@@ -29,24 +29,29 @@ def main(argv=None):
     """Runs the prediction, or the scoring, with the given command line arguments."""
     config = parse(PredictConfig, argv, __doc__)
 
-    from brats.cases.find import select_cases
+    from brats.cases import find
     from brats.predictions import scoring
     from brats.report.derived import write_derived
 
     config, found, incomplete = find_cases(config)
-    cases, incomplete = select_cases(found, incomplete, config.cases)
+    cases, incomplete = find.select_cases(found, incomplete, config.cases)
     if config.score_only:
-        cases = scoring.select_scorable(config.output, cases, config.cases)
+        cases, missing, warnings = scoring.select_scorable(
+            config.output, found, cases, config.cases, config.ignore_missing
+        )
         software = describe_source("numpy", "scipy", "SimpleITK")
         print_header("Scoring segmentations", config, found, software, cases=len(cases))
-        results = scoring.score_cases(config.output, cases, config.slices)
+        for sentence in warnings:
+            warn(sentence)
+        labels = config.segmentation_labels
+        results = scoring.score_cases(config.output, cases, config.slices, labels)
         failures = follow(results, len(cases))
     else:
-        cases, failures = predict(config, found, cases)
+        missing, (cases, failures) = [], predict(config, found, cases)
     for each in incomplete:
         warn(each.reason, "Error")
         failures[each.case_id] = each.reason
-    text, unreadable = write_derived(config.output, found, failures)
+    text, unreadable = write_derived(config.output, found, failures, missing)
     for case_id, reason in unreadable.items():
         warn(f"{case_id} is not in the report: {reason}", "Error")
     print(text)
@@ -57,10 +62,9 @@ def main(argv=None):
 def find_cases(config):
     """Returns the config with a folder as its output, the complete cases, and the failures."""
     from brats.cases import find, single
-    from brats.editions import MODALITIES
 
     if config.flair:
-        images = {name: getattr(config, name) for name in MODALITIES}
+        images = {name: getattr(config, name) for name in ("flair", "t1", "t1ce", "t2")}
         case, folder = single.build_case(images, config.output, config.labels)
         return replace(config, output=str(folder)), [case], []
     files.check_outside("--output", config.output, "--data-root", config.data_root)
@@ -126,9 +130,9 @@ def predict(config, found, cases):
 
 def print_header(title, config, found, software, **facts):
     """Prints the settings, and what the prediction runs on."""
-    from brats.cases.find import describe_ignored
+    from brats.cases import find
 
-    ignored = "nothing" if config.flair else describe_ignored(config.data_root, found)
+    ignored = "" if config.flair else find.describe_ignored(config.data_root, found)
     facts |= {"output": config.output, "ignored": ignored}
     print(header(title, config, facts, software), flush=True)
 

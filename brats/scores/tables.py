@@ -12,7 +12,7 @@ import numpy as np
 from brats.editions import REGIONS, region_mask
 from brats.errors import InputError
 from brats.files import write_table
-from brats.scores.distances import hausdorff_distances
+from brats.scores.distances import ONE_EMPTY_MM, hausdorff_distances
 from brats.scores.lesions import lesion_scores
 from brats.scores.overlap import dice, precision, sensitivity, specificity
 
@@ -35,6 +35,8 @@ TITLES = {
 METRICS = tuple(TITLES)
 # The metrics that the challenge ranks by.
 HEADLINES = ("dice", "hausdorff95_mm", "lesion_dice", "lesion_hausdorff95_mm")
+WORST = dict.fromkeys(("dice", "sensitivity", "specificity", "precision", "lesion_dice"), 0.0)
+WORST |= dict.fromkeys(("hausdorff_mm", "hausdorff95_mm", "lesion_hausdorff95_mm"), ONE_EMPTY_MM)
 
 
 def score_case(case_id, predicted, reference, spacing_mm, edition):
@@ -64,6 +66,15 @@ def score_case(case_id, predicted, reference, spacing_mm, edition):
         masks = region_mask(predicted, region), region_mask(reference, region)
         rows.append({"case": case_id, "region": region} | score_masks(*masks, spacing_mm, *rules))
     return rows
+
+
+def score_missing(case_id, reference, spacing_mm, edition):
+    """Returns the rows of `score_case` for a case without a segmentation.
+
+    It has the worst scores in every region, also where the reference is empty.
+    """
+    rows = score_case(case_id, np.zeros_like(reference), reference, spacing_mm, edition)
+    return [row | WORST for row in rows]
 
 
 def score_masks(predicted, reference, spacing_mm, *rules):

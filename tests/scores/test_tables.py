@@ -12,7 +12,14 @@ from brats.cases.find import find_cases
 from brats.editions import EDITIONS, REGIONS
 from brats.errors import InputError
 from brats.files import read_table
-from brats.scores.tables import METRICS, describe_summary, score_case, summarize, write_tables
+from brats.scores.tables import (
+    METRICS,
+    describe_summary,
+    score_case,
+    score_missing,
+    summarize,
+    write_tables,
+)
 from brats.volumes.case import read_case
 
 SHAPE, SPACING_MM = (2, 3, 4), (3, 2, 1)
@@ -67,6 +74,14 @@ def test_every_score_of_a_drawn_case():
     assert (row["lesion_dice"], row["lesion_hausdorff95_mm"]) == (1, 0)
     assert (row["num_lesions"], row["num_missed"], row["num_false"]) == (0, 0, 0)
     assert {type(row[name]) for name in METRICS} == {float, int}  # JSON can hold them.
+
+
+def test_a_missing_segmentation_has_the_worst_scores_where_nothing_was_to_be_found_too():
+    whole, _, enhancing = score_missing("a", np.array([[[2, 0]]]), SPACING_MM, EDITIONS["2023"])
+    for row in (whole, enhancing):
+        assert (row["dice"], row["lesion_dice"], row["sensitivity"]) == (0, 0, 0)
+        assert row["hausdorff95_mm"] == row["lesion_hausdorff95_mm"] == row["hausdorff_mm"] == 374
+    assert (whole["reference_ml"], enhancing["reference_ml"]) == (0.006, 0)
 
 
 def test_volumes_of_two_shapes_are_refused():
