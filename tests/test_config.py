@@ -42,7 +42,7 @@ def test_the_defaults_are_the_published_recipe():
         (TrainConfig(), {"class_weights": (1, 5, 2, 4), "steps_per_epoch": None}),
         (TrainConfig(), {"mixed_precision": False, "validation_fraction": 0.2}),
         (PredictConfig(), {"batch_size": 2, "flips": False, "fill_holes": False}),
-        (PredictConfig(), {"min_lesion_voxels": 0, "min_enhancing_voxels": 0}),
+        (PredictConfig(), {"min_lesion_ml": 0, "min_enhancing_ml": 0}),
     ]
     for config, values in expected:
         assert config.to_dict().items() >= values.items()
@@ -58,11 +58,11 @@ def test_scripts_follow_one_another_without_arguments():
     [
         (ExtractConfig, "--labels necrosis=1 edema=2", "--labels is .*; expected necrosis="),
         (PredictConfig, "--labels 1 2 3", "--labels is .*; expected necrosis="),
-        (PredictConfig, "--flair a --t1 b --t2 c", "--flair, --t1, --t1ce, --t2 go together"),
+        (PredictConfig, "--flair a --t1 b --t2 c", "Give all of --flair, --t1, --t1ce, --t2, and"),
         (PredictConfig, "{} --data-root x --cases a", "leave out --cases, --data-root"),
         (PredictConfig, "{} --score-only", "leave out --score-only"),
         (PredictConfig, "--output a.nii.gz", "expected a folder or, with --flair"),
-        (PredictConfig, "{} --output a.nii", "ends in .nii.gz"),
+        (PredictConfig, "{} --output a.nii", "with --flair, .*, .nii.gz."),
     ],
 )
 def test_labels_and_four_files_are_checked(config_class, arguments, message, capsys):
@@ -175,6 +175,7 @@ def test_a_wrong_value_is_refused_with_flag_value_and_expectation(
         (TrainConfig, "--num-folds 4 --fold 4", "--fold is 4; expected at least 0 and less than"),
         (TrainConfig, "--num-folds 4 --fold 0 --validation-fraction 0.3", "or --num-folds, not"),
         (PredictConfig, "--score-only --flips", "leave out --flips."),
+        (PredictConfig, "--ignore-missing", "--score-only, or leave out --ignore-missing."),
         (PredictConfig, "--score-only --recipe tuned", "leave out --recipe."),
         (PredictConfig, "--score-only --weights a --overwrite", "out --overwrite, --weights."),
         (PredictConfig, "--weights a --cross-validate", "leave out --cross-validate."),
