@@ -76,7 +76,7 @@ def test_scarce_enhancing_tumor_of_the_whole_volume_becomes_necrosis(min_voxels,
 
 def test_nothing_is_changed_unless_asked_for():
     classes = draw(LID, ["1.3..", ".2.2.", ".222.", "....."], LID)
-    result = postprocess(classes)
+    result = postprocess(classes, voxel_ml=0.001)
     np.testing.assert_array_equal(result, classes)
     assert result is not classes
 
@@ -88,7 +88,8 @@ def test_the_steps_are_applied_in_their_order():
     cube[1:4, 1:4, 1:4] = 2
     cube[2, 2, 2] = 0
     cube[1, 1, 1] = cube[2, 2, 7] = 3
-    result = postprocess(cube, fill_holes=True, min_lesion_voxels=27, min_enhancing_voxels=2)
+    # A voxel has 0.5 ml.
+    result = postprocess(cube, 0.5, fill_holes=True, min_lesion_ml=13.5, min_enhancing_ml=1)
     expected = np.zeros_like(cube)
     expected[1:4, 1:4, 1:4] = 2
     expected[1, 1, 1] = 1
@@ -102,7 +103,7 @@ def test_the_steps_are_applied_in_their_order():
 )
 def test_applied_twice_it_changes_no_more_and_the_input_stays(classes, min_lesion, min_enhancing):
     before = classes.copy()
-    once = postprocess(classes, True, min_lesion, min_enhancing)
-    np.testing.assert_array_equal(postprocess(once, True, min_lesion, min_enhancing), once)
+    once = postprocess(classes, 1, True, min_lesion, min_enhancing)
+    np.testing.assert_array_equal(postprocess(once, 1, True, min_lesion, min_enhancing), once)
     np.testing.assert_array_equal(classes, before)
     assert once.dtype == np.uint8
