@@ -17,34 +17,36 @@ from brats.volumes.normalization import normalize
 from brats.volumes.resampling import on_case_grid, resample_case, resampling_warnings
 from tests.synthetic import write_constant_network
 
-# Voxels of 1 x 2 mm (x, y): the centers of the new rows lie a quarter before and behind the old.
 SPACING_MM = (3, 2, 1)
 COARSE = np.array([[[0, 0, 0, 0], [0, 8, 16, 0], [0, 24, 0, 0]]], dtype=np.int16)
-FINE = np.array(
-    [
-        [0, 0, 0, 0],
-        [0, 0, 0, 0],
-        [0, 6, 12, 0],
-        [0, 12, 12, 0],
-        [0, 20, 0, 0],
-        [0, 24, 0, 0],
-    ]
-)
 
 
-def test_images_are_interpolated_and_the_background_stays_0():
+def test_images_are_interpolated_between_the_centers_of_voxels():
+    # The centers of rows of 2 mm lie at 1, 3, 5 mm, those of the new rows at 0.5, 1.5, 2.5 mm.
+    position_mm = np.arange(1, 80, 2, dtype=np.float32).reshape(1, 40, 1)
+    (image,), _ = resample_case([100 + position_mm.repeat(5, axis=2)], None, SPACING_MM)
+    assert (image.shape, image.dtype) == ((1, 80, 5), np.float32)
+    expected = 100 + np.arange(0.5, 80).reshape(80, 1)
+    np.testing.assert_allclose(image[0, 8:-8], expected[8:-8] * np.ones((1, 5)), atol=0.05)
+
+
+def test_the_background_stays_0_and_the_brain_within_its_values():
     (image,), classes = resample_case([COARSE], (COARSE // 8).astype(np.uint8), SPACING_MM)
-    assert image.dtype == np.float32
-    np.testing.assert_allclose(image[0], FINE, rtol=1e-6)
+    brain = np.repeat(COARSE[0] != 0, 2, axis=0)
+    assert np.array_equal(image[0] != 0, brain)
+    assert image[0][brain].min() >= 8 and image.max() <= 24
     assert classes.dtype == np.uint8
     assert np.array_equal(classes[0], np.repeat(COARSE[0] // 8, 2, axis=0))
+    (image,), _ = resample_case([np.full((1, 6, 7), 300)], None, SPACING_MM)
+    np.testing.assert_allclose(image, 300, rtol=1e-6)
 
 
-def test_finer_voxels_are_averaged_over_the_area_of_the_new_ones():
-    # Two to one: the weights 1/4, 3/4, 3/4, 1/4 about the center, of which the border cuts some.
-    (image,), _ = resample_case([np.array([[[7, 7, 7, 35, 35, 35]]])], None, (1, 1, 0.5))
-    # (7 * 3 + 7 * 3 + 7) / 7; (7 + 7 * 3 + 35 * 3 + 35) / 8; (35 + 35 * 3 + 35 * 3) / 7.
-    np.testing.assert_allclose(image[0, 0], [7, 21, 35], rtol=1e-6)
+def test_finer_voxels_are_averaged(rng):
+    # Noise of deviation 1; the mean of four voxels has a half. Lanczos weights are close to it.
+    volume = 100 + rng.normal(size=(1, 200, 200))
+    (image,), _ = resample_case([volume], None, (1, 0.5, 0.5))
+    assert image.shape == (1, 100, 100)
+    assert image.std() == pytest.approx(0.5, abs=0.1)
 
 
 @pytest.mark.parametrize("spacing_mm", [(1, 1, 1), (5, 0.96, 1.04)])
