@@ -68,7 +68,7 @@ def build_nifti(voxels, geometry):
 def _scale(voxels, slope, intercept):
     """Returns scaled voxels as ITK does: small integers become float32, others float64."""
     is_small = voxels.dtype.itemsize < 4 or voxels.dtype == np.float32
-    with np.errstate(over="ignore"):  # Such values are found next.
+    with np.errstate(over="ignore", invalid="ignore"):  # Such values are found next.
         scaled = voxels * np.float64(slope) + np.float64(intercept)
         return scaled.astype(np.float32) if is_small else scaled
 

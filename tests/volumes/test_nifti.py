@@ -122,6 +122,7 @@ def test_files_in_the_other_byte_order_are_read_and_checked(tmp_path):
             lambda plain: edited(plain, 112, "<2f", 3e38, 3e38),
             "infinity in 210 of .*Repair scl_slope",
         ),
+        ("t1.nii", lambda plain: edited(plain, 112, "<2f", np.inf, 1), "Repair scl_slope"),
         ("t1.nii", lambda plain: edited(plain, 40, "<h", 0), "gives 0 axes; expected 1 to 7"),
         ("t1.nii", lambda plain: edited(plain, 40, "<h", 9), "gives 9 axes; expected 1 to 7"),
         ("t1.nii", lambda plain: edited(plain, 42, "<3h", 7, -6, 5), r"the size \(7, -6, 5\)"),
