@@ -143,6 +143,14 @@ def test_a_table_has_a_header_of_all_keys_and_reads_back_as_text(tmp_path):
     assert read_table(path) == expected
 
 
+def test_text_in_a_table_is_no_formula_and_need_not_be_utf_8(tmp_path):
+    path, names = tmp_path / "table.csv", ["=1+1", "+1", "-a", "@a", "\t=1", "a=1", "caf\udce9"]
+    write_table(path, [{"case": name, "ml": -1.5} for name in names])
+    expected = [*(f"'{name}" for name in names[:5]), "a=1", "caf\\udce9"]
+    assert [row["case"] for row in read_table(path)] == expected
+    assert {row["ml"] for row in read_table(path)} == {"-1.5"}
+
+
 @pytest.mark.parametrize("contents", [b"case\n\xff\n", b"case\n" + b"a" * 200_000])
 def test_a_file_that_is_not_a_table_is_refused(tmp_path, contents):
     path = tmp_path / "table.csv"

@@ -152,6 +152,22 @@ def test_tumor_in_front_at_the_left_is_drawn_above_at_the_l(tmp_path):
     assert box_of(is_red(reference)) == (4 * 12, 10 * 12 - 1, 40 * 8, 50 * 8 - 1)
 
 
+def test_pictures_are_cut_to_the_brain_in_all_slices_and_images(tmp_path):
+    raw, classes = made_case()
+    volumes = [np.zeros_like(volume) for volume in raw.volumes]
+    volumes[0][0, 8:16, 12:24] = 9
+    volumes[3][4, 10:20, 15:30] = 9
+    classes = classes * 0
+    path = write_pictures(tmp_path, "a", RawCase(volumes, None, raw.geometry), classes, slices=[0])
+    # Rows 8 to 19 and columns 12 to 29, with a margin of 3: 18 of 1.5 mm, and 24 of 1 mm.
+    ((flair, _),) = read_panels(path, 480, round(480 * 24 / 27))
+    voxel = 480 / 27
+    box = [3 * 1.5 * voxel, 11 * 1.5 * voxel, 3 * voxel, 15 * voxel]
+    # Letters hide a tenth at both sides.
+    assert box_of(flair[:400, :, RED] > 0.5)[:2] == pytest.approx(box[:2], abs=2)
+    assert box_of(flair[:400, :, RED] > 0.5)[3] == pytest.approx(box[3], abs=2)
+
+
 def test_slices_asked_for_replace_the_case_s_older_ones(tmp_path):
     others = {"a-1-7.png", "a-x.png", "b-7.png"}
     for name in {"a-7.png", *others}:

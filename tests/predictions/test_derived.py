@@ -9,7 +9,7 @@ from brats.cases.find import find_cases
 from brats.files import read_table
 from tests.synthetic import contents
 
-DERIVED = ("scores.csv", "summary.csv", "scores.png", "report.html")
+DERIVED = ("scores.csv", "summary.csv", "scores.png", "report.html", "volumes.csv")
 
 
 @pytest.fixture
@@ -47,6 +47,7 @@ def test_all_that_is_derived_can_be_deleted_and_made_again(cohort, output, argum
     assert set(DERIVED) < expected.keys()
     for name in DERIVED:
         (output / name).unlink()
+    shutil.rmtree(output / "report")
     assert start(cohort, output, *arguments).code == 0
     assert contents(output) == expected
 
@@ -97,7 +98,8 @@ def test_the_originals_weights_segment_a_case_without_a_reference(root, fixtures
     weights = fixtures / "resunet_8_filters.hdf5"
     assert start(root, tmp_path / "new", "--weights", weights, "--cases", case.id).code == 0
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
-        f"{case.id}.json", f"{case.id}.nii.gz", "figures", "report.html",
+        f"{case.id}.json", f"{case.id}.nii.gz", "figures", "report", "report.html",
+        "volumes.csv",
     ]  # fmt: skip
 
 
@@ -105,4 +107,4 @@ def test_without_scores_older_tables_and_plots_are_removed(root, output, argumen
     for path in root.rglob("*_seg.nii.gz"):
         path.unlink()
     assert start(root, output, *arguments).code == 0
-    assert contents(output).keys() & set(DERIVED) == {"report.html"}
+    assert contents(output).keys() & set(DERIVED) == {"report.html", "volumes.csv"}

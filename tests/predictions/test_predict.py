@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brats.phantom.cohort import write_cohort
+from brats.predictions.record import note_failures, read_records
 from brats.volumes.files import read_volume, write_volume
 from engine.prediction import cases as prediction
 from engine.prediction.segment import Segmentation
@@ -280,16 +280,19 @@ def test_a_done_case_whose_image_cannot_be_read_any_more_holds_up_no_other(done,
     assert (output / f"{ids[2]}.nii.gz").exists() and (output / f"{ids[0]}.nii.gz").exists()
 
 
-def test_a_slice_that_a_case_has_not_fails_that_case(root, ids, network, tmp_path, start, quick):
-    write_cohort(root / "more", num_cases=1, seed=1, shape=(10, 72, 64), naming="2023")
-    output, flags = tmp_path / "out", ("--weights", network, "--slices", 9)
-    assert start(root, output, *flags).code == 1
-    assert [path.stem for path in output.glob("*.json")] == ["BraTS-GLI-90000-000"]
-    # Nor if it is segmented already.
-    assert start(root, output, *flags[:2]).code == 0
-    result = start(root, output, *flags)
-    assert f"{ids[0]} has axial slices 0 to 7, and no slice 9" in result.err
-    assert f"3 of 4 cases failed, see above: {', '.join(ids)}." in result.err
+def test_a_slice_that_a_case_has_not_is_a_warning(done, ids, root, start, quick):
+    output, flags = done
+    sentence = "There is no picture of slice 12, 9: the case has axial slices 0 to 7."
+    for more in ((), ("--overwrite",)):
+        result = start(root, output, *flags, "--cases", ids[0], "--slices", 12, 5, 9, *more)
+        assert result.code == 0 and f"{ids[0]}: Warning: {sentence}" in result.out
+        assert read_record(output, ids[0])["warnings"].count(sentence) == 1
+        assert {path.name for path in (output / "figures").glob(f"{ids[0]}-*")} == {
+            f"{ids[0]}-5.png", f"{ids[0]}-modalities.png"
+        }  # fmt: skip
+    before = times(output)
+    assert start(root, output, *flags, "--slices", 9, "--cases", ids[0]).code == 0
+    assert times(output) == before
 
 
 def test_probabilities_lie_where_the_case_lies_one_volume_per_class(done, ids, root):
@@ -361,13 +364,34 @@ def test_killed_before_any_file_gets_its_name_it_ends_with_the_same_files(
     assert number == 1 + 5  # Three probabilities, the record and the volume.
 
 
-def test_a_damaged_record_is_named(done, ids, root, start):
+def test_a_damaged_record_fails_its_case_and_no_other(done, ids, root, start, quick):
     output, flags = done
     for text in ("{", '{"format": "brats-prediction", "version": 2}'):
         (output / f"{ids[1]}.json").write_text(text)
+        (output / f"{ids[2]}.nii.gz").unlink()
         result = start(root, output, *flags)
         assert result.code == 1 and f"{ids[1]}.json is damaged" in result.err
-        assert "Remove it." in result.err
+        assert "Remove it." in result.err and (output / f"{ids[2]}.nii.gz").exists()
+
+
+def test_a_case_that_failed_before_is_scored_again_when_its_files_are_back(
+    done, ids, root, start, quick
+):
+    output, flags = done
+    path, before = output / f"{ids[1]}.json", contents(output)
+    note_failures(output, read_records(output)[0], {ids[1]: "lost"})
+    assert read_record(output, ids[1])["failed"] == "lost"
+    assert start(root, output, *flags).code == 0 and quick == []
+    assert path.read_bytes() == before[path.name]
+
+
+def test_without_a_reference_the_volume_of_each_class_is_printed(
+    ids, root, tmp_path, network, start, quick
+):
+    image_path(root, ids[0], "seg").unlink()
+    result = start(root, tmp_path / "out", "--weights", network, "--cases", ids[0])
+    ml = read_record(tmp_path / "out", ids[0])["volumes_ml"]["enhancing"]
+    assert f"{ids[0]}  ml  necrosis 0.0  edema 0.0  enhancing {ml:.1f}\n" in result.out
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,23 @@
 import base64
 import hashlib
 import io
+import json
+import os
 import re
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import matplotlib.image
 import numpy as np
 import pytest
 import SimpleITK
 
-from brats.editions import classes_to_labels
-from brats.predictions.record import segmentation_path
+from brats.editions import CLASSES, classes_to_labels
+from brats.files import read_table
+from brats.predictions.record import read_record, record_path, segmentation_path, write_record
+from brats.report.derived import write_derived
 from brats.report.images import MAX_GRAY, quantize, read_case_images
-from brats.report.page import VIEWER, write_report
+from brats.report.page import VIEWER
 from brats.report.tables import best_end, format_score
 from brats.scores.tables import score_case
 from brats.volumes.files import read_volume, write_volume
@@ -23,10 +28,11 @@ from tests.synthetic import write_case
 
 LPS = (1.0, 0, 0, 0, 1, 0, 0, 0, 1)  # Columns to the left, rows to posterior, slices up.
 GEOMETRY = Geometry((3.0, 2.0, 1.0), (5.0, -7.0, 11.0), LPS)
+SPACING = (1.0, 2.0, 3.0)  # The same along (z, y, x).
 SHAPE = (15, 24, 26)
 BRAIN = (slice(2, 11), slice(6, 18), slice(5, 22))
 BOX = (slice(0, 14), slice(3, 21), slice(2, 25))  # With a margin of 3, but inside the volume.
-HOSTILE = """a"b'<i>&"""
+HOSTILE = """=a"b'<i>&#%? é"""
 
 
 def brain():
@@ -43,117 +49,173 @@ def tumor(index):
 
 
 def predict(folder, case_id, reference=None, geometry=GEOMETRY):
-    """Writes a case and its segmentation; returns the case and its record."""
+    """Writes a case, its segmentation and its record; returns the case."""
     case = write_case(folder / "cases" / case_id, geometry, brain(), reference)
     write_volume(
         segmentation_path(folder, case), classes_to_labels(tumor(3), case.edition), geometry
     )
     scores = []
     if reference is not None:
-        scores = score_case(case_id, tumor(3), reference, geometry.spacing_mm[::-1])
-    record = {"case": case_id, "networks": [], "settings": {}, "warnings": [], "scores": scores}
-    return case, record
+        scores = score_case(case_id, tumor(3), reference, SPACING, case.edition)
+    record = {"networks": [], "settings": {}, "inputs": {}, "warnings": [], "slices": []}
+    volumes_ml = dict(zip(CLASSES[1:], (0.0, 1.0, 0.25), strict=True))
+    write_record(folder, case, record | {"volumes_ml": volumes_ml, "scores": scores})
+    return case
+
+
+def change_record(folder, case, **fields):
+    write_record(folder, case, read_record(folder, case) | fields)
 
 
 class Page(HTMLParser):
-    """The rows of the table of cases: their attributes, volumes and text, by case."""
+    """The rows of the table of cases: their attributes, text and volumes, by case."""
 
-    def __init__(self, path):
+    def __init__(self, folder):
         super().__init__()
-        self.rows, self.volumes, self.text, self._place, self._case = {}, {}, {}, None, None
-        self.feed(path.read_text(encoding="utf-8"))
+        self.rows, self.text, self.volumes, self._case = {}, {}, {}, None
+        self.feed((folder / "report.html").read_text(encoding="utf-8"))
+        for case_id, attributes in self.rows.items():
+            if "data-file" in attributes:
+                path = folder / unquote(attributes["data-file"])
+                call = path.read_text().splitlines()[1]
+                volumes = json.loads(call.removeprefix("receiveVolumes(").removesuffix(");"))
+                decoded = {name: base64.b64decode(text) for name, text in volumes.items()}
+                self.volumes[case_id] = decoded
 
     def handle_starttag(self, tag, attributes):
         attributes = dict(attributes)
         if "data-case" in attributes:
             self._case = attributes["data-case"]
-            self.rows[self._case], self.volumes[self._case] = attributes, {}
-            self.text[self._case] = ""
-        self._place = attributes.get("data-volume")
+            self.rows[self._case], self.text[self._case] = attributes, ""
 
     def handle_endtag(self, tag):
-        self._place = None
         if tag == "tbody":
             self._case = None
 
     def handle_data(self, data):
-        if self._place:
-            self.volumes[self._case][self._place] = base64.b64decode(data)
-        elif self._case:
+        if self._case:
             self.text[self._case] += f" {data}"
 
 
 @pytest.fixture
-def predicted(tmp_path):
-    """Cases and records of predictions in `tmp_path`; case "one" has a reference."""
+def predicted(tmp_path, monkeypatch):
+    """Cases with predictions in `tmp_path`; case "one" has a reference."""
+
+    def write_plots(path, rows):
+        SimpleITK.WriteImage(SimpleITK.Image(4, 3, SimpleITK.sitkUInt8), str(path))
+
+    monkeypatch.setattr("brats.report.derived.write_score_boxes", write_plots)
     references = {HOSTILE: None, "one": tumor(1), "two": None}
-    cases, records = zip(*(predict(tmp_path, *each) for each in references.items()), strict=True)
-    return list(cases), {record["case"]: record for record in records}
+    return [predict(tmp_path, *each) for each in references.items()]
 
 
-def report(folder, predicted, failures=()):
-    """Writes the report; returns its rows and its text before and after the rows."""
-    path, _ = write_report(folder, *predicted, dict(failures))
-    return Page(path), path.read_text().split('<script type="text/plain" id="niivue">')[0]
+def report(folder, cases, failures=()):
+    """Writes the report; returns its rows and its text without the viewer's."""
+    write_derived(folder, cases, dict(failures))
+    text = (folder / "report.html").read_text()
+    return Page(folder), text.split('<script type="text/plain" id="niivue">')[0]
 
 
 def test_cases_with_a_record_and_a_segmentation_are_shown(predicted, tmp_path):
-    cases, records = predicted
-    segmentation_path(tmp_path, cases[2]).unlink()
-    unrecorded, _ = predict(tmp_path, "unrecorded")
-    page, text = report(tmp_path, ([*cases, unrecorded], records))
+    segmentation_path(tmp_path, predicted[2]).unlink()
+    unrecorded = predict(tmp_path, "unrecorded")
+    record_path(tmp_path, unrecorded).unlink()
+    page, text = report(tmp_path, [*predicted, unrecorded])
     assert list(page.rows) == [HOSTILE, "one"]
     assert "<p>2 cases</p>" in text  # Without networks they are another tool's.
 
 
 def test_only_a_case_with_a_reference_has_scores_and_a_reference(predicted, tmp_path):
     page, text = report(tmp_path, predicted)
-    assert set(page.volumes["one"]) == {"flair", "t1ce", "prediction", "reference"}
-    assert set(page.volumes["two"]) == {"flair", "t1ce", "prediction"}
+    assert list(page.volumes["one"]) == ["flair", "t1", "t1ce", "t2", "prediction", "reference"]
+    assert list(page.volumes["two"]) == ["flair", "t1", "t1ce", "t2", "prediction"]
     # The prediction is enhancing where the reference is necrosis: whole and core agree.
     assert page.text["one"].split()[1:4] == ["1.000", "1.000", "0.000"]
-    assert set(page.text["two"].split()[1:]) == {"–"}
+    assert set(page.text["two"].split()[1:-5]) == {"–"}
     assert '<span class="note">mean Dice, median 1.000, 1 case</span>' in text
 
 
-def test_without_scores_there_are_no_columns_of_scores(predicted, tmp_path):
-    cases, records = predicted
-    page, text = report(tmp_path, (cases[2:], records))
-    assert page.text["two"].split() == ["two"]
-    assert "there is no reference" in text and "Box plots" not in text
+def test_without_scores_there_are_volumes_and_nothing_of_scores(predicted, tmp_path):
+    page, text = report(tmp_path, predicted[2:])
+    # Necrosis, edema, enhancing; core is the first and the third, whole tumor all of them.
+    assert page.text["two"].split() == ["two", "0.0", "1.0", "0.2", "0.2", "1.2"]
+    shown = text.split("<body>")[1].split('<dialog id="viewer"')[0]
+    assert not re.search("Dice|Box plots|<select|Statistics|reference|–", shown)
+
+
+def test_volumes_are_a_table_of_all_cases_with_and_without_a_reference(predicted, tmp_path):
+    report(tmp_path, predicted)
+    rows = read_table(tmp_path / "volumes.csv")
+    assert [row.pop("case") for row in rows] == [f"'{HOSTILE}", "one", "two"]
+    expected = {"necrosis": "0.0", "edema": "1.0", "enhancing": "0.25", "core": "0.25"}
+    expected["whole"] = "1.25"
+    assert rows == 3 * [{f"{name}_ml": ml for name, ml in expected.items()}]
 
 
 def test_networks_settings_and_warnings_come_from_the_records(predicted, tmp_path):
-    records = predicted[1]
-    for index, record in enumerate(records.values()):
-        record["networks"] = [{"path": f"runs/<{min(index, 1)}>", "sha256": "ab"}]
-        record["settings"] = {"flips": True, "fill_holes": index == 1}
-    records["two"]["warnings"] = ["The image is <dark>."]
+    for index, case in enumerate(predicted):
+        networks = [{"path": f"runs/<{min(index, 1)}>", "sha256": "ab"}]
+        settings = {"flips": True, "fill_holes": index == 1}
+        change_record(tmp_path, case, networks=networks, settings=settings)
+    change_record(tmp_path, predicted[2], warnings=["The image is </script><dark>."])
     page, text = report(tmp_path, predicted)
     assert "<p>3 cases, each segmented by some of runs/&lt;0&gt; and runs/&lt;1&gt;</p>" in text
     settings = {"network": "runs/&lt;0&gt;, SHA-256 ab", "settings.flips": "true"}
     for name, value in (settings | {"settings.fill_holes": "false or true"}).items():
         assert f'<th scope="row">{name}</th><td>{value}</td>' in text
-    assert "The image is <dark>." in page.text["two"] and text.count("dark") == 1
+    assert "1 warning" in page.text["two"] and text.count("dark") == 1
+    assert "The image is </script><dark>." in page.text["two"]
 
 
 def test_failed_and_unreadable_cases_have_a_message_and_no_scores(predicted, tmp_path):
-    cases, records = predicted
-    damaged = cases[2].images["t1ce"]
+    damaged = predicted[2].images["t1ce"]
     damaged.write_bytes(b"damaged")
     failures = {"one": "no <FLAIR>", "gone": "lost"}
-    path, unreadable = write_report(tmp_path, cases, records, failures)
+    _, unreadable = write_derived(tmp_path, predicted, failures)
     assert list(unreadable) == ["two"] and str(damaged) in unreadable["two"]
-    page, text = Page(path), path.read_text()
+    page, text = Page(tmp_path), (tmp_path / "report.html").read_text()
     for case_id, message in (failures | unreadable).items():
         assert page.rows[case_id]["class"] == "failed" and message in page.text[case_id]
-        assert not page.volumes.get(case_id) and f"<li><b>{case_id}</b>" in text
+        assert case_id not in page.volumes and f"<li><b>{case_id}</b>" in text
     assert page.volumes[HOSTILE] and "<p>1 case</p>" in text and "mean Dice" not in text
     assert "no <FLAIR>" not in text and HOSTILE not in text
 
 
+def test_a_failed_case_is_left_out_until_it_is_done_again(predicted, tmp_path):
+    for failures in ({"one": "lost"}, {}):
+        text, _ = write_derived(tmp_path, predicted, failures)
+        assert "lost" in Page(tmp_path).text["one"] and not (tmp_path / "scores.csv").exists()
+    assert "Warning: cases that failed before are left out: one." in text
+
+
+def test_a_damaged_record_fails_its_case_only(predicted, tmp_path):
+    path = record_path(tmp_path, predicted[0])
+    path.write_text(path.read_text().replace('"warnings": []', '"warnings": [7]'))
+    _, unreadable = write_derived(tmp_path, predicted, {})
+    assert list(unreadable) == [HOSTILE] and str(path) in unreadable[HOSTILE]
+    assert list(Page(tmp_path).volumes) == ["one", "two"]
+
+
+def test_the_file_of_a_case_is_made_again_only_if_its_files_changed(predicted, tmp_path):
+    def times():
+        return {path.stem: path.stat().st_mtime_ns for path in tmp_path.glob("report/*.js")}
+
+    report(tmp_path, predicted)
+    before, content = times(), (tmp_path / "report.html").read_bytes()
+    (tmp_path / "report" / "mine.js").write_text("// another tool's")
+    report(tmp_path, predicted)
+    assert times().items() >= before.items() and before.keys() == {HOSTILE, "one", "two"}
+    assert (tmp_path / "report.html").read_bytes() == content
+    os.utime(predicted[1].images["t2"], (0, 0))
+    record_path(tmp_path, predicted[2]).unlink()
+    report(tmp_path, predicted)
+    after = times()
+    assert after.keys() == {HOSTILE, "one", "mine"} and after[HOSTILE] == before[HOSTILE]
+    assert after["one"] > before["one"]
+
+
 def test_a_segmentation_of_another_size_is_refused(predicted, tmp_path):
-    case = predicted[0][0]
+    case = predicted[0]
     labels = classes_to_labels(tumor(3)[1:], case.edition)
     write_volume(segmentation_path(tmp_path, case), labels, GEOMETRY)
     with pytest.raises(ValueError, match=r"\(14, 24, 26\).*\(15, 24, 26\)\. Resample"):
@@ -177,7 +239,7 @@ def test_volumes_are_cut_to_the_brain_and_keep_their_place(predicted, tmp_path):
 
 
 def test_thumbnail_shows_prediction_then_reference_at_the_largest_slice(predicted, tmp_path):
-    thumbnail = read_case_images(tmp_path, predicted[0][1]).thumbnail
+    thumbnail = read_case_images(tmp_path, predicted[1]).thumbnail
     picture = matplotlib.image.imread(io.BytesIO(thumbnail))
     height, width = 12 + 2 * 3, 17 + 2 * 3  # The brain's box, with its margin.
     assert picture.shape == (height, 2 * width + 4, 3)
@@ -198,11 +260,6 @@ def test_gray_levels_are_0_outside_the_brain_and_rise_inside_it():
     assert not quantize(np.zeros((2, 3, 4))).any()
 
 
-def test_same_files_give_the_same_bytes(predicted, tmp_path):
-    first = write_report(tmp_path, *predicted, {})[0].read_bytes()
-    assert write_report(tmp_path, *predicted, {})[0].read_bytes() == first
-
-
 def test_best_ends_and_numbers_of_scores():
     ends = {"num_missed": "min", "num_false": "min", "num_lesions": "", "predicted_ml": ""}
     ends |= {"lesion_dice": "max", "hausdorff_mm": "min"}
@@ -213,7 +270,6 @@ def test_best_ends_and_numbers_of_scores():
 
 
 def test_the_page_requests_nothing_outside_itself(predicted, tmp_path):
-    SimpleITK.WriteImage(SimpleITK.Image(4, 3, SimpleITK.sitkUInt8), str(tmp_path / "scores.png"))
     _, own = report(tmp_path, predicted)
     plots = base64.b64encode((tmp_path / "scores.png").read_bytes()).decode()
     assert f"base64,{plots}" in own

@@ -5,13 +5,15 @@ The tests read the pictures back from the page as a person sees it.
 
 import io
 import shutil
+from pathlib import Path
 
 import matplotlib.image
 import numpy as np
 import pytest
 
-from brats.editions import REGIONS, classes_to_labels
+from brats.editions import CLASSES, REGIONS, classes_to_labels
 from brats.predictions.record import segmentation_path
+from brats.report.case_files import update_case_file
 from brats.report.page import write_report
 from brats.scores.tables import METRICS
 from brats.volumes.files import write_volume
@@ -29,7 +31,7 @@ FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-
 SHAPE = (24, 40, 36)
 NECROSIS, EDEMA, ENHANCING = 1, 2, 3
 TUMOR_SLICES = slice(8, 16)
-BEST, WORST, MIDDLE, NO_REFERENCE = 'a "<b>', "b", "c", "d"
+BEST, WORST, MIDDLE, NO_REFERENCE = """a #%? é'"<b>""", "b", "c", "d"
 # Dice of whole tumor, core and enhancing; mean 0.8, 0.2 and 0.5.
 DICE = {BEST: (0.7, 0.8, 0.9), WORST: (0.4, 0.1, 0.1), MIDDLE: (0.5, 0.2, 0.8)}
 ONE_MM, CORNER = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
@@ -42,8 +44,7 @@ def write_predictions(folder):
     """Writes cases with enhancing tumor predicted in the patient's right half; returns records too.
 
     The reference is necrosis; in one case edema surrounds enhancing tumor. The files of another
-    case store their columns from the left to the right. The brain is dark in FLAIR and bright in
-    T1ce.
+    case store their columns from the left to the right. The brain is bright in T1ce only.
     """
     image = np.zeros(SHAPE, dtype=np.int16)
     image[2:22, 4:36, 4:32] = 500
@@ -69,15 +70,21 @@ def write_predictions(folder):
             for region, x in zip(REGIONS, DICE.get(case_id, ()), strict=False)
         ]
         record = {"case": case_id, "networks": [], "settings": {}, "warnings": []}
-        records[case_id] = record | {"scores": scores}
+        volumes_ml = dict(zip(CLASSES[1:], (1.0, 2.0, 4.0), strict=True))
+        records[case_id] = record | {"volumes_ml": volumes_ml, "scores": scores}
     return cases, records
+
+
+def write_page(folder, cases, records, failures):
+    heads = {case.id: update_case_file(folder, case) for case in cases}
+    (folder / "scores.png").write_bytes(b"")
+    return write_report(folder, records, heads, failures, {})
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("predictions")
-    path, _ = write_report(folder, *write_predictions(folder), {"e": "<i>lost</i>"})
-    return path
+    return write_page(folder, *write_predictions(folder), {"e": "<i>lost</i>"})
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +105,8 @@ def page(browser, report):
     page.on("request", lambda request: requests.append(request.url))
     page.goto(report.as_uri())
     yield page
-    assert (messages, requests) == ([], [report.as_uri()])
+    own = {path.as_uri() for path in (report.parent / "report").iterdir()}
+    assert messages == [] and requests[0] == report.as_uri() and set(requests[1:]) <= own
     page.close()
 
 
@@ -135,7 +143,7 @@ def test_the_page_shows_every_case_and_sorts_by_a_column_both_ways(page):
     assert case_order(page) == [BEST, WORST, MIDDLE, NO_REFERENCE, "e"]
     widths = page.eval_on_selector_all("#cases img", "all => all.map(each => each.naturalWidth)")
     assert len(widths) == 4 and min(widths) > 0
-    assert page.locator("tr.failed").inner_text().split("\t")[1] == "Failed: <i>lost</i>"
+    assert page.locator("tr.failed td").inner_text() == "Failed: <i>lost</i>"
     core = page.get_by_role("columnheader", name="Dice core")
     core.get_by_role("button").click()
     assert case_order(page) == [WORST, MIDDLE, BEST, NO_REFERENCE, "e"]
@@ -147,7 +155,7 @@ def test_the_page_shows_every_case_and_sorts_by_a_column_both_ways(page):
 def test_worst_and_best_by_the_chosen_score_and_by_name(page):
     page.get_by_role("button", name="Worst first").click()
     assert case_order(page)[:3] == [WORST, MIDDLE, BEST]
-    page.get_by_label("Score").select_option("Hausdorff distance (mm)")
+    page.get_by_label("Show").select_option("Hausdorff distance (mm)")
     headers = page.locator("#cases th[data-metric]:visible")
     assert [text.split()[0] for text in headers.all_inner_texts()] == ["Hausdorff"] * 3
     page.get_by_role("button", name="Best first").click()
@@ -239,8 +247,34 @@ def test_keys_go_to_the_next_case_in_the_order_of_the_table(page):
         page.locator("#viewer[aria-busy=false]").wait_for()
         titles.append(page.locator("#viewer-case").inner_text())
     assert titles == [MIDDLE, BEST, MIDDLE]
-    scores = page.locator("#viewer-scores tr").nth(1).inner_text()
-    assert scores.split() == ["Dice", "0.500", "0.200", "0.800"]
+    lines = [line.split() for line in page.locator("#viewer-results tr").all_inner_texts()]
+    assert lines[1] == ["Dice", "0.500", "0.200", "0.800"]
+    # Necrosis and enhancing tumor are the core.
+    assert lines[-5:] == [
+        ["necrosis", "1.0"], ["edema", "2.0"], ["enhancing", "4.0"], ["core", "5.0"],
+        ["whole", "7.0"],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("metric", ["dice", "volume_ml", ""])
+def test_on_a_narrow_screen_the_table_scrolls_and_no_number_breaks(metric, page):
+    page.set_viewport_size({"width": 600, "height": 900})
+    page.locator("#metric").select_option(metric)
+    assert page.evaluate("document.documentElement.scrollWidth") == 600
+    lines = page.eval_on_selector_all(
+        "#cases td[data-value]:not([hidden])", "all => all.map(each => each.firstChild).map("
+        "text => { const r = document.createRange(); r.selectNode(text);"
+        " return r.getClientRects().length; })",
+    )  # fmt: skip
+    assert set(lines) == {1}
+
+
+def test_a_page_without_its_folder_says_what_is_missing(browser, report, tmp_path):
+    moved = Path(shutil.copy(report, tmp_path))
+    with browser.new_page() as page:
+        page.goto(moved.as_uri())
+        page.get_by_role("button", name=WORST, exact=True).click()
+        page.locator("#notice", has_text="Cannot load report/b.js").wait_for()
 
 
 def test_without_webgl_the_viewer_says_so_and_shows_the_thumbnail(page):
