@@ -23,7 +23,7 @@ class Geometry:
         origin_mm: Position of the first voxel.
         direction: Row-major 3x3 matrix of the axes, nine values.
         stored: The `Geometry` in the axes of the file, or None if these are LPS.
-        position: The `Position` in the header of a NIfTI file, in the axes of the file, or None.
+        header: The header of the NIfTI file that it was read from, of nibabel, or None.
         warnings: Sentences about contradictions in the header.
     """
 
@@ -31,7 +31,7 @@ class Geometry:
     origin_mm: tuple
     direction: tuple
     stored: "Geometry | None" = None
-    position: object = None
+    header: object = None
     warnings: tuple = ()
 
     @property

@@ -15,13 +15,17 @@ import struct
 import zlib
 from pathlib import Path
 
+import nibabel
 import numpy as np
 
 from brats.errors import InputError
-from brats.volumes.header import LAYOUTS, build_header, parse_header
-from brats.volumes.position import Position
+from brats.volumes.position import TRANSFORMS, find_geometry, place
 
 GZIP_FORMAT = 31  # Tells zlib to expect the header and the checksum of gzip.
+# Kinds of headers by their size, their first number, and what they say in a file of their own.
+HEADERS = {348: (nibabel.Nifti1Header, b"n+1"), 540: (nibabel.Nifti2Header, b"n+2")}
+SCALE = ("scl_slope", "scl_inter")
+MAX_MM = 1e6  # A scanner is smaller than a kilometer.
 
 
 def read_nifti(path):
@@ -39,30 +43,106 @@ def read_nifti(path):
     """
     with _naming(path):
         _check_kind(path)
-        with _open(path) as file:
-            header = parse_header(file.read(max(LAYOUTS)), path)
-        dtype, num_voxels = header.dtype, math.prod(header.size)
-        content = _read_content(path, header.offset + num_voxels * dtype.itemsize)
-    voxels = np.frombuffer(content, dtype, num_voxels, header.offset)
+        header = _read_header(path)
+        size, dtype, offset = _find_voxels(path, header)
+        num_voxels = math.prod(size)
+        content = _read_content(path, offset + num_voxels * dtype.itemsize)
+    voxels = np.frombuffer(content, dtype, num_voxels, offset)
     check_finite(path, voxels, "Repair or remove the case.")
     voxels = voxels.astype(dtype.newbyteorder("="), copy=False)
-    if header.scale:
-        voxels = _scale(voxels, *header.scale)
+    slope, intercept = (0 if math.isnan(header[name]) else float(header[name]) for name in SCALE)
+    if slope != 0 and (slope, intercept) != (1, 0):  # By the standard, 0 means no scaling.
+        voxels = _scale(voxels, slope, intercept)
         check_finite(path, voxels, "Repair scl_slope and scl_inter in its header.")
     try:
-        geometry = header.position.find_geometry((*header.size, 1, 1)[:3])
+        geometry = find_geometry(header, (*size, 1, 1)[:3])
     except InputError as error:
         raise InputError(f"Cannot use {path}: {error}") from error
-    return voxels.reshape(header.size[::-1]), geometry
+    return voxels.reshape(size[::-1]), geometry
 
 
 def build_nifti(voxels, geometry):
     """Returns the bytes of a NIfTI-1 file of an array `(Z, Y, X)`, placed by a `Geometry`."""
-    position = geometry.position or Position.of(geometry)
-    return (
-        build_header(voxels, position)
-        + voxels.astype(voxels.dtype.newbyteorder("<"), copy=False).tobytes()
+    header = nibabel.Nifti1Header(endianness="<")
+    header.set_data_dtype(voxels.dtype)
+    header.set_data_shape(voxels.shape[::-1])
+    header.set_slope_inter(1, 0)
+    header.set_data_offset(len(header.binaryblock) + 4)  # Four bytes announce extensions.
+    place(header, geometry)
+    voxels = voxels.astype(voxels.dtype.newbyteorder("<"), copy=False)
+    return header.binaryblock + bytes(4) + voxels.tobytes()
+
+
+def _read_header(path):
+    """Returns the header of a file, of nibabel, with positive voxel sizes."""
+    with _open(path) as file:
+        content = file.read(max(HEADERS))
+    if len(content) < min(HEADERS):
+        raise InputError(
+            f"{path} holds {len(content)} bytes, but the header of a NIfTI file has "
+            f"{min(HEADERS)}. Copy it again."
+        )
+    for order in "<>":
+        (num_bytes,) = struct.unpack_from(order + "i", content)
+        if num_bytes in HEADERS and len(content) >= num_bytes:
+            kind, magic = HEADERS[num_bytes]
+            header = kind(content[:num_bytes], order, check=False)
+            if header["magic"].item()[:3] == magic:
+                return header
+    raise InputError(
+        f"{path} does not begin with the header of a NIfTI file. If its voxels are in another file "
+        "(.hdr and .img), convert it to .nii.gz. If not, copy it again."
     )
+
+
+def _find_voxels(path, header):
+    """Returns size, NumPy type and first byte of the voxels, and makes voxel sizes positive.
+
+    Axes of one voxel after the third are left out of the size.
+    """
+    num_axes, *lengths = header["dim"].tolist()
+    size, offset = tuple(lengths[: max(num_axes, 0)]), float(header["vox_offset"])
+    header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1
+    header["pixdim"][1:] = abs(header["pixdim"][1:])
+    header["pixdim"][num_axes + 1 : 4] = 1
+    spacing = header["pixdim"][1:4]
+    kind, least = int(header["datatype"]), header.single_vox_offset
+    types = nibabel.nifti1.data_type_codes
+    dtype = types.dtype[kind] if kind in types.code else np.dtype("V0")
+    position = [
+        number
+        for code, names in TRANSFORMS.items()
+        for number in np.hstack([header[name] for name in names])
+        if header[code] > 0
+    ]
+    for is_right, found, expected in (
+        (1 <= num_axes <= 7, f"{num_axes} axes", "1 to 7"),
+        (all(length > 0 for length in size), f"the size {size}", "lengths of at least 1"),
+        (
+            dtype.kind in "uif" and dtype.itemsize <= 8,
+            f"the voxel type {kind}",
+            "integers or floats",
+        ),
+        (
+            all(0 < length < MAX_MM for length in spacing),
+            f"the spacing {spacing} mm",
+            f"numbers other than 0 and below {MAX_MM:g} mm",
+        ),
+        (least <= offset < 2**31, f"its first voxel at byte {offset:g}", f"{least} or more"),
+        (
+            all(abs(number) < MAX_MM for number in position),
+            "a position that is infinite, NaN or very far away",
+            f"numbers below {MAX_MM:g} mm",
+        ),
+    ):
+        if not is_right:
+            raise InputError(
+                f"The header of {path} gives {found}; expected {expected}. Convert the image "
+                "again, or repair its header."
+            )
+    while len(size) > 3 and size[-1] == 1:
+        size = size[:-1]
+    return size, dtype.newbyteorder(header.endianness), int(offset)
 
 
 def _scale(voxels, slope, intercept):

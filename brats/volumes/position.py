@@ -1,125 +1,115 @@
 """Where a NIfTI header places its volume, by two transforms that may differ: qform and sform.
 
-In: the fields of a header. Out: a `Geometry`, and a warning if the fields contradict each other.
-A prediction gets the same fields, so that other programs show it at the place of its input.
+In: the header of a file. Out: a `Geometry`, with a warning if the header contradicts itself. A
+prediction gets the same fields, so that other programs show it at the place of its input.
 
 Reference: nifti1.h, "3D image (volume) orientation and location in space".
 """
 
 import itertools
-import math
-from dataclasses import dataclass
 
+import nibabel
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from brats.errors import InputError
 from brats.volumes.geometry import Geometry
 
-# First byte and format of each field in a header of NIfTI-1.
-FIELDS = {
-    **{"pixdim": (76, "4f"), "units": (123, "B"), "codes": (252, "2h")},
-    **{"quaternion": (256, "6f"), "matrix": (280, "12f")},
+# The fields of each transform, by the field of its code.
+TRANSFORMS = {
+    "qform_code": ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+    "sform_code": ("srow_x", "srow_y", "srow_z"),
 }
-MILLIMETERS = 2
-UNITS_MM = {1: 1000, MILLIMETERS: 1, 3: 0.001}  # Meters and micrometers; in the lowest bits.
+FIELDS = ("pixdim", "xyzt_units", *TRANSFORMS, *itertools.chain(*TRANSFORMS.values()))
+UNITS_MM = {"meter": 1000, "micron": 0.001}  # Other units are taken for mm.
 SCANNER = 1  # Code of a transform to the coordinates of the scanner.
 TO_LPS = np.diag([-1, -1, 1])  # NIfTI's x runs to the right, its y to the front.
 MAX_APART_MM = 0.1
-MAX_SHEAR = 1e-3  # Larger changes of an axis are no rounding.
-ROUNDING = 1e-7  # A smaller rest of the quaternion is rounding.
+MAX_COSINE = 1e-3  # Between two axes at right angles.
 
 
-@dataclass(frozen=True)
-class Position:
-    """The fields of a header that place its volume, with positive voxel sizes."""
+def find_geometry(header, size):
+    """Returns the `Geometry` of a volume, in the axes of its file.
 
-    pixdim: tuple  # Sign of the third axis of the qform, and the voxel size.
-    units: tuple
-    codes: tuple  # Of qform and sform; 0 means that there is none.
-    quaternion: tuple  # The qform: rotation and offset.
-    matrix: tuple  # The sform: three rows of four.
+    The choice between qform and sform is that of ITK: the sform if its code is 1 or there is no
+    qform. The voxel size is `pixdim` in any case.
 
-    @classmethod
-    def of(cls, geometry):
-        """Returns the `Position` of a `Geometry` that does not come from a NIfTI file."""
-        axes = TO_LPS @ np.reshape(geometry.direction, (3, 3))
-        offset = (TO_LPS @ geometry.origin_mm).tolist()
-        sign = math.copysign(1, np.linalg.det(axes))
-        quaternion = Rotation.from_matrix(axes * [1, 1, sign]).as_quat(canonical=True)
-        matrix = np.column_stack([axes * geometry.spacing_mm, offset])
-        return cls(
-            pixdim=(sign, *geometry.spacing_mm),
-            units=(MILLIMETERS,),
-            codes=(SCANNER, SCANNER),
-            quaternion=(*quaternion[:3].tolist(), *offset),
-            matrix=tuple(matrix.ravel().tolist()),
-        )
+    Args:
+        header: Header of nibabel, with positive voxel sizes.
+        size: Number of voxels along the file's first three axes.
 
-    def find_geometry(self, size):
-        """Returns the `Geometry` of a volume, in the axes of its file.
-
-        The choice between qform and sform is that of ITK. The voxel size is `pixdim` in any case.
-        `size` is that of the first three axes. The message of an `InputError` has no path.
-        """
-        unit_mm = UNITS_MM.get(self.units[0] & 7, 1)
-        spacing_mm = unit_mm * np.array(self.pixdim[1:])
-        forms = {name: unit_mm * TO_LPS @ form for name, form in self._transforms().items()}
-        used, warnings = self._choose(forms), []
-        if forms:
-            placed = np.column_stack([_straighten(forms[used])[0], forms[used][:, 3]])
-        else:
-            placed = np.eye(3, 4)
-            warnings = ["the header has neither qform nor sform; its axes are taken to be LPS"]
-        scaled = placed * [*spacing_mm, 1]
-        corners = np.array(list(itertools.product(*((0, length - 1) for length in size), [1])))
-        for name, form in forms.items():
-            apart_mm = np.linalg.norm(corners @ (form - scaled).T, axis=1).max()
-            if apart_mm > MAX_APART_MM:
-                other = used if used != name else "voxel size (pixdim)"
-                warnings.append(
-                    f"{name} and {other} of the header place voxels up to {apart_mm:.2g} mm apart; "
-                    f"the {other} is used"
-                )
-        return Geometry(
-            tuple(spacing_mm.tolist()),
-            tuple(placed[:, 3].tolist()),
-            tuple(placed[:, :3].ravel().tolist()),
-            position=self,
-            warnings=tuple(warnings),
-        )
-
-    def _choose(self, forms):
-        """Returns the name of the transform to use."""
-        if "sform" not in forms:
-            return "qform"
-        is_straight = _straighten(forms["sform"])[1] < MAX_SHEAR
-        if not is_straight and "qform" not in forms:
-            raise InputError(
-                "the axes of its sform are not at right angles (sheared). Resample the case to "
-                "axes at right angles, or give its header a qform."
+    Raises:
+        InputError: If the axes are not at right angles. The message has no path.
+    """
+    unit_mm = UNITS_MM.get(header.get_xyzt_units()[0], 1)
+    spacing_mm = unit_mm * header["pixdim"][1:4].astype(float)
+    affines = {"qform": header.get_qform(coded=True)[0], "sform": header.get_sform(coded=True)[0]}
+    forms = {
+        name: unit_mm * TO_LPS @ affine[:3]
+        for name, affine in affines.items()
+        if affine is not None and affine[:3, :3].any(axis=0).all()
+    }
+    used, warnings, placed = _choose(forms, header["sform_code"]), [], np.eye(3, 4)
+    if used:
+        placed = np.column_stack([_straighten(forms[used]), forms[used][:, 3]])
+    else:
+        warnings = ["the header has neither qform nor sform; its axes are taken to be LPS"]
+    scaled = placed * [*spacing_mm, 1]
+    corners = np.array(list(itertools.product(*((0, length - 1) for length in size), [1])))
+    for name, form in forms.items():
+        apart_mm = np.linalg.norm(corners @ (form - scaled).T, axis=1).max()
+        if apart_mm > MAX_APART_MM:
+            other = used if used != name else "voxel size (pixdim)"
+            warnings.append(
+                f"{name} and {other} of the header place voxels up to {apart_mm:.2g} mm apart; "
+                f"the {other} is used"
             )
-        prefers_sform = self.codes[1] == SCANNER or "qform" not in forms
-        return "sform" if is_straight and prefers_sform else "qform"
+    return Geometry(
+        tuple(spacing_mm.tolist()),
+        tuple(placed[:, 3].tolist()),
+        tuple(placed[:, :3].ravel().tolist()),
+        header=header,
+        warnings=tuple(warnings),
+    )
 
-    def _transforms(self):
-        """Returns qform and sform as 3x4 matrices, without those that are unknown or all 0."""
-        found = {}
-        if self.codes[0] > 0:
-            *vector, x, y, z = self.quaternion
-            rest = 1 - np.square(vector).sum()
-            scalar = math.sqrt(rest) if rest > ROUNDING else 0
-            axes = Rotation.from_quat([*vector, scalar]).as_matrix() * self.pixdim[1:]
-            axes[:, 2] *= -1 if self.pixdim[0] < 0 else 1
-            found["qform"] = np.column_stack([axes, (x, y, z)])
-        matrix = np.reshape(self.matrix, (3, 4))
-        if self.codes[1] > 0 and np.linalg.norm(matrix[:, :3], axis=0).all():
-            found["sform"] = matrix
-        return found
+
+def place(header, geometry):
+    """Sets the position fields of a header of nibabel to those of a `Geometry`."""
+    if geometry.header is not None:
+        for name in FIELDS:
+            header[name] = geometry.header[name]
+        return
+    axes = TO_LPS @ np.reshape(geometry.direction, (3, 3)) * geometry.spacing_mm
+    affine = nibabel.affines.from_matvec(axes, TO_LPS @ geometry.origin_mm)
+    header.set_qform(affine, SCANNER)
+    header.set_sform(affine, SCANNER)
+    header.set_xyzt_units("mm")
+
+
+def _choose(forms, sform_code):
+    """Returns the name of the transform to use, or None if there is none."""
+    if "sform" not in forms:
+        return next(iter(forms), None)
+    is_straight = _cosine(forms["sform"]) < MAX_COSINE
+    if not is_straight and "qform" not in forms:
+        raise InputError(
+            "the axes of its sform are not at right angles (sheared). Resample the case to axes "
+            "at right angles, or give its header a qform."
+        )
+    prefers_sform = sform_code == SCANNER or "qform" not in forms
+    return "sform" if is_straight and prefers_sform else "qform"
 
 
 def _straighten(form):
-    """Returns the axes of a transform at right angles, of length 1, and how much this changes."""
-    axes = form[:, :3] / np.linalg.norm(form[:, :3], axis=0)
-    left, _, right = np.linalg.svd(axes)
-    return left @ right, np.abs(left @ right - axes).max()
+    """Returns the direction of a transform: its axes at right angles, of length 1."""
+    left, _, right = np.linalg.svd(_unit_axes(form))
+    return left @ right
+
+
+def _cosine(form):
+    """Returns the largest cosine between two axes of a transform."""
+    axes = _unit_axes(form)
+    return np.abs(axes.T @ axes - np.eye(3)).max()
+
+
+def _unit_axes(form):
+    return form[:, :3] / np.linalg.norm(form[:, :3], axis=0)

@@ -10,7 +10,6 @@ import SimpleITK
 
 from brats.errors import InputError
 from brats.volumes.files import read_volume
-from brats.volumes.header import TYPES
 
 SHAPE = (5, 6, 7)  # 210 voxels of 2 bytes follow 352 bytes of header: 772.
 
@@ -33,7 +32,7 @@ def edited(content, offset, kind, *values):
 
 
 @pytest.mark.parametrize("name", ["t1.nii", "t1.nii.gz"])
-@pytest.mark.parametrize("dtype", TYPES.values())
+@pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "f4", "f8", "i1", "u2", "u4", "i8", "u8"])
 def test_voxels_are_those_that_itk_reads(tmp_path, rng, name, dtype):
     path = write(tmp_path / name, rng.integers(0, 100, SHAPE).astype(dtype))
     expected = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
@@ -126,7 +125,7 @@ def test_files_in_the_other_byte_order_are_read_and_checked(tmp_path):
         ("t1.nii", lambda plain: edited(plain, 40, "<h", 0), "gives 0 axes; expected 1 to 7"),
         ("t1.nii", lambda plain: edited(plain, 40, "<h", 9), "gives 9 axes; expected 1 to 7"),
         ("t1.nii", lambda plain: edited(plain, 42, "<3h", 7, -6, 5), r"the size \(7, -6, 5\)"),
-        ("t1.nii", lambda plain: edited(plain, 70, "<h", 128), r"voxel type 128 \(colors\)"),
+        ("t1.nii", lambda plain: edited(plain, 70, "<h", 128), r"voxel type 128"),
         ("t1.nii", lambda plain: edited(plain, 80, "<f", 0), "gives the spacing"),
         ("t1.nii", lambda plain: edited(plain, 80, "<f", np.nan), "gives the spacing"),
         ("t1.nii", lambda plain: edited(plain, 108, "<f", np.nan), "first voxel at byte nan"),
