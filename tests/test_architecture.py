@@ -26,9 +26,12 @@ ALLOWED = {
 }
 # What only some folders and modules may import.
 ALSO_ALLOWED = {
-    "brats.cluster": {"dask", "distributed"},
+    "brats.cluster": {"distributed"},
+    "brats.local_cluster": {"dask", "distributed"},
     "brats.pictures": {"matplotlib"},
     "brats.progress": {"tqdm"},
+    "brats.scores": {"surface_distance"},
+    "brats.volumes": {"nibabel"},
     "benchmarks.extraction": {"SimpleITK"},
     "benchmarks.gpu": {"jax", "tensorflow", "torch"},
     "benchmarks.reading": {"h5py"},
