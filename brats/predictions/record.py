@@ -119,20 +119,14 @@ def region_volumes(record):
 
 
 def note_failures(output, records, failures):
-    """Notes in the records of cases why they failed now, until they are done again.
+    """Notes in the records of cases why they failed. The note goes when they are done again.
 
-    Args:
-        output: Folder of predictions.
-        records: Dict of records by case id.
-        failures: Dict of case id to message.
-
-    Raises:
-        OSError: If a record cannot be written.
+    `records` and `failures`, the reasons, are dicts by case id. The records here change, too.
     """
     for case_id in records.keys() & failures.keys():
-        noted = records[case_id] | {FAILED: failures[case_id]}
-        if noted != records[case_id]:
-            write_json(Path(output, f"{case_id}{SUFFIX}"), noted)
+        if records[case_id].get(FAILED) != failures[case_id]:
+            records[case_id][FAILED] = failures[case_id]
+            write_json(Path(output, f"{case_id}{SUFFIX}"), records[case_id])
 
 
 def _parse(path):

@@ -19,20 +19,10 @@ VERSION = 1  # Of the content of these files. Those of another version are made 
 
 
 def update_case_file(output, case, labels=()):
-    """Writes the file of a case, unless it is up to date.
+    """Writes the file of a case, unless it is up to date; returns what its first line holds.
 
-    Args:
-        output: Folder of predictions.
-        case: A `Case`.
-        labels: Values of the flag `--segmentation-labels`.
-
-    Returns:
-        Dict of "state", which changes with the files that the case's file is made of; "thumbnail",
-        a PNG file in base64; and "first" and "start" as of `CaseImages`.
-
-    Raises:
-        InputError: If a file of the case cannot be used.
-        OSError: If the file cannot be written.
+    That is a dict of "state"; "thumbnail", in base64; "first" and "start". `labels` are the values
+    of `--segmentation-labels`. Raises an `InputError` if a file of the case cannot be used.
     """
     path = Path(output, FOLDER, f"{case.id}{SUFFIX}")
     state, head = _state(output, case, labels), _read_head(path)

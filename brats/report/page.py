@@ -24,20 +24,10 @@ VIEWER = Path(__file__).with_name("viewer")  # The template, its style and its s
 
 
 def write_report(output, records, heads, failures, missed):
-    """Writes report.html; the same arguments give the same bytes.
+    """Writes report.html and returns its path; the same arguments give the same bytes.
 
-    Args:
-        output: Folder of predictions.
-        records: Dict of records by case id.
-        heads: Dict of what `update_case_file` returns by case id, of the cases to show.
-        failures: Dict of case id to message, of the cases that are listed as failed.
-        missed: Dict of what `missed_record` returns by case id.
-
-    Returns:
-        The path of the report.
-
-    Raises:
-        OSError: If the file cannot be written.
+    All but `output` are dicts by case id: of records; of what `update_case_file` returns for the
+    cases to show; of the reasons of failed cases; of what `missed_record` returns.
     """
     path = Path(output) / "report.html"
     shown = {case_id: records[case_id] for case_id in sorted(heads.keys() & records.keys())}
@@ -138,19 +128,17 @@ def _case_row(record, columns, head):
 def _missed_row(record, columns):
     name = escape(record["case"])
     return (
-        f'<tr data-case="{name}"><th scope="row">{name}</th><td class="warning">No segmentation: '
+        f'<tr data-case="{name}"><th scope="row">{name}</th><td class="warnings">No segmentation: '
         f"counts as missed</td>{tables.metric_cells(columns, record)}</tr>\n"
     )
 
 
 def _list_warnings(warnings):
+    if not warnings:
+        return ""
     items = "".join(f"<li>{escape(text)}</li>" for text in warnings)
     title = f"{len(warnings)} warning{'' if len(warnings) == 1 else 's'}"
-    return (
-        f'<details class="warnings"><summary>{title}</summary><ul>{items}</ul></details>'
-        if warnings
-        else ""
-    )
+    return f'<details class="warnings"><summary>{title}</summary><ul>{items}</ul></details>'
 
 
 def _failed_row(case_id, columns, message):

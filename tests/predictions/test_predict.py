@@ -185,10 +185,11 @@ def test_a_new_or_changed_reference_only_scores_again(done, ids, root, start, qu
         path.unlink()
         if reference is not None:
             write_volume(path, reference, geometry)
-        assert start(root, output, *flags).code == 0
-        assert [row["dice"] for row in read_record(output, ids[0])["scores"][:1]] == (
-            [] if dice is None else [dice]
-        )
+        result, record = start(root, output, *flags), read_record(output, ids[0])
+        assert result.code == 0
+        assert [row["dice"] for row in record["scores"][:1]] == ([] if dice is None else [dice])
+        ml = f"ml  necrosis 0.0  edema 0.0  enhancing {record['volumes_ml']['enhancing']:.1f}\n"
+        assert f"{ids[0]}  {ml if dice is None else f'Dice  whole {dice:.3f}'}" in result.out
         path.touch()  # To be removed again.
     assert quick == []
     assert [name for name, time in times(output).items() if time != before[name]] == [
@@ -383,15 +384,6 @@ def test_a_case_that_failed_before_is_scored_again_when_its_files_are_back(
     assert read_record(output, ids[1])["failed"] == "lost"
     assert start(root, output, *flags).code == 0 and quick == []
     assert path.read_bytes() == before[path.name]
-
-
-def test_without_a_reference_the_volume_of_each_class_is_printed(
-    ids, root, tmp_path, network, start, quick
-):
-    image_path(root, ids[0], "seg").unlink()
-    result = start(root, tmp_path / "out", "--weights", network, "--cases", ids[0])
-    ml = read_record(tmp_path / "out", ids[0])["volumes_ml"]["enhancing"]
-    assert f"{ids[0]}  ml  necrosis 0.0  edema 0.0  enhancing {ml:.1f}\n" in result.out
 
 
 @pytest.mark.parametrize(
