@@ -53,8 +53,8 @@ def image_faults(images):
             errors.append(f"{one} and {other} are the same image. Replace the wrong one.")
     if np.mean([ranks[name][edge].mean() for name in DARK_AT_THE_EDGE]) > MAX_EDGE_RANK:
         errors.append(
-            "The edge of the brain is brighter than its inside: the intensities are inverted, or "
-            "the images have the wrong names. Export them again."
+            "The edge of the brain is brighter than its inside: the intensities are inverted, "
+            "scalp is left, or the images have wrong names. Export the images again."
         )
     if not errors and _enhancement(images["t1"][brain], images["t1ce"][brain]) < MIN_ENHANCEMENT:
         warnings.append("T1 is brighter in places where T1ce is not: perhaps they are exchanged.")
@@ -91,10 +91,10 @@ def brain_ranks(images):
 
 
 def _rank(values):
-    """Returns the share of values that are smaller, and half of those that are equal."""
-    ordered = np.sort(values)
-    places = np.searchsorted(ordered, values) + np.searchsorted(ordered, values, "right")
-    return places / (2 * values.size)
+    """Returns the place of each value in ascending order, from 0 to 1."""
+    ranks = np.empty(values.size)
+    ranks[np.argsort(values, kind="stable")] = np.linspace(0, 1, values.size)
+    return ranks
 
 
 def _edge(mask):

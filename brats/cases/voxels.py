@@ -153,13 +153,9 @@ def inversion_errors(values):
 def skull_errors(num_nonzero, num_voxels, voxel_ml):
     """Returns an error if more than a brain is not 0 in an image."""
     if num_nonzero > (1 - MIN_ZERO_SHARE) * num_voxels:
-        share = _percent(num_voxels - num_nonzero, num_voxels)
-        return [f"{share} of the volume is 0: {STRIP}"]
+        return [f"less than {100 * MIN_ZERO_SHARE:.0f} % of the volume is 0: {STRIP}"]
     if num_nonzero * voxel_ml > MAX_BRAIN_ML:
-        return [
-            f"{num_nonzero * voxel_ml:,.0f} ml are not 0; a brain has up to "
-            f"{MAX_BRAIN_ML:,}: {STRIP}"
-        ]
+        return [f"over {MAX_BRAIN_ML:,} ml are not 0, which is more than a brain: {STRIP}"]
     return []
 
 
@@ -181,7 +177,8 @@ def cut_off_warnings(values, brain_size):
         count = np.count_nonzero(values == value)
     if count <= CUT_OFF_SHARE * brain_size:
         return []
-    return [f"one value, {value:g}, in {_percent(count, brain_size)} of the brain: cut off"]
+    why = "cut off" if value else "cut off, or masked more closely than other images"
+    return [f"one value, {value:g}, in {_percent(count, brain_size)} of the brain: {why}"]
 
 
 def flat_end_warnings(brain):
