@@ -18,9 +18,6 @@ BIN := .venv/bin
 # A file of tests stays in one process, so that what its tests share is made once.
 PARALLEL ?= --numprocesses 2 --dist loadfile
 
-# Keeps TensorFlow from listing the features of the processor before every command.
-export TF_CPP_MIN_LOG_LEVEL ?= 2
-
 # Small enough for two cores: 8 filters, 600 patches, and Adam in small batches.
 DEMO_TRAINING := --base-filters 8 --epochs 3 --batch-size 2 --optimizer adam \
 	--learning-rate 0.003 --schedule cosine --loss present-classes --validation-fraction 0.3

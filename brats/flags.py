@@ -121,7 +121,8 @@ def parse(config_class, argv=None, description=None):
         group.add_argument(flag(item.name), **_argument(item, is_in_recipes))
     values = vars(parser.parse_args(argv))
     if values["version"]:
-        parser.exit(0, f"{parser.prog} {describe_version()}\n")
+        print(parser.prog, describe_version())
+        parser.exit()
     try:
         if recipe := recipes.get(values.get("recipe")):
             parser.set_defaults(**recipe)
@@ -151,7 +152,8 @@ def flags(names):
 def _argument(item, is_in_recipes):
     """Returns the arguments of `add_argument`. A flag that recipes set has a `--no-` form."""
     expectation, _, *choices = item.metadata["check"]
-    notes = [] if choices or item.metadata["check"] is ANY else [expectation]
+    is_clear = choices or item.metadata["check"] in (ANY, PATH, PATHS)
+    notes = [] if is_clear else [expectation]
     if item.type is not bool and item.default not in (None, ()):
         shown = item.default if isinstance(item.default, tuple) else (item.default,)
         notes.append(f"default: {' '.join(map(str, shown))}")

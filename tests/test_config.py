@@ -81,6 +81,26 @@ def test_the_choices_are_what_can_be_built():
         assert checks[name][0] == f"one of {', '.join(table)}"
 
 
+def test_help_has_groups_and_choices_and_leaves_out_what_is_obvious(capsys, monkeypatch):
+    text = help_of(PredictConfig, capsys, monkeypatch)
+    titles = [line[:-1] for line in text.splitlines() if re.fullmatch(r"\w+:", line)]
+    assert titles == ["options", "data", "networks", "prediction", "output", "machines"]
+    assert "--checkpoint {best,last}" in text and "printable" not in text
+
+
+def test_the_version_is_printed_with_the_commit(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        parse(TrainConfig, ["--version"])
+    assert re.search(r"\d+\.\d+\.\d+ \(commit \S+\)\n", capsys.readouterr().out)
+
+
+def test_only_what_differs_from_the_defaults_is_printed_and_how_much_is_no_setting():
+    config = TrainConfig(epochs=7)
+    assert config.shown() == {"epochs": 7}
+    verbose = TrainConfig(epochs=7, verbose=True)
+    assert verbose.shown() == verbose.to_dict() == config.to_dict()
+
+
 @every_script
 def test_help_explains_every_flag_with_its_default(config_class, capsys, monkeypatch):
     text = " ".join(help_of(config_class, capsys, monkeypatch).split())

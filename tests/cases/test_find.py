@@ -60,6 +60,15 @@ def test_a_name_that_cannot_be_printed_fails(tmp_path, name, shown):
     assert failed.case_id == shown and shown in failed.reason and "Rename it" in failed.reason
 
 
+def test_a_name_that_is_too_long_for_files_of_the_case_fails(tmp_path):
+    for name in ("b" * 225, "b" * 140):
+        for image in ("flair", "t1", "t1ce", "t2", "seg"):
+            touch(tmp_path / name / f"{image}.nii.gz")
+    (case,), (failed,) = find_cases(tmp_path, need_segmentation=True)
+    assert case.id == "b" * 140
+    assert failed.case_id == "b" * 225 and "has 225 bytes; expected at most" in failed.reason
+
+
 def test_missing_and_doubled_labels_of_msd_fail(tmp_path):
     touch_msd(tmp_path, training=("BRATS_001", "BRATS_002", "BRATS_003"))
     touch(tmp_path / "labelsTr" / "BRATS_001.nii")
@@ -140,7 +149,7 @@ def test_images_and_folders_that_belong_to_no_case_are_ignored(tmp_path):
 def test_selected_cases_keep_their_order_and_an_unknown_id_is_named():
     cases, failures = [make_case(case_id) for case_id in "abc"], [Failed("d", "Broken.")]
     assert select_cases(cases, failures, ()) == (cases, failures)
-    assert select_cases(cases, failures, ["c", "a"]) == ([cases[0], cases[2]], [])
+    assert select_cases(cases, failures, ["c", "data/a/"]) == ([cases[0], cases[2]], [])
     assert select_cases(cases, failures, ["d", "a"]) == ([cases[0]], failures)
     with pytest.raises(InputError, match="Broken."):
         select_cases(cases, failures, ["d"])

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+import engine
 from brats.errors import InputError
 from engine.devices import backend
 from engine.prediction.background import background_network
@@ -114,6 +115,23 @@ def test_a_backend_that_cannot_start_ends_a_script_with_one_sentence():
         result = run(program, KERAS_BACKEND=name)
         assert (result.returncode, result.stderr.count("\n")) == (1, 1)
         assert result.stderr.startswith(f"Error: {message}")
+
+
+def test_while_libraries_are_loaded_only_lines_that_inform_are_left_out(monkeypatch, capfd):
+    informing = (
+        "I0000 00:00:1795880969.981640    8624 port.cc:153] oneDNN custom operations are on."
+    )
+    monkeypatch.setenv(engine.LOG_LEVEL, "3")
+    with engine.leaving_out_log_lines():
+        os.write(2, f"{informing}\nE{informing[1:]}\nIllegal instruction\n".encode())
+    assert capfd.readouterr().err == f"E{informing[1:]}\nIllegal instruction\n"
+
+
+@pytest.mark.nightly
+def test_the_backend_and_its_devices_print_nothing(monkeypatch):
+    monkeypatch.delenv(engine.LOG_LEVEL)
+    result = run("from engine.devices.backend import describe_device; describe_device()")
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 @pytest.mark.nightly
