@@ -47,12 +47,15 @@ def in_order(function, items, workers):
     """
     with ThreadPoolExecutor(workers) as pool:
         pending = collections.deque()
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) > workers:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) > workers:
+                    yield pending.popleft().result()
+            while pending:
                 yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # An interruption starts no more items.
 
 
 def read_ahead(items, num_ahead=4):
@@ -67,9 +70,12 @@ def read_ahead(items, num_ahead=4):
     """
     with ThreadPoolExecutor(1) as thread:
         coming = collections.deque(thread.submit(next, items, None) for _ in range(num_ahead))
-        while (item := coming.popleft().result()) is not None:
-            coming.append(thread.submit(next, items, None))
-            yield item
+        try:
+            while (item := coming.popleft().result()) is not None:
+                coming.append(thread.submit(next, items, None))
+                yield item
+        finally:
+            thread.shutdown(wait=False, cancel_futures=True)
 
 
 def write_behind(results, write):
