@@ -3,7 +3,9 @@
 In: an error. Out: a message that says what happened and what to do.
 """
 
+import errno
 import lzma
+import os
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -12,6 +14,16 @@ from dataclasses import dataclass
 HDF5_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError)
 # What zipfile raises for a damaged archive, and h5py and NumPy for damaged contents.
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, *HDF5_ERRORS)
+
+# What to do about errors of the system that are not about the path or its permissions.
+REMEDIES = {
+    errno.ENOSPC: "Free space on the disk.",
+    errno.EDQUOT: "Free space in your quota.",
+    errno.EROFS: "Choose another folder.",
+    errno.EIO: "Check the disk.",
+    errno.EMFILE: "Allow more, such as with ulimit -n 4096.",
+    errno.ENAMETOOLONG: "Give it a shorter name.",
+}
 
 
 @dataclass(frozen=True)
@@ -52,12 +64,19 @@ def printable(value, also=""):
     )
 
 
+def describe_number(number):
+    """Returns what an error number of the system means, and what to do."""
+    return f"{os.strerror(number)}. {REMEDIES.get(number, 'Check the path and its permissions.')}"
+
+
 def describe_error(error):
     """Returns the message of an error. An error of the system gets a path and a remedy."""
     if isinstance(error, MemoryError):
         reason = f" {error}".rstrip(". ")
         return f"Out of memory{reason and ':'}{reason}. Use fewer workers or smaller batches."
     if isinstance(error, OSError) and error.strerror:
-        path = error.filename or "a file without a name, such as the standard output"
-        return f"Cannot use {path}: {error.strerror}. Check the path and its permissions."
+        path = error.filename or "a file without a name, such as stdout"
+        if error.errno is None:
+            return f"Cannot use {path}: {error.strerror}."
+        return f"Cannot use {path}: {describe_number(error.errno)}"
     return str(error)

@@ -12,7 +12,7 @@ import platform
 import time
 from pathlib import Path
 
-from brats.errors import InputError
+from brats.errors import InputError, describe_number
 
 WRITING = ".writing-{host}-{process}-{name}"  # Name of a file that a process is writing.
 FORMULA = tuple("=+-@\t\r")  # First letters of formulas. Reference: OWASP, "CSV Injection".
@@ -49,7 +49,7 @@ def replacing(path):
         is_other = error.filename and Path(error.filename) != temporary
         if is_other or error.errno in (None, errno.EPIPE):
             raise
-        raise OSError(f"Cannot write {path}: {os.strerror(error.errno)}.") from error
+        raise OSError(f"Cannot write {path}: {describe_number(error.errno)}") from error
     finally:
         # If the disk became read-only, that error is already propagating; do not hide it.
         with contextlib.suppress(OSError):

@@ -20,8 +20,8 @@ def test_an_error_of_the_system_names_its_file(tmp_path):
         (tmp_path / "absent").read_bytes()
     message = f"Cannot use {tmp_path}/absent: No such file or directory. Check the path and its"
     assert describe_error(caught.value) == f"{message} permissions."
-    message = describe_error(BrokenPipeError(errno.EPIPE, "Broken pipe"))
-    assert message.startswith("Cannot use a file without a name, such as the standard output: Bro")
+    message = describe_error(OSError(errno.ENOSPC, "No space left on device"))
+    assert message.endswith("such as stdout: No space left on device. Free space on the disk.")
     assert describe_error(OSError("Ours.")) == "Ours."
 
 

@@ -138,13 +138,18 @@ def _parse(path):
     parts = record if isinstance(record, dict) else {}
     if parts.get("format") != FORMAT["format"]:
         return None
+    if (version := parts.get("version")) != FORMAT["version"]:
+        raise InputError(
+            f"{path} was written by another version of this program: its version is {version}, "
+            f"expected {FORMAT['version']}. Segment the case again with --overwrite, or give "
+            "another --output."
+        )
     wrong = [name for name, form in FIELDS.items() if not _has_form(parts.get(name), form)]
     regions = [] if wrong else [row["region"] for row in record["scores"]]
-    if wrong or regions not in ([], list(REGIONS)) or parts.get("version") != FORMAT["version"]:
+    if wrong or regions not in ([], list(REGIONS)):
         raise InputError(
-            f"{path} is damaged or of another version: expected version {FORMAT['version']} with "
-            f"{', '.join(FIELDS)}; wrong is {', '.join(wrong) or 'the version or a region'}. "
-            "Remove it."
+            f"{path} is damaged: wrong is {', '.join(wrong) or 'a region'}. Remove it, or segment "
+            "the case again with --overwrite."
         )
     return record
 

@@ -147,7 +147,10 @@ def _read(path, variables):
     values = json.loads(arrays.pop(PROGRESS).tobytes())
     version = values.pop("version")
     if version != VERSION:
-        raise InputError(f"{path} has version {version}; expected {VERSION}.")
+        raise InputError(
+            f"{path} was written by another version of this program: its version is {version}, "
+            f"expected {VERSION}."
+        )
     if [array.shape for array in arrays.values()] != [tuple(each.shape) for each in variables]:
         raise InputError(f"{path} is the state of another network.")
     for variable, array in zip(variables, arrays.values(), strict=True):

@@ -372,7 +372,7 @@ def test_a_damaged_record_fails_its_case_and_no_other(done, ids, root, start, qu
         (output / f"{ids[2]}.nii.gz").unlink()
         result = start(root, output, *flags)
         assert result.code == 1 and f"{ids[1]}.json is damaged" in result.err
-        assert "Remove it." in result.err and (output / f"{ids[2]}.nii.gz").exists()
+        assert "Remove it" in result.err and (output / f"{ids[2]}.nii.gz").exists()
 
 
 def test_a_case_that_failed_before_is_scored_again_when_its_files_are_back(

@@ -47,7 +47,6 @@ def test_a_record_reads_back_as_it_is_returned(tmp_path):
         ("scores", [SCORES[0] | {"hausdorff95_mm": float("inf")}]),
         ("region", SCORES[:2]),
         ("region", 3 * SCORES[:1]),
-        ("version", None),
     ],
 )
 def test_a_record_with_a_wrong_field_is_refused(field, value, tmp_path):
@@ -57,4 +56,13 @@ def test_a_record_with_a_wrong_field_is_refused(field, value, tmp_path):
         json.dumps(write_record(tmp_path, case, RECORD) | changed)
     )
     with pytest.raises(InputError, match=rf"{tmp_path}/a\.json is damaged.*{field}.*Remove it"):
+        read_record(tmp_path, case)
+
+
+def test_a_record_of_another_version_is_refused(tmp_path):
+    case = make_case("a")
+    newer = write_record(tmp_path, case, RECORD) | {"version": 99}
+    record_path(tmp_path, case).write_text(json.dumps(newer))
+    message = rf"{tmp_path}/a\.json was written by another version.* 99, expected .*--overwrite"
+    with pytest.raises(InputError, match=message):
         read_record(tmp_path, case)

@@ -129,7 +129,7 @@ DAMAGES = {
     "nothing": (lambda content: b"", "is damaged: its checksum is wrong"),
     "cut short": (lambda content: content[:-1], "is damaged: its checksum is wrong"),
     "a changed bit": (with_a_changed_bit, "is damaged: its checksum is wrong"),
-    "another version": (of_another_version, "has version 2; expected 1"),
+    "another version": (of_another_version, "was written by another version"),
 }
 
 
