@@ -153,12 +153,10 @@ function loadVolumes(row) {
   }).finally(() => script.remove());
 }
 
-// The reference can be chosen if the case has one.
+// Without a reference there is nothing to choose.
 function offerLabels(hasReference) {
-  for (const option of element("labels").options) {
-    option.disabled = option.value !== "prediction" && !hasReference;
-  }
-  if (element("labels").selectedOptions[0].disabled) element("labels").value = "prediction";
+  element("labels").disabled = element("labels").parentElement.hidden = !hasReference;
+  if (!hasReference) element("labels").value = "prediction";
 }
 
 async function readImage(volumes, name, colors) {
@@ -310,7 +308,8 @@ function openNeighbor(step) {
 }
 
 function chooseNext(id) {
-  const options = [...element(id).options].filter((option) => !option.disabled);
+  if (element(id).disabled) return;
+  const options = [...element(id).options];
   const next = (options.indexOf(element(id).selectedOptions[0]) + 1) % options.length;
   element(id).value = options[next].value;
   drawLayers();
