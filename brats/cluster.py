@@ -9,19 +9,19 @@ import contextlib
 import logging
 import os
 import pickle
-import signal
 import tempfile
 import warnings
-from multiprocessing import resource_tracker
 from pathlib import Path
 
 from brats.errors import Failed, InputError
+from brats.local_cluster import start, undisturbed
 from brats.parallel import attempt
 from brats.provenance import source_commit
-from brats.script import deferring_interruption
+from brats.script import warn
 
 PACKAGES = ["numpy", "h5py", "SimpleITK", "keras"]  # The same versions give the same bytes.
-THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+PATIENCE_S = 300  # Without a worker.
+KILLED = "workers died with it, the last while it ran alone; perhaps there is too little memory."
 
 
 @contextlib.contextmanager
@@ -44,50 +44,30 @@ def connecting(address, folder, num_workers=None):
     with contextlib.ExitStack() as stack:
         target = {"scheduler_file" if address.endswith(".json") else "address": address}
         if address == "local":
-            with _undisturbed():
-                target = {"address": stack.enter_context(_start(num_workers or os.cpu_count()))}
+            with undisturbed():
+                target = {"address": stack.enter_context(start(num_workers or os.cpu_count()))}
         elif address.endswith(".json") and not Path(address).is_file():
             raise FileNotFoundError(f"There is no scheduler file {address}. Start dask scheduler.")
         elif address.startswith("tls") and not distributed.Security().tls_ca_file:
             raise InputError(f"{address} needs certificates: set DASK_DISTRIBUTED__COMM__TLS__*.")
         try:
-            with _undisturbed():
+            with undisturbed():
                 client = distributed.Client(**target, timeout=10, set_as_default=False)
                 stack.enter_context(client)
         except (OSError, TimeoutError, ValueError, KeyError) as error:
             raise OSError(f"No Dask scheduler answers at {address}. Start one.") from error
-        client.wait_for_workers(1)
+        _wait_for_workers(client, address)
         _check_workers(client, Path(folder).absolute())
         yield Cluster(client, address)
 
 
-def _start(num_workers):
-    import dask.config
-    from distributed import LocalCluster, Security
-
-    threads = dict.fromkeys(THREADS, str(max(1, os.cpu_count() // num_workers)))
-    options = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
-    options |= {"silence_logs": logging.CRITICAL, "env": threads}
-    http = {f"distributed.{part}.http.routes": [] for part in ("scheduler", "worker")}
-    with dask.config.set(http):  # Other users see no status pages, and cannot reach the workers.
-        return LocalCluster(n_workers=num_workers, security=Security.temporary(), **options)
-
-
-@contextlib.contextmanager
-def _undisturbed():
-    """Puts off an interruption, which Dask cannot end at while it starts, until after the block.
-
-    Threads and processes that start in the block never see Ctrl-C; the script ends them.
-    """
-    resource_tracker.ensure_running()  # When it starts, it unblocks the signal of Ctrl-C.
-    with deferring_interruption() as is_interrupted:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
-        try:
-            yield
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            if is_interrupted():
-                raise KeyboardInterrupt
+def _wait_for_workers(client, address):
+    if not client.nthreads():
+        warn(f"{address} has no worker. Waiting {PATIENCE_S} s for one.")
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE_S)
+    except TimeoutError as error:
+        raise OSError(f"{address} has no worker. Start some, and run the command again.") from error
 
 
 def _check_workers(client, folder):
@@ -117,28 +97,49 @@ class Cluster:
         self._client, self._address = client, address
 
     def __str__(self):
-        return f"{self._address}, {sum(self._client.nthreads().values())} cases at once"
+        return f"{self._address}, {self._num_threads()} cases at once"
 
     def run(self, function, tasks):
         """Yields the result of each task in order, see `brats.parallel.run_per_case`."""
         from distributed import CancelledError, KilledWorker
 
+        def submit(item):  # As bytes, so that the scheduler does not import what workers need.
+            call = pickle.dumps((function, *item))
+            return self._client.submit(_call, call, retries=2, pure=False)
+
         waiting, running = iter(tasks.items()), collections.deque()
         while True:
-            window = 2 * sum(self._client.nthreads().values()) + 1
+            window = 2 * self._num_threads() + 1
             while len(running) < window and (item := next(waiting, None)):
-                # As bytes, so that the scheduler does not import what only workers need.
-                call = pickle.dumps((function, *item))
-                running.append((item[0], self._client.submit(_call, call, retries=2, pure=False)))
+                running.append((item, submit(item)))
             if not running:
                 return
-            case_id, future = running.popleft()
+            item, future = running.popleft()
+            if isinstance(self._error(future), KilledWorker):
+                # Dask blames every case that the dead workers had. So it is tried again alone.
+                for _, other in running:
+                    self._error(other)
+                future = submit(item)
             try:
+                self._error(future)
                 yield future.result()
             except KilledWorker:
-                yield Failed(case_id, f"{case_id}: workers died with it, perhaps out of memory.")
+                yield Failed(item[0], f"{item[0]}: {KILLED}")
             except CancelledError as error:
                 raise OSError(f"The scheduler {self._address} is gone. Start it again.") from error
+
+    def _num_threads(self):
+        with contextlib.suppress(OSError):  # Without a scheduler, the next result says so.
+            return sum(self._client.nthreads().values())
+        return 0
+
+    def _error(self, future):
+        """Waits for a call, as long as there are workers; returns its error, or None."""
+        while True:
+            try:
+                return future.exception(timeout=PATIENCE_S)
+            except TimeoutError:
+                _wait_for_workers(self._client, self._address)
 
 
 def _call(packed):
