@@ -100,11 +100,11 @@ format: .venv/development
 	$(BIN)/ruff check --fix .
 
 bench: .venv/development
-	$(BIN)/python benchmarks/extraction.py --data-root "$(DATA_ROOT)"
-	$(BIN)/python benchmarks/reading.py --patches $(PATCHES)
-	$(BIN)/python benchmarks/training_step.py --patches $(PATCHES)
-	$(BIN)/python benchmarks/prediction.py --network $(NETWORK) --data-root "$(DATA_ROOT)"
-	$(BIN)/python benchmarks/scores.py --data-root "$(DATA_ROOT)"
+	$(BIN)/python -m benchmarks.extraction --data-root "$(DATA_ROOT)"
+	$(BIN)/python -m benchmarks.reading --patches $(PATCHES)
+	$(BIN)/python -m benchmarks.network --patches $(PATCHES)
+	$(BIN)/python -m benchmarks.prediction --network $(NETWORK) --data-root "$(DATA_ROOT)"
+	$(BIN)/python -m benchmarks.scores --data-root "$(DATA_ROOT)"
 
 clean:
 	rm -rf .venv $(OTHERS) demo

@@ -1,98 +1,63 @@
-"""Times the extraction, of two checkouts in turn if asked for, and of the original's way.
+"""Times `extract_patches.py` beside the original's way of extraction.
 
-In: case folders. Out: a table on stdout: patches per second of `extract_patches.py`, the start of
-Python included, with the peak memory of its process; and of a few lines of NumPy that extract the
-way the original does, in memory.
+In: case folders. Out: a table on stdout: `extract_patches.py` as a process, the start of Python
+included, on all cases; a few lines of NumPy that extract two cases the way the original does, in
+memory; and the peak memory of the process.
 
-    python benchmarks/extraction.py --data-root CASES --other CHECKOUT
+    python -m benchmarks.extraction --data-root CASES
 """
 
 import argparse
-import os
-import statistics
+import resource
 import subprocess
 import sys
 import tempfile
-import time
-from pathlib import Path
 
 import numpy as np
 import SimpleITK
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from benchmarks.measure import copy_gb_per_s, print_header
+from benchmarks.measure import in_turn, print_header, print_table
 from brats.cases.find import find_cases
 
-ROOT = Path(__file__).resolve().parent.parent
 PATCHES_PER_CASE = 438
+ORIGINAL_CASES = 2
 
 
 def main():
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-root", type=Path, default=Path("data/brats"))
-    parser.add_argument("--other", type=Path, help="another checkout, to time in turn")
-    parser.add_argument("--folder", type=Path, help="where to write; default: TMPDIR")
+    parser.add_argument("--data-root", default="data/brats")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--original-cases", type=int, default=2)
     options = parser.parse_args()
     print_header("Extraction", options, "h5py", "SimpleITK")
     cases, _ = find_cases(options.data_root, need_segmentation=True)
-    checkouts = {"this checkout": ROOT} | ({"other": options.other} if options.other else {})
-    runs = {name: [] for name in checkouts}
-    for _ in range(options.runs):
-        for name, checkout in checkouts.items():
-            runs[name].append(extract(checkout.resolve(), options))
-    columns = ("patches/s", "least", "most", "wall s", "peak MB", "ratio")
-    print(f"{'':<26}" + "".join(f"{name:>10}" for name in columns))
-    for name, results in runs.items():
-        print_row(f"{name}, {len(cases)} cases", len(cases), results, runs["this checkout"])
-    # Not before: Linux counts the memory of this process at the start of one as that one's.
-    print(f"copying memory, one core: {copy_gb_per_s():.1f} GB/s")
-    chosen = cases[: options.original_cases]
-    if chosen:
-        start = time.perf_counter()
-        extract_as_the_original(chosen)
-        result = (time.perf_counter() - start, float("nan"))
-        print_row(f"original's way, {len(chosen)} cases", len(chosen), [result])
+    chosen = cases[:ORIGINAL_CASES]
+    extract(options.data_root)  # Fills the page cache.
+    # Not later: Linux counts the memory of this process at the start of one as that one's.
+    peak_kb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    ways = {
+        f"original's way, {len(chosen)} cases": lambda: extract_as_the_original(chosen),
+        f"extract_patches.py, {len(cases)} cases": lambda: extract(options.data_root),
+    }
+    numbers = (len(each) * PATCHES_PER_CASE for each in (chosen, cases))
+    amounts = {"patches/s": dict(zip(ways, numbers, strict=True))}
+    print_table(in_turn(ways, options.runs), amounts)
+    print(f"peak memory of extract_patches.py: {peak_kb / 1e3:.0f} MB")
 
 
-def extract(checkout, options):
-    """Extracts all cases in a process; returns its wall time in s and its peak memory in MB."""
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        output = ["--output", f"{folder}/patches"]
-        if not (checkout / "brats" / "patches").is_dir():  # It writes all cases to one file.
-            output = ["--output", f"{folder}/patches.h5", "--validation-fraction", "0"]
-        script, root = checkout / "extract_patches.py", options.data_root.resolve()
-        command = [sys.executable, script, "--data-root", root, *output]
-        start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        elapsed_s = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise SystemExit(f"{command} failed with exit code {process.returncode}.")
-    return elapsed_s, usage.ru_maxrss / 1e3
-
-
-def print_row(name, num_cases, results, first=None):
-    """Prints a row: rates and wall time are medians, the peak is the largest."""
-    elapsed_s, peak_mb = zip(*results, strict=True)
-    rates = [num_cases * PATCHES_PER_CASE / value for value in elapsed_s]
-    numbers = f"{statistics.median(rates):10.0f}{min(rates):10.0f}{max(rates):10.0f}"
-    numbers += f"{statistics.median(elapsed_s):10.2f}{max(peak_mb):10.0f}"
-    if first:
-        pairs = zip(first, elapsed_s, strict=True)
-        numbers += f"{statistics.median(one / other for (one, _), other in pairs):10.3f}"
-    print(f"{name:<26}{numbers}", flush=True)
+def extract(data_root):
+    """Extracts all cases in a process of its own, into a temporary folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = ["--data-root", data_root, "--output", f"{folder}/patches"]
+        command = [sys.executable, "extract_patches.py", *paths]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def extract_as_the_original(cases):
     """Extracts patches the way the original does: slice by slice, everything in memory.
 
     Args:
-        cases: Cases with a reference.
+        cases: Cases with a reference, of 240 x 240 voxels in a slice.
 
     Returns:
         `(images, one_hot)`: float32 `(N, 128, 128, 4)` and uint8 of the same shape.
@@ -106,15 +71,11 @@ def extract_as_the_original(cases):
         channels = np.stack(channels, axis=-1).astype(np.float32)  # (Z, Y, X, M)
         centers = np.argwhere((channels[..., 0] != 0) & (channels[..., 0] != -9))
         np.random.default_rng(0).shuffle(centers)
-        taken = 0
-        for z, y, x in centers:
-            patch = channels[z, max(y - 64, 0) : y + 64, max(x - 64, 0) : x + 64]
-            if patch.shape[:2] == (128, 128):
-                images.append(patch)
-                labels.append(reference[z, y - 64 : y + 64, x - 64 : x + 64])
-                taken += 1
-            if taken == PATCHES_PER_CASE:
-                break
+        within = ((centers >= (0, 64, 64)) & (centers <= (145, 128, 88))).all(axis=1)
+        for z, y, x in centers[within][:PATCHES_PER_CASE]:
+            where = z, slice(y - 64, y + 64), slice(x - 64, x + 64)
+            images.append(channels[where])
+            labels.append(reference[where])
     labels = np.array(labels)
     labels[labels == 4] = 3
     return np.array(images), np.eye(4, dtype=np.uint8)[labels]

@@ -1,12 +1,11 @@
-"""What the benchmarks share: functions timed in turn, tables, limits of the machine, noise.
+"""What the benchmarks share: functions timed in turn, a table, the machine's limit, and noise.
 
-In: functions to time. Out: elapsed seconds, lines of a table on stdout, and patch files of noise.
+In: functions to time. Out: their seconds, a table on stdout, and patch files of noise.
 """
 
 import math
 import os
 import platform
-import statistics
 import time
 from pathlib import Path
 
@@ -15,18 +14,16 @@ import numpy as np
 from brats.patches.centers import CasePatches
 from brats.patches.file import case_file_path, write_case_file
 from brats.provenance import software_versions, source_commit
-from brats.script import header
+
+NUM_PRODUCTS = 20
 
 
 def print_header(title, options, *packages):
     """Prints what is measured, with which settings, and on what."""
-    facts = {
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{_processor()}, {os.cpu_count()} cores",
-        "versions": software_versions("numpy", *packages),
-        "commit": source_commit(),
-    }
-    print(header(title, vars(options) | facts), flush=True)
+    print(f"{title}, {time.strftime('%Y-%m-%d')}, commit {source_commit()}")
+    print(f"{_processor()}, {os.cpu_count()} cores")
+    for facts in (software_versions("numpy", *packages), vars(options)):
+        print(", ".join(f"{name} {value}" for name, value in facts.items()), flush=True)
 
 
 def in_turn(functions, num_runs):
@@ -37,47 +34,51 @@ def in_turn(functions, num_runs):
         num_runs: Rounds, int.
 
     Returns:
-        Dict of lists of elapsed seconds, by name.
+        Dict by name: one `(wall_s, cpu_s)` per round, the seconds by the clock and those of all
+        processors, of finished child processes too.
     """
-    elapsed = {name: [] for name in functions}
+    times = {name: [] for name in functions}
     for _ in range(num_runs):
         for name, function in functions.items():
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), sum(os.times()[:4])
             function()
-            elapsed[name].append(time.perf_counter() - start)
-    return elapsed
+            times[name].append((time.perf_counter() - start, sum(os.times()[:4]) - cpu_start))
+    return times
 
 
-def print_rates(unit, amounts, elapsed):
-    """Prints the amount per second: median, least and most of the runs.
+def print_table(times, amounts):
+    """Prints the seconds of the runs, and for each unit the median of the amount per second.
 
-    The last column is the median, over the rounds, of the rate divided by that of the first row.
+    The last column is the median, over the rounds, of the last rate divided by that of the first
+    row.
 
     Args:
-        unit: What is counted, such as "patches/s".
-        amounts: How much of it one run does; or a dict of that, by name.
-        elapsed: Dict of lists of elapsed seconds, as of `in_turn`.
+        times: Dict of lists as of `in_turn`.
+        amounts: Dict by unit, such as "patches/s", of dicts by name: how much one run does.
     """
-    print(f"{unit:<34}{'median':>10}{'least':>10}{'most':>10}{'ratio':>8}")
-    first = None
-    for name, seconds in elapsed.items():
-        amount = amounts[name] if isinstance(amounts, dict) else amounts
-        rates = [amount / value for value in seconds]
-        first = first or rates
-        ratio = statistics.median(a / b for a, b in zip(rates, first, strict=True))
-        row = f"{name:<34}{statistics.median(rates):10.4g}{min(rates):10.4g}{max(rates):10.4g}"
-        print(f"{row}{ratio:8.3f}", flush=True)
+    columns = ("median s", "least s", "most s", "CPU s", *amounts, "ratio")
+    print(f"{'':<32}" + "".join(f"{name:>11}" for name in columns))
+    first_rates = None
+    for name, seconds in times.items():
+        wall_s, cpu_s = np.transpose(seconds)
+        row = [np.median(wall_s), wall_s.min(), wall_s.max(), np.median(cpu_s)]
+        for amount in amounts.values():
+            rates = amount.get(name, math.nan) / wall_s
+            row.append(np.median(rates))
+        first_rates = rates if first_rates is None else first_rates
+        row.append(np.median(rates / first_rates))
+        print(f"{name:<32}" + "".join(f"{value:11.4g}" for value in row), flush=True)
 
 
-def matrix_product(size=2048, num_products=1):
+def matrix_product(size=2048):
     """Builds a product of two matrices in the backend and precision that networks compute in.
 
     Args:
         size: Rows and columns of each matrix, int.
-        num_products: Products of one call, int.
 
     Returns:
-        `(multiply, gflop)`: a function without arguments, which has run once, and its GFLOP.
+        `(multiply, gflop)`: a function without arguments that multiplies `NUM_PRODUCTS` times, and
+        has run once; and its GFLOP.
     """
     import keras
 
@@ -90,7 +91,7 @@ def matrix_product(size=2048, num_products=1):
         predict, images = build_predictor(lambda: network), np.ones((1, 1, size, size), np.float32)
 
         def multiply():
-            for _ in range(num_products):
+            for _ in range(NUM_PRODUCTS):
                 predict(images)
 
     else:
@@ -98,19 +99,12 @@ def matrix_product(size=2048, num_products=1):
         left, right = (keras.ops.ones((size, size), dtype) for _ in range(2))
 
         def multiply():
-            for _ in range(num_products):
+            for _ in range(NUM_PRODUCTS):
                 product = keras.ops.matmul(left, right)
             float(product[0, 0])  # Reading a value waits for the device.
 
     multiply()
-    return multiply, 2 * size**3 * num_products / 1e9
-
-
-def copy_gb_per_s(num_bytes=2**28, num_runs=5):
-    """Returns the best rate of copying memory on one core, in GB/s copied."""
-    source, target = (np.ones(num_bytes, np.uint8) for _ in range(2))
-    elapsed = in_turn({"copy": lambda: np.copyto(target, source)}, num_runs)
-    return num_bytes / min(elapsed["copy"]) / 1e9
+    return multiply, 2 * size**3 * NUM_PRODUCTS / 1e9
 
 
 def forward_gflop(model):

@@ -1,22 +1,18 @@
 """Times all scores of a case beside the original's Hausdorff distances.
 
-In: a case with a reference. Out: two tables on stdout: cases per second of all scores, of parts of
-them, and of three Hausdorff distances by the original's formulas; and the distances themselves.
+In: a case with a reference. Out: a table on stdout: three Hausdorff distances by the original's
+formulas, all scores, and parts of them; and the distances themselves.
 
-    python benchmarks/scores.py --data-root data/brats
+    python -m benchmarks.scores --data-root CASES/CASE
 """
 
 import argparse
-import sys
-from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from benchmarks.measure import in_turn, print_header, print_rates
-from brats.cases.find import find_cases, select_cases
+from benchmarks.measure import in_turn, print_header, print_table
+from brats.cases.find import find_cases
 from brats.editions import REGIONS, region_mask
 from brats.scores.distances import hausdorff_distances
 from brats.scores.lesions import lesion_scores
@@ -25,15 +21,13 @@ from brats.volumes.case import read_case
 
 
 def main():
-    """Prints the tables."""
+    """Prints the table and the distances."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-root", default="data/brats")
-    parser.add_argument("--case", help="id of the case; default: the first")
+    parser.add_argument("--data-root", default="data/brats", help="its first case is scored")
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
-    found = find_cases(options.data_root, need_segmentation=True)
-    case = select_cases(*found, [options.case] if options.case else [])[0][0]
     print_header("Scores of a case", options, "scipy", "SimpleITK")
+    case = find_cases(options.data_root, need_segmentation=True)[0][0]
     raw = read_case(case)
     spacing_mm = raw.geometry.spacing_mm[::-1]
     predicted = displaced(raw.classes)
@@ -47,7 +41,7 @@ def main():
         ],
         "lesion-wise scores": lambda: [lesion_scores(*pair, spacing_mm) for pair in masks],
     }
-    print_rates("cases/s", 1, in_turn(ways, options.runs))
+    print_table(in_turn(ways, options.runs), {"cases/s": dict.fromkeys(ways, 1)})
     print(f"\n{'Hausdorff distance, mm':<34}{'original':>10}{'here':>10}")
     for region, pair in zip(REGIONS, masks, strict=True):
         here = hausdorff_distances(*pair, spacing_mm)[0]

@@ -5,8 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import extraction, gpu, prediction, reading, scores, training_step
+from benchmarks import extraction, network, prediction, reading, scores
 from benchmarks.measure import write_noise
+from brats.phantom.cohort import write_cohort
 from brats.volumes.network_input import INPUT_FORMAT
 from model import build_resunet
 
@@ -24,28 +25,29 @@ def table(monkeypatch, capsys):
 
 
 @pytest.mark.nightly
-def test_benchmarks_of_cases_have_their_rows(table, cohort, tmp_path):
-    flags = "--data-root", cohort, "--runs", 1
-    assert "this checkout, 4 cases" in table(extraction, *flags, "--original-cases", 0)
+def test_benchmarks_of_cases_have_their_rows(table, tmp_path):
+    cases = tmp_path / "cases"  # Of slices as large as the original expects.
+    write_cohort(cases, num_cases=1, seed=0, shape=(8, 240, 240))
+    flags = "--data-root", cases, "--runs", 1
+    text = table(extraction, *flags)
+    assert "original's way, 1 cases" in text and "extract_patches.py, 1 cases" in text
     text = table(scores, *flags)
     assert "original's Hausdorff distances" in text and "lesion-wise scores" in text
-    network = tmp_path / "network.keras"
-    build_resunet((None, None, 4), 4, 2, 1, input_format=INPUT_FORMAT).save(network)
-    text = table(prediction, *flags, "--network", network)
-    assert "full slices" in text and "boxes" in text
+    path = tmp_path / "network.keras"
+    build_resunet((None, None, 4), 4, 2, 1, input_format=INPUT_FORMAT).save(path)
+    for flag in ((), ("--full-slices",)):
+        assert "first volume" in table(prediction, *flags, "--network", path, *flag)
 
 
 @pytest.mark.nightly
 def test_benchmarks_of_patches_have_their_rows(table, tmp_path):
     patches = write_noise(tmp_path / "patches", 2, 6)
-    sizes, noise = ("--batch-size", 2, "--runs", 1), ("--noise-cases", 3, "--noise-patches", 2)
-    text = table(reading, "--patches", patches, *sizes, "--batches", 4, *noise)
-    assert "2 files, 12 patches" in text and "3 files, 6 patches" in text
-    text = table(training_step, "--patches", patches, *sizes, "--base-filters", 2, "--steps", 1)
+    sizes = "--batches", 4, "--runs", 1
+    assert "2 files, 12 patches" in table(reading, "--patches", patches, *sizes)
+    assert "3 files, 24 patches" in table(reading, "--noise-cases", 3, *sizes)
+    sizes = "--batch-sizes", 2, "--base-filters", 2, "--steps", 1, "--slices", 2, "--runs", 1
+    text = table(network, "--patches", patches, *sizes, "--product-size", 64)
     assert "train_epoch" in text and "matrix product" in text
-    sizes = "--batch-sizes", 2, "--base-filters", 2, "--steps", 1, "--slices", 2
-    text = table(gpu, *sizes, "--precisions", "float32", "--product-size", 64)
-    assert "training    float32" in text and "prediction  float32" in text
 
 
 def test_originals_hausdorff_distance_is_0_where_it_should_not_be():
