@@ -18,7 +18,7 @@ ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, *HDF5_ER
 # What to do about errors of the system that are not about the path or its permissions.
 REMEDIES = {
     errno.ENOSPC: "Free space on the disk.",
-    errno.EDQUOT: "Free space in your quota.",
+    errno.EDQUOT: "Free space on the disk.",
     errno.EROFS: "Choose another folder.",
     errno.EIO: "Check the disk.",
     errno.EMFILE: "Allow more, such as with ulimit -n 4096.",
@@ -52,16 +52,10 @@ def shortened(value, most=300):
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
-def printable(value, also=""):
-    """Returns a value as text with control characters, and bytes that are not UTF-8, escaped.
-
-    Args:
-        value: Any value.
-        also: Characters to leave as they are, such as line breaks.
-    """
-    return "".join(
-        each if each.isprintable() or each in also else repr(each)[1:-1] for each in str(value)
-    )
+def printable(value):
+    """Returns a value as text with control characters, and bytes that are not UTF-8, escaped."""
+    text = str(value)
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def describe_number(number):
@@ -74,9 +68,7 @@ def describe_error(error):
     if isinstance(error, MemoryError):
         reason = f" {error}".rstrip(". ")
         return f"Out of memory{reason and ':'}{reason}. Use fewer workers or smaller batches."
-    if isinstance(error, OSError) and error.strerror:
+    if isinstance(error, OSError) and error.errno:
         path = error.filename or "a file without a name, such as stdout"
-        if error.errno is None:
-            return f"Cannot use {path}: {error.strerror}."
         return f"Cannot use {path}: {describe_number(error.errno)}"
     return str(error)

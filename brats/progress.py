@@ -27,7 +27,7 @@ def progress_bar(total, name, unit, done=0, leave=True):
 
     class Bar(tqdm):
         def write(self, text, file=None):
-            super().write(printable(text, also="\n"), file)
+            super().write(printable(text), file)
 
     options = {"initial": done, "leave": leave, "disable": not total}
     return Bar(total=total, desc=name, unit=f" {unit}", **options)
@@ -61,4 +61,4 @@ class _Lines:
 
     def write(self, text, file=None):
         """Prints a text, with what is not printable escaped."""
-        print(printable(text, also="\n"), file=file, flush=True)
+        print(printable(text), file=file, flush=True)

@@ -116,8 +116,8 @@ def header(title, config, facts, details):
     facts = config.shown() | facts | (details if config.verbose else {})
     facts = {name.replace("_", " "): _text(value) for name, value in facts.items()}
     width = max(map(len, facts), default=0)
-    lines = [f"  {name:<{width}}  {printable(text)}" for name, text in facts.items()]
-    return "\n".join([title, *lines])
+    lines = [f"  {name:<{width}}  {text}".replace("\n", "\\n") for name, text in facts.items()]
+    return printable("\n".join([title, *lines]))
 
 
 def check_none_failed(failures, num_cases):
@@ -149,7 +149,7 @@ def _end(sentence, code):
     with contextlib.suppress(OSError):  # The reader of one of them may be gone.
         print(end="", flush=True)
     with contextlib.suppress(OSError):
-        print(printable(sentence, also="\n"), file=sys.stderr, flush=True)
+        print(printable(sentence), file=sys.stderr, flush=True)
     return code
 
 
