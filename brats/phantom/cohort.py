@@ -47,7 +47,7 @@ def synthesize(shape, rng, enhancing=True):
 
 
 def write_cohort(root, num_cases, seed, shape=PUBLISHED_SHAPE, naming="2017", report=None):
-    """Writes synthetic cases as NIfTI files, and returns their paths, as of `write_case`.
+    """Writes synthetic cases as NIfTI files, and returns their folders.
 
     One case in four is of low grade. Two in three of those have no enhancing tumor. The bytes of
     case `i` depend only on `(seed, i)`. `naming` is a key of `NAMINGS`. `report`, if there is one,

@@ -15,15 +15,18 @@ from brats.errors import InputError
 from brats.volumes.geometry import Geometry
 
 # The fields of each transform, by the field of its code.
+QUATERNION = ("quatern_b", "quatern_c", "quatern_d")
 TRANSFORMS = {
-    "qform_code": ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+    "qform_code": (*QUATERNION, "qoffset_x", "qoffset_y", "qoffset_z"),
     "sform_code": ("srow_x", "srow_y", "srow_z"),
 }
 FIELDS = ("pixdim", "xyzt_units", *TRANSFORMS, *itertools.chain(*TRANSFORMS.values()))
-UNITS_MM = {"meter": 1000, "micron": 0.001}  # Other units are taken for mm.
+UNITS_MM = {1: 1000, 3: 0.001}  # Meters and micrometers; other units are taken for mm.
+UNITS_OF_SPACE = 7  # The bits of the unit. The others hold the unit of time.
 SCANNER = 1  # Code of a transform to the coordinates of the scanner.
 TO_LPS = np.diag([-1, -1, 1])  # NIfTI's x runs to the right, its y to the front.
 MAX_APART_MM = 0.1
+MAX_MM = 1e6  # A scanner is smaller than a kilometer.
 MAX_COSINE = 1e-3  # Between two axes at right angles.
 
 
@@ -38,16 +41,12 @@ def find_geometry(header, size):
         size: Number of voxels along the file's first three axes.
 
     Raises:
-        InputError: If the axes are not at right angles. The message has no path.
+        InputError: If the header gives no position, or axes that are not at right angles. The
+            message has no path.
     """
-    unit_mm = UNITS_MM.get(header.get_xyzt_units()[0], 1)
+    unit_mm = UNITS_MM.get(int(header["xyzt_units"]) & UNITS_OF_SPACE, 1)
     spacing_mm = unit_mm * header["pixdim"][1:4].astype(float)
-    affines = {"qform": header.get_qform(coded=True)[0], "sform": header.get_sform(coded=True)[0]}
-    forms = {
-        name: unit_mm * TO_LPS @ affine[:3]
-        for name, affine in affines.items()
-        if affine is not None and affine[:3, :3].any(axis=0).all()
-    }
+    forms = {name: unit_mm * TO_LPS @ affine[:3] for name, affine in _read_affines(header).items()}
     used, warnings, placed = _choose(forms, header["sform_code"]), [], np.eye(3, 4)
     if used:
         placed = np.column_stack([_straighten(forms[used]), forms[used][:, 3]])
@@ -83,6 +82,27 @@ def place(header, geometry):
     header.set_qform(affine, SCANNER)
     header.set_sform(affine, SCANNER)
     header.set_xyzt_units("mm")
+
+
+def _read_affines(header):
+    """Returns the transforms of a header that are not 0, 4x4 in RAS axes, by name."""
+    names = [name for code, names in TRANSFORMS.items() if header[code] for name in names]
+    numbers = np.hstack([header["pixdim"][1:4], *(header[name] for name in names)])
+    if not (abs(numbers) < MAX_MM).all():
+        raise InputError(
+            f"its header gives a voxel size or a position that is NaN or not below {MAX_MM:g} mm. "
+            "Convert the image again, or repair its header."
+        )
+    header = header.copy()
+    length = np.linalg.norm([header[name] for name in QUATERNION])
+    for name in QUATERNION:
+        header[name] /= max(length, 1)  # As in ITK. nibabel raises an error if it is above 1.
+    affines = {"qform": header.get_qform(coded=True)[0], "sform": header.get_sform(coded=True)[0]}
+    return {
+        name: affine
+        for name, affine in affines.items()
+        if affine is not None and affine[:3, :3].any(axis=0).all()
+    }
 
 
 def _choose(forms, sform_code):

@@ -213,7 +213,7 @@ def test_the_command_prints_every_case_ends_with_code_1_and_writes_nothing(
     (incomplete / f"{incomplete.name}_t1.nii.gz").unlink()
     assert exit_code(lambda: extract_patches.main(command)) == 1
     printed = capsys.readouterr()
-    assert f"{broken.name}_t2.nii.gz is empty" in printed.out
+    assert f"{broken.name}_t2.nii.gz holds 0 bytes" in printed.out
     assert "warning: No segmentation" in printed.out
     assert f"{incomplete.name} has 0 files for t1" in printed.out
     assert "3 cases, 2 with errors, 1 with warnings" in printed.out

@@ -39,29 +39,7 @@ def test_files_of_2023_have_hyphens_and_no_grade_folders(cohorts):
     assert names(folders[4]) == [f"BraTS-GLI-90004-000-{end}.nii.gz" for end in ends]
 
 
-def test_files_of_2020_are_plain_and_a_table_has_the_grades(cohorts):
-    root, folders = cohorts["2020"]
-    ids = [f"BraTS20_Training_00{number}" for number in range(1, 6)]
-    assert folders == [root / name for name in ids]
-    assert names(folders[4]) == sorted(f"{ids[4]}_{end}.nii" for end in ENDS)
-    lines = [f"{grade},{name}" for grade, name in zip(GRADES, ids, strict=True)]
-    table = (root / "name_mapping.csv").read_text().split()
-    assert table == ["Grade,BraTS_2020_subject_ID", *lines]
-
-
-def test_files_of_msd_hold_all_modalities(cohorts):
-    root, images = cohorts["msd"]
-    assert images == [root / "imagesTr" / f"BRATS_00{number}.nii.gz" for number in range(1, 6)]
-    assert names(root / "labelsTr") == [path.name for path in images]
-    # FLAIR, T1w, T1gd, T2w along the last axis of the file, the first of the array.
-    series = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(images[1])))
-    drawn, _ = synthesize(SHAPE, np.random.default_rng([3, 1]))
-    assert np.array_equal(series, [drawn[name] for name in ("flair", "t1", "t1ce", "t2")])
-
-
-@pytest.mark.parametrize(
-    ("naming", "enhancing"), [("2017", 4), ("2020", 4), ("2021", 4), ("2023", 3), ("msd", 3)]
-)
+@pytest.mark.parametrize(("naming", "enhancing"), [("2017", 4), ("2021", 4), ("2023", 3)])
 def test_every_naming_holds_the_same_cases_in_its_own_labels(naming, enhancing, cohorts):
     cases, failures = find_cases(cohorts[naming][0], need_segmentation=True)
     assert {case.edition.name for case in cases} == {NAMINGS[naming][0]} and not failures

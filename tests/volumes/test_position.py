@@ -91,6 +91,8 @@ LEANING = MATRIX + [[0, 0.001, 0, 0], [0] * 4, [0] * 4]
         (units(1, 0.001), None),  # Meters.
         (units(3, 1000), None),  # Micrometers.
         ([(SPACING, "3f", 1, -2, 3)], None),
+        ([(CODES, "2h", 1, 0), (CODES + 4, "3f", 0, 0, 1.1)], None),  # A quaternion above 1.
+        ([(UNITS, "B", 7)], None),  # No unit has this code.
         # Seven voxels of 1.5 mm end 6 * 0.5 mm behind seven of 1 mm.
         (
             [(CODES, "2h", 0, 1), (SFORM, "12f", *STRETCHED.ravel())],
