@@ -17,11 +17,15 @@ from brats.provenance import describe_source
 # In small letters: what TensorFlow, JAX, PyTorch and OpenVINO say when they run out of memory.
 OUT_OF_MEMORY = ("resourceexhausted", "resource_exhausted", "out of memory", "outofmemory")
 OUT_OF_MEMORY += ("can't allocate memory", "failed to allocate", "bad_alloc", "alloc_failed")
+# Variables with the number of threads of an operation. The default is all cores of the process.
+THREADS = {"tensorflow": ("TF_NUM_INTRAOP_THREADS",), "jax": ("PJRT_NPROC", "NPROC")}
 
 
 def describe_device():
-    """Returns the backend and its devices, such as "tensorflow on cpu:0"."""
-    return f"{keras.backend.backend()} on {', '.join(_list_devices())}"
+    """Returns the backend and its devices, such as "tensorflow on cpu:0 (4 threads)"."""
+    # On a CPU, sums over another number of threads round differently.
+    threads = "" if _has_gpu() else f" ({_num_threads()} threads)"
+    return f"{keras.backend.backend()} on {', '.join(_list_devices())}{threads}"
 
 
 def describe_software():
@@ -128,6 +132,19 @@ def _list_devices():
 
         return [f"cuda:{index}" for index in range(torch.cuda.device_count())] or ["cpu:0"]
     return ["cpu:0"] if backend == "openvino" else keras.distribution.list_devices()
+
+
+def _num_threads():
+    """Returns the threads of an operation on a CPU."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.get_num_threads()
+    names = THREADS.get(keras.backend.backend(), ())
+    wanted = [os.environ[name] for name in names if os.environ.get(name, "").isdigit()]
+    # Not on macOS: the cores that this process may use.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return int(wanted[0]) or cores if wanted else cores
 
 
 def _trace_tensorflow(build_network):

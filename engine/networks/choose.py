@@ -118,6 +118,14 @@ def describe_groups(groups, found):
     return ", ".join(parts)
 
 
+def seen_warnings(networks, case):
+    """Returns a list of at most one sentence: which networks were trained on a case's patient."""
+    names = [str(each.path) for each in networks if _has_seen(each.trained_on, case)]
+    if not names:
+        return []
+    return [f"Trained on this patient: {', '.join(names)}. Expect lower scores for new patients."]
+
+
 def read_network(path, build_network):
     """Builds the network of the settings in a file, with the weights in it.
 

@@ -13,7 +13,14 @@ import numpy as np
 from keras import layers
 
 from brats.errors import ZIP_ERRORS, InputError, shortened
-from engine.networks.files import PAD_BEFORE, is_original, pads_before
+from brats.flags import as_typed
+from engine.networks.files import (
+    PAD_BEFORE,
+    WEIGHTS_ONLY,
+    is_original,
+    pads_before,
+    read_network_settings,
+)
 from engine.runs.folder import read_record
 
 
@@ -39,6 +46,8 @@ def load_weights(model, path):
     Reference:
         Keras 2, `keras/engine/saving.py`, `_need_convert_kernel`, which Keras 3 no longer has.
     """
+    if not str(path).endswith(WEIGHTS_ONLY):
+        _check_size(path, model.settings)
     pad_before = pads_before(path)
     if pad_before != model.settings.get(PAD_BEFORE, False):
         side = "above and left" if pad_before else "below and right"
@@ -70,6 +79,17 @@ def choose_padding(run_dir, weights, resume, devices):
     elif devices.is_first and weights:
         pad_before = pads_before(weights)
     return json.loads(devices.first_text(json.dumps(pad_before)))
+
+
+def _check_size(path, settings):
+    there, here = (
+        " ".join(as_typed(name, each[name]) for name in ("base_filters", "depth"))
+        for each in (read_network_settings(path), settings)
+    )
+    if there != here:
+        raise InputError(
+            f"{path} is a network of {there}, not of {here}. Give the flags of the file."
+        )
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from brats.predictions.write import write_prediction
 from brats.volumes.network_input import network_input
 from brats.volumes.resampling import on_case_grid
 from engine.devices.backend import describe_software
-from engine.networks.choose import digest, read_network
+from engine.networks.choose import digest, read_network, seen_warnings
 from engine.prediction.segment import build_segmenter
 
 POSTPROCESSING = ("fill_holes", "min_lesion_ml", "min_enhancing_ml")
@@ -166,6 +166,7 @@ def _write(procedure, case, read, found):
     steps = {name: getattr(procedure, name) for name in POSTPROCESSING}
     classes = postprocess(classes, raw.geometry.voxel_ml, **steps)
     warnings = raw.warnings + prediction_warnings(classes, raw)
+    warnings += seen_warnings(procedure.networks, case)
     return write_prediction(
         procedure.output,
         case,

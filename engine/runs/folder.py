@@ -118,8 +118,8 @@ def read_record(run_dir):
         found = f"it has no {RECORD}" if path.parent.is_dir() else "it does not exist"
         found = "it is a file" if path.parent.is_file() else found
         raise FileNotFoundError(
-            f"{run_dir} is not a run folder: {found}. Make one with train.py, or give another "
-            "with --run-dir."
+            f"{run_dir} is not a run folder: {found}. Make one with train.py without --resume, or "
+            "give another with --run-dir."
         )
     try:
         record = parse_json(path.read_text(encoding="utf-8"))
@@ -153,17 +153,17 @@ def resume(run_dir, model, device):
         device: Backend and devices of this process, as `describe_software` names them.
 
     Returns:
-        `(progress, warnings)`: the `Progress`, and a list of sentences about another backend, a
+        `(progress, warnings)`: the `Progress`, and a list of sentences about another device, a
         damaged state, or a missing network. `engine.runs.state.read_state` says what is raised.
     """
     progress, warning = read_state(run_dir, model)
     warnings = [warning] if warning else []
     record = read_record(run_dir)
     before = [record, *record.get("resumed", [])][-1]["device"]
-    if before.split()[:1] != device.split()[:1]:
+    if before != device:
         warnings.append(
             f"{run_dir} was trained with {before} and continues with {device}. Its weights will "
-            "not be the same to the bit."
+            "not be bit for bit those of a run without an interruption."
         )
     if progress.history and not progress.step:
         # The run may have been killed after it wrote its state and before it wrote these files.

@@ -16,6 +16,10 @@ from brats.volumes.network_input import PATCH_SIZE
 from engine.devices.one import ONE_DEVICE
 from engine.training.batches import batch_sizes, training_batches, validation_batches
 
+DIVERGED = (
+    "Training diverged. Start again with a lower --learning-rate, or without --mixed-precision."
+)
+
 
 def check_depth(depth):
     """Raises an `InputError` if patches cannot be halved `depth` times."""
@@ -62,8 +66,7 @@ def train_epoch(
     for loss, sums, wait_s, step_s in _run(model, devices, devices.train, batches):
         if not math.isfinite(loss):
             raise InputError(
-                f"The loss is {loss} in epoch {epoch + 1}, batch {progress.step + 1}: training "
-                "diverged. The run folder holds the epoch before, if any. Lower --learning-rate."
+                f"The loss is {loss} in epoch {epoch + 1}, batch {progress.step + 1}. {DIVERGED}"
             )
         progress.step += 1
         progress.sums = np.add(progress.sums or 0.0, sums).tolist()
@@ -105,10 +108,7 @@ def validate(model, reader, batch_size, on_batch=None, devices=ONE_DEVICE):
             on_batch()
     scores = _scores(model, totals)
     if not math.isfinite(scores["loss"]):
-        raise InputError(
-            f"The validation loss is {scores['loss']}: training diverged. The run folder holds the "
-            "epoch before, if any. Lower --learning-rate, or leave out --mixed-precision."
-        )
+        raise InputError(f"The validation loss is {scores['loss']}. {DIVERGED}")
     return {
         **{f"val_{name}": value for name, value in scores.items()},
         "validation_s": round(elapsed_s, 3),
@@ -124,13 +124,15 @@ def describe_start(record, readers, steps, progress):
         steps: Number of batches per epoch, int.
         progress: `Progress` before this training.
     """
-    parts = {
-        name: f"{len(readers[name])} patches of {len(record['split'][name])} cases"
-        for name in ("train", "validation")
-    }
+
+    def describe_part(name):
+        cases = record["split"][name]
+        patients = {record["patches"]["cases"][case]["patient"] for case in cases}
+        return f"{len(readers[name]):,} patches of {len(cases)} cases of {len(patients)} patients"
+
     return {
-        "training": f"{parts['train']}, {steps} batches per epoch",
-        "validation": parts["validation"],
+        "training": f"{describe_part('train')}, {steps} batches per epoch",
+        "validation": describe_part("validation"),
         "starts_after": str(progress),
         "parameters": f"{record['num_parameters']:,}",
         "device": record["device"],

@@ -1,6 +1,7 @@
 """What differs between backends: names, compilation, precision, and how a network is run."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,9 +37,42 @@ def small_network():
 
 
 def test_the_device_is_described_with_its_backend(visible):
-    assert backend.describe_device() == f"{HERE} on cpu:0"
+    # On a CPU with the threads, as sums over another number of them round differently.
+    assert re.fullmatch(rf"{HERE} on cpu:0 \([1-9]\d* threads\)", backend.describe_device())
     visible("gpu:0", "gpu:1")
     assert backend.describe_device() == f"{HERE} on gpu:0, gpu:1"
+
+
+def test_threads_are_all_cores_of_the_process_unless_a_variable_says_otherwise(
+    pretend, monkeypatch
+):
+    pretend("tensorflow")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 2, 5}, raising=False)
+    for value, expected in ((None, 3), ("0", 3), ("7", 7)):
+        if value:
+            monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", value)
+        else:
+            monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+        assert f"({expected} threads)" in backend.describe_device()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 33.2 GiB"),
+        type("ResourceExhaustedError", (Exception,), {})("OOM when allocating tensor"),
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 79417811840 bytes."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."),
+        type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory."),
+        RuntimeError("[CPU] Convolution node: Failed to allocate 5529600000 bytes of memory"),
+    ],
+)
+def test_out_of_memory_is_one_sentence_that_names_the_batch_size(error):
+    message = "Out of memory with --batch-size 9 .*Give a smaller"
+    with pytest.raises(InputError, match=message), backend.naming_batch_size(9):
+        raise error
+    with pytest.raises(RuntimeError, match="^another$"), backend.naming_batch_size(9):
+        raise RuntimeError("another")
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from engine.networks.choose import (
     describe_groups,
     find_networks,
     read_network,
+    seen_warnings,
 )
 from engine.runs.folder import write_record
 from model import build_resunet
@@ -162,6 +163,10 @@ def test_another_visit_of_a_training_patient_has_been_seen():
     network = Network(Path("a"), "", frozenset({"BraTS-GLI-00001"}))
     (group,) = assign_cases(visits, (), [network])
     assert case_ids(group.cases) == ["BraTS-GLI-00002-000"]
+    # Asked for by name, it is segmented with a warning.
+    warnings = [seen_warnings([network], visit) for visit in visits]
+    assert warnings[0] == warnings[1] and "on this patient: a." in warnings[0][0]
+    assert warnings[2] == []
 
 
 def test_the_same_network_twice_is_refused(tmp_path, network_file):

@@ -33,7 +33,12 @@ SETTINGS = {
 }
 PATCHES = {"cases": {"a": {"checksum": "1"}, "b": {"checksum": "2"}}}
 SPLIT = {"train": ["a"], "validation": ["b"]}
-RECORD = {"settings": SETTINGS, "patches": PATCHES, "split": SPLIT, "device": "jax on cpu:0"}
+RECORD = {
+    "settings": SETTINGS,
+    "patches": PATCHES,
+    "split": SPLIT,
+    "device": "jax on cpu:0 (2 threads)",
+}
 RESUMED = SETTINGS | {"resume": True}
 
 
@@ -211,7 +216,7 @@ def test_a_run_killed_before_its_files_were_written_writes_them_when_it_is_resum
     mark(network, 2)
     write_state(tmp_path, network, Progress([*history, {"epoch": 2, "val_loss": 0.4}]))
     write_record(tmp_path, RECORD)
-    progress, warnings = resume(tmp_path, network, "jax on gpu:0")
+    progress, warnings = resume(tmp_path, network, RECORD["device"])
     assert (len(progress.history), warnings) == (2, [])
     assert marked_number(tmp_path / "best.keras") == marked_number(tmp_path / "last.keras") == 2
     assert [row["val_loss"] for row in read_table(tmp_path / "history.csv")] == ["0.5", "0.4"]
@@ -226,17 +231,18 @@ def test_a_run_resumed_within_an_epoch_leaves_its_files_alone(tmp_path, network)
     assert file_contents(tmp_path) == before
 
 
-def test_a_lost_best_network_and_another_backend_are_warned_of(tmp_path, network):
+def test_a_lost_best_network_and_another_device_are_warned_of(tmp_path, network):
     history = write_losses(tmp_path, network, [0.5, 0.6])
     write_state(tmp_path, network, Progress(history))
     write_record(tmp_path, RECORD)
     (tmp_path / "best.keras").unlink()
-    backend, best = resume(tmp_path, network, "tensorflow on cpu:0")[1]
-    assert "trained with jax on cpu:0 and continues with tensorflow on cpu:0" in backend
+    for device in ("jax on cpu:0 (4 threads)", "tensorflow on cpu:0"):
+        other, best = resume(tmp_path, network, device)[1]
+        assert f"with {RECORD['device']} and continues with {device}. Its weights" in other
     assert f"{tmp_path / 'best.keras'} is missing" in best and "--checkpoint last" in best
-    # The backend to compare with is that of the last time the run was resumed.
+    # The device to compare with is that of the last time the run was resumed.
     add_to_record(tmp_path, 2, 0, RECORD | {"device": "tensorflow on cpu:0"})
-    assert len(resume(tmp_path, network, "tensorflow on gpu:0")[1]) == 1
+    assert len(resume(tmp_path, network, "tensorflow on cpu:0")[1]) == 1
 
 
 def test_a_cleared_folder_holds_nothing_of_the_run(tmp_path, network):

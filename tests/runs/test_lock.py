@@ -36,9 +36,10 @@ def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(tmp_path)
         assert found == {".lock", ".mine", "a.csv", "state", temporary.name}
 
 
-def test_without_locks_on_the_file_system_the_run_starts(tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, 524])  # ENOTSUPP of Linux.
+def test_without_locks_on_the_file_system_the_run_starts(tmp_path, monkeypatch, number):
     def refuse(*_):
-        raise OSError(errno.ENOLCK, "no locks")
+        raise OSError(number, "no locks")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     with owning(tmp_path), owning(tmp_path):

@@ -10,7 +10,13 @@ from brats.errors import InputError
 from engine.devices.backend import training_compilation
 from engine.runs.state import Progress
 from engine.training.batches import training_batches
-from engine.training.epochs import check_depth, describe_epoch, train_epoch, validate
+from engine.training.epochs import (
+    check_depth,
+    describe_epoch,
+    describe_start,
+    train_epoch,
+    validate,
+)
 from losses import SoftDice, build_loss
 from model import build_resunet
 
@@ -126,7 +132,8 @@ def test_one_seed_and_epoch_give_one_set_of_weights_and_others_another(restart):
 
 
 def test_a_loss_that_is_not_finite_ends_training_and_names_epoch_and_batch(network):
-    with pytest.raises(InputError, match="The loss is nan in epoch 3, batch 2: .*--learning-rate"):
+    message = "The loss is nan in epoch 3, batch 2. .* lower --learning-rate"
+    with pytest.raises(InputError, match=message):
         train_epoch(network, BrokenReader(12), BATCH_SIZE, 3, 0, at_epoch(2))
 
 
@@ -160,6 +167,18 @@ def test_a_depth_that_patches_do_not_allow_is_refused():
     check_depth(7)
     with pytest.raises(InputError, match="--depth is 8, but patches of 128 .* halved 7 times"):
         check_depth(8)
+
+
+def test_a_training_starts_with_the_numbers_of_patches_cases_and_patients():
+    split = {"train": ["a1", "a2", "b1"], "validation": ["c1"]}
+    cases = {case: {"patient": case[0]} for case in ("a1", "a2", "b1", "c1")}
+    record = {"split": split, "patches": {"cases": cases}, "num_parameters": 1, "device": ""}
+    record |= {"num_devices": 1, "num_hosts": 1}
+    readers = {"train": range(1314), "validation": range(438)}
+    facts = describe_start(record, readers, 329, Progress())
+    expected = "1,314 patches of 3 cases of 2 patients, 329 batches per epoch"
+    assert (facts["training"], facts["starts_after"]) == (expected, "no step")
+    assert facts["validation"] == "438 patches of 1 cases of 1 patients"
 
 
 def test_a_row_of_the_history_is_described_in_a_line():
