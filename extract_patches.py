@@ -7,12 +7,10 @@ Run it again to extract what is missing.
 """
 
 import os
-import sys
 
-from brats.errors import Failed
 from brats.flags import parse
 from brats.parallel import in_order, run_per_case
-from brats.progress import progress_bar
+from brats.progress import follow, progress_bar
 from brats.provenance import describe_source
 from brats.script import check_none_failed, end_with_code, header, warn
 from config import ExtractConfig
@@ -54,7 +52,10 @@ def main(argv=None):
         print(text, *missing.changed, sep="\n", flush=True)
         tasks = extract.tasks(missing.cases, config.output, recipe, config.force)
         results = run_per_case(extract.extract_case, tasks, num_workers, cluster)
-        failures = report([*failures, *missing.failures], results, num_missing)
+        failures = {each.case_id: each.reason for each in [*failures, *missing.failures]}
+        for reason in failures.values():
+            warn(reason, "Error")
+        failures |= follow(results, num_missing, "Extracting", describe)
     done = [case for case in cases if case.id not in failures]
     print(extract.describe_result(done, config.output))
     check_none_failed(failures, len({case.id for case in cases} | set(failures)))
@@ -79,22 +80,9 @@ def check_cases(cases, failures, num_workers):
     check.check_no_errors(checks)
 
 
-def report(failures, results, num_cases):
-    """Prints what is odd about each case, and why cases failed; returns the ids of those."""
-    failed = []
-    for failure in failures:
-        warn(failure.reason, "Error")
-        failed.append(failure.case_id)
-    with progress_bar(num_cases, "Extracting", "cases") as progress:
-        for case_id, result in results:
-            progress.update()
-            if isinstance(result, Failed):
-                progress.write(f"Error: {result.reason}", file=sys.stderr)
-                failed.append(case_id)
-            else:
-                for sentence in result:
-                    progress.write(f"{case_id}: {sentence}")
-    return failed
+def describe(case_id, sentences):
+    """Returns what is odd about a case, as text."""
+    return "\n".join(f"{case_id}: {sentence}" for sentence in sentences)
 
 
 if __name__ == "__main__":

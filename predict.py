@@ -9,14 +9,12 @@ missing. With --score-only, the segmentations are there already.
 """
 
 import itertools
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 from brats import files
-from brats.errors import Failed
 from brats.flags import parse
-from brats.progress import progress_bar
+from brats.progress import follow
 from brats.provenance import describe_source
 from brats.script import check_none_failed, end_with_code, header, warn
 from config import PredictConfig
@@ -30,7 +28,7 @@ def main(argv=None):
     config = parse(PredictConfig, argv, __doc__)
 
     from brats.cases import find
-    from brats.predictions import scoring
+    from brats.predictions import scoring, write
     from brats.report.derived import write_derived
 
     config, found, incomplete = find_cases(config)
@@ -45,7 +43,7 @@ def main(argv=None):
             warn(sentence)
         labels = config.segmentation_labels
         results = scoring.score_cases(config.output, cases, config.slices, labels)
-        failures = follow(results, len(cases))
+        failures = follow(results, len(cases), "Scoring", write.describe_result)
     else:
         missing, (cases, failures) = [], predict(config, found, cases)
     for each in incomplete:
@@ -61,11 +59,11 @@ def main(argv=None):
 
 def find_cases(config):
     """Returns the config with a folder as its output, the complete cases, and the failures."""
-    from brats.cases import find, single
+    from brats.cases import find
 
     if config.flair:
         images = {name: getattr(config, name) for name in ("flair", "t1", "t1ce", "t2")}
-        case, folder = single.build_case(images, config.output, config.labels)
+        case, folder = find.build_case(images, config.output, config.labels)
         return replace(config, output=str(folder)), [case], []
     files.check_outside("--output", config.output, "--data-root", config.data_root)
     cases, failures = find.find_cases(
@@ -77,7 +75,7 @@ def find_cases(config):
 def predict(config, found, cases):
     """Segments the cases that are not done; returns all cases asked for, and why cases failed."""
     from brats.cluster import connecting
-    from brats.predictions import scoring, unfinished, write
+    from brats.predictions import scoring, write
     from engine.devices.backend import describe_software
     from engine.networks import choose
     from engine.prediction import cases as prediction
@@ -88,21 +86,7 @@ def predict(config, found, cases):
     groups = choose.assign_cases(cases, ids, networks, config.cross_validate)
     models = {each.path: choose.read_network(each.path, build_resunet) for each in networks}
     files.prepare_folder(config.output, write.FIGURES, write.PROBABILITIES)
-    work = []
-    for group in groups:
-        options = {name: getattr(config, name) for name in prediction.OPTIONS}
-        procedure = prediction.Procedure(
-            build_resunet, group.networks, Path(config.output), **options
-        )
-        left = unfinished.find_unfinished(
-            config.output,
-            group.cases,
-            procedure.making,
-            config.probabilities,
-            config.slices,
-            config.overwrite,
-        )
-        work.append((procedure, left))
+    work = find_work(config, groups)
     cases, software = choose.all_cases(groups), describe_software()
     with connecting(config.scheduler, config.output, config.workers) as cluster:
         print_header(
@@ -125,7 +109,22 @@ def predict(config, found, cases):
             *(scoring.score_cases(config.output, left.unscored, config.slices) for _, left in work),
             *(prediction.segment_cases(each, left.missing, models, cluster) for each, left in work),
         )
-        return cases, follow(results, num_left)
+        return cases, follow(results, num_left, "Segmenting", write.describe_result)
+
+
+def find_work(config, groups):
+    """Returns for each group of cases the `Procedure`, and what is not done."""
+    from brats.predictions import unfinished
+    from engine.prediction import cases as prediction
+    from model import build_resunet
+
+    work, output = [], Path(config.output)
+    options = {name: getattr(config, name) for name in prediction.OPTIONS}
+    for group in groups:
+        procedure = prediction.Procedure(build_resunet, group.networks, output, **options)
+        wanted = procedure.making, config.probabilities, config.slices, config.overwrite
+        work.append((procedure, unfinished.find_unfinished(output, group.cases, *wanted)))
+    return work
 
 
 def print_header(title, config, found, software, **facts):
@@ -135,22 +134,6 @@ def print_header(title, config, found, software, **facts):
     ignored = "" if config.flair else find.describe_ignored(config.data_root, found)
     facts |= {"output": config.output, "ignored": ignored}
     print(header(title, config, facts, software), flush=True)
-
-
-def follow(results, num_cases):
-    """Prints the result and the warnings of every case; returns why cases failed, by case id."""
-    from brats.predictions import write
-
-    failures = {}
-    with progress_bar(num_cases, "Segmenting", "cases") as progress:
-        for case_id, result in results:
-            progress.update()
-            if isinstance(result, Failed):
-                failures[case_id] = result.reason
-                progress.write(f"Error: {result.reason}", file=sys.stderr)
-            else:
-                progress.write(write.describe_result(result))
-    return failures
 
 
 if __name__ == "__main__":

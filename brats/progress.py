@@ -6,7 +6,7 @@ In: the number of cases or batches, and a call after each. Out: text on stderr.
 import sys
 import time
 
-from brats.errors import printable
+from brats.errors import Failed, printable
 
 LINE_EVERY_S = 30
 
@@ -31,6 +31,30 @@ def progress_bar(total, name, unit, done=0, leave=True):
 
     options = {"initial": done, "leave": leave, "disable": not total}
     return Bar(total=total, desc=name, unit=f" {unit}", **options)
+
+
+def follow(results, total, name, describe):
+    """Prints the result of every case beside the progress.
+
+    Args:
+        results: Pairs of the id of a case and its result, or a `Failed`.
+        total: Number of cases, int.
+        name: What is done with the cases, text.
+        describe: Function from an id and a result to the text to print; empty for nothing.
+
+    Returns:
+        Why cases failed, a dict by case id.
+    """
+    failures = {}
+    with progress_bar(total, name, "cases") as progress:
+        for case_id, result in results:
+            progress.update()
+            if isinstance(result, Failed):
+                failures[case_id] = result.reason
+                progress.write(f"Error: {result.reason}", file=sys.stderr)
+            elif text := describe(case_id, result):
+                progress.write(text)
+    return failures
 
 
 class _Lines:

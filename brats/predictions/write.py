@@ -76,13 +76,13 @@ def evaluate(output, case, raw, classes, record, slices=()):
     return write_record(output, case, made | facts)
 
 
-def describe_result(record):
+def describe_result(case_id, record):
     """Returns lines of text about a record: its Dice or else its volumes, and its warnings."""
     numbers = [f"{row['region']} {row['dice']:.3f}" for row in record["scores"]]
     title = "Dice" if numbers else "ml"
     numbers = numbers or [f"{name} {ml:.1f}" for name, ml in record["volumes_ml"].items()]
-    warnings = [f"{record['case']}: Warning: {sentence}" for sentence in record["warnings"]]
-    return "\n".join([f"{record['case']}  {title}  {'  '.join(numbers)}", *warnings])
+    warnings = [f"{case_id}: Warning: {sentence}" for sentence in record["warnings"]]
+    return "\n".join([f"{case_id}  {title}  {'  '.join(numbers)}", *warnings])
 
 
 def write_probabilities(output, case, probabilities, geometry):
