@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from brats.errors import InputError
-from brats.labels import CLASSES, MAX_LABEL, parse_labels
+from brats.labels import CLASSES, parse_labels
 
 MODALITIES = ("flair", "t1", "t1ce", "t2")  # The channel order of the original.
 # The regions of BraTS, and the class indices in each.
 REGIONS = {"whole": (1, 2, 3), "core": (1, 3), "enhancing": (3,)}
-UNKNOWN = MAX_LABEL + 1  # Stands for a label value that an edition does not have.
+UNKNOWN = 255  # Stands for a label value that an edition does not have.
 TOLERANCE = 0.01  # Labels that were saved as floats differ from whole numbers by less.
 # The values of the classes until 2022. Predictions of an edition with unknown labels have them.
 LABELS_TO_2022 = (0, 1, 2, 4)
@@ -26,7 +26,7 @@ class Edition:
     Attributes:
         name: The first of these editions, or the data set.
         suffixes: Dict from modality to the endings of its file's name, in lower case; empty if one
-            file holds all modalities. An ending that begins with a letter is the whole name.
+            file holds all modalities. "/" stands for the beginning of the name.
         segmentation: Endings of the reference, the preferred one first.
         labels: Value of each class in the segmentation file, in the order of `CLASSES`; None if
             they are unknown. Then references cannot be read.
@@ -39,7 +39,7 @@ class Edition:
             modalities; empty if each modality has a file.
         visit: Pattern of the visit at the end of a case id, beside the usual ones; or None.
         lesion_dilation: Steps of dilation that join lesions in the lesion-wise scores.
-        lesion_ignored: Largest number of voxels of a lesion that these scores ignore.
+        lesion_ignored: Largest volume, in mm3, of a lesion that these scores ignore.
     """
 
     name: str
@@ -57,12 +57,7 @@ class Edition:
 
 
 def _names(patterns, words):
-    """Returns a dict from modality to the endings of its files.
-
-    Args:
-        patterns: Patterns of an ending, separated by spaces.
-        words: What FLAIR, T1, T1ce and T2 have in the pattern; several with "|" between them.
-    """
+    """Returns a dict from modality to endings: every pattern with each of the modality's words."""
     return {
         name: tuple(
             pattern.format(word) for pattern in patterns.split() for word in some.split("|")
@@ -72,7 +67,8 @@ def _names(patterns, words):
 
 
 NAMES_2023 = (_names("-{} _{}", "t2f t1n t1c t2w"), ("-seg", "_seg"))
-FROM_2023 = {"labels": (0, 1, 2, 3), "background": {4: "resection cavity"}}
+CAVITY = {4: "resection cavity"}  # From 2024.
+FROM_2023 = {"labels": (0, 1, 2, 3), "background": CAVITY}
 FROM_2023 |= {"visit": r"(?<=-\d{5})-\d{3}$"}
 OF_MSD = {"labels": (0, 2, 1, 3), "references": "labelsTr"}
 
@@ -85,7 +81,7 @@ OF_MSD = {"labels": (0, 2, 1, 3), "references": "labelsTr"}
 # fmt: off
 _ROWS = (
     Edition("2017", _names("_{}", "flair t1 t1ce t2"), ("_seg",)),
-    Edition("bare", _names("{}", "flair t1 t1ce|t1c|t1gd t2"), ("seg",)),
+    Edition("bare", _names("/{}", "flair t1 t1ce|t1c|t1gd t2"), ("/seg",)),
     Edition("upenn-gbm", _names("_{}", "flair t1 t1gd t2"), ("_segm",), references="images_segm",
             cases=r"UPENN-GBM[^/]*$"),
     Edition("tcga", _names("_{}", "flair t1 t1gd t2"),
@@ -93,7 +89,7 @@ _ROWS = (
     Edition("ucsf-pdgm", _names("_{}", "flair t1 t1c t2"), ("_tumor_segmentation",),
             visit=r"(_FU\w+?)?(_nifti)?$"),
     Edition("brats-toolkit", _names("_hdbet_brats_{}", "fla t1 t1c t2"), ("_seg",)),
-    Edition("captk", _names("{}_to_sri_brain", "fl t1 t1ce t2"), ("braintumormask_sri",)),
+    Edition("captk", _names("/{}_to_sri_brain", "fl t1 t1ce t2"), ("/braintumormask_sri",)),
     # Public readers of this set disagree about its labels.
     Edition("mu-glioma-post", _names("_brain_{}", "t2f t1n t1c t2w"), ("_tumormask",), labels=None),
     # From 2024, 2 is non-enhancing tumor and 3 is cyst. PED of 2023 is in the last row of 2023.
@@ -107,8 +103,8 @@ _ROWS = (
     # Gliomas, Sub-Saharan Africa, GoAT, PED of 2023, and names of one's own.
     Edition("2023", *NAMES_2023, **FROM_2023),
     Edition("bids", _names("_{}", "flair t1w ce-gadolinium_t1w t2w"), ("_dseg",), labels=None),
-    Edition("lumiere", _names("{}", "flair t1 ct1 t2"), ("seg_mask",), labels=None),
-    # `dataset.json` may define other channels and labels, see `brats.cases.nnunet`.
+    Edition("lumiere", _names("/{}", "flair t1 ct1 t2"), ("/seg_mask",), labels=None),
+    # `dataset.json` may define other channels and labels, see `brats.cases.layouts`.
     Edition("nnunet", _names("_{}", "0003 0000 0001 0002"), ("",), **OF_MSD),
     Edition("msd", segmentation=("",), **OF_MSD,
             components={"flair": 0, "t1": 1, "t1ce": 2, "t2": 3}),
@@ -153,27 +149,23 @@ def labels_to_classes(labels, edition):
     Raises:
         InputError: If a value is not a label of the edition. The message names the value.
     """
-    labels = np.asarray(labels)
-    known = edition.labels or LABELS_TO_2022
-    table = np.full(256, UNKNOWN, dtype=np.uint8)
-    table[list(known)] = range(len(known))
-    table[list(edition.background)] = 0
-    table[list(edition.merged)] = list(edition.merged.values())
+    labels, known = np.asarray(labels), edition.labels or LABELS_TO_2022
+    indices = dict(zip(known, range(len(known)), strict=True))
+    indices |= dict.fromkeys(edition.background, 0) | edition.merged
     # Label 0 is class 0 in every edition, so only the tumor, 1 % of a volume, is looked up.
     tumor = labels != 0
-    labelled = labels[tumor]
-    with np.errstate(invalid="ignore"):  # The comparison below finds values outside uint8.
-        values = np.rint(labelled).astype(np.uint8)
-    classes = np.zeros(labels.shape, dtype=np.uint8)
-    classes[tumor] = table[values]
-    unknown = (table[values] == UNKNOWN) | ~(np.abs(values - labelled) <= TOLERANCE)
-    if unknown.any():
-        expected = (*known, *edition.background, *edition.merged)
-        found = ", ".join(f"{value:g}" for value in np.unique(labelled[unknown])[:5])
+    values = labels[tumor].astype(float)
+    found = np.full(values.shape, UNKNOWN, dtype=np.uint8)
+    for value, index in indices.items():
+        found[np.abs(values - value) <= TOLERANCE] = index
+    if (unknown := values[found == UNKNOWN]).size:
         raise InputError(
-            f"Unknown label values {found}; expected only {expected}. Correct the segmentation, or "
-            "define its labels, such as --labels necrosis=1 edema=2 enhancing=3."
+            f"Unknown label values {', '.join(f'{value:g}' for value in np.unique(unknown)[:5])}; "
+            f"expected only {tuple(indices)}. Correct the segmentation, or define its labels, such "
+            "as --labels necrosis=1 edema=2 enhancing=3."
         )
+    classes = np.zeros(labels.shape, dtype=np.uint8)
+    classes[tumor] = found
     return classes
 
 
@@ -208,16 +200,14 @@ def count_classes(classes):
 
 
 def label_warnings(labels, edition):
-    """Returns a list of sentences: a warning if label values look like those of another edition."""
-    # Enhancing tumor, the last class, is 4 until 2022 and 3 from 2023. In 2024, 4 is a cavity.
-    enhancing = (edition.labels or LABELS_TO_2022)[-1]
+    """Returns a list of sentences: a warning if label values look like those before 2023."""
+    # Enhancing tumor, and nothing else, was 4 until 2022. It is 3 from 2023.
     values = np.rint(labels[labels != 0])
-    others = [value for value, name in edition.background.items() if name != CLASSES[0]]
-    counts = {value: np.count_nonzero(values == value) for value in others}
+    count = np.count_nonzero(values == 4)
+    if edition.background != CAVITY or not count or (values == 3).any():
+        return []
     return [
-        f"{count:,} voxels of label {value} ({edition.background[value]}, trained as background), "
-        f"and none of label {enhancing} ({CLASSES[-1]}): files of an earlier edition, renamed? "
-        f"Then give --labels necrosis=1 edema=2 enhancing={value}."
-        for value, count in counts.items()
-        if count and not (values == enhancing).any()
+        f"{count:,} voxels of label 4 (resection cavity, trained as background), and none of label "
+        "3 (enhancing): files of an earlier edition, renamed? Then give --labels necrosis=1 "
+        "edema=2 enhancing=4."
     ]

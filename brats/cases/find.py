@@ -1,45 +1,30 @@
 """Finds the cases of a data folder.
 
-In: a folder of cases of one edition or of several. Out: complete cases, sorted by id, and the
-reason why each other case is incomplete.
+In: a folder of cases of one edition or of several, or four images. Out: complete cases, sorted by
+id, and the reason why each other case is incomplete.
 """
 
 import itertools
 import os
-from collections import Counter
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from brats.cases.layouts import (
-    MAX_DEPTH,
-    find_case_paths,
-    find_ignored,
-    folder_grade,
-    read_grades,
-)
-from brats.cases.names import (
-    READABLE,
-    REFERENCE,
-    expected_names,
-    image_files,
-    is_visible,
-    match_files,
-    shows_brain,
-    stem,
-)
-from brats.cases.patients import case_id, patient_of, read_patients
+from brats.cases.layouts import TEST_IMAGES, find_ignored, find_matches
+from brats.cases.names import EXTENSIONS, READABLE, REFERENCE, is_visible, stem
+from brats.cases.patients import folder_grade, patient_of, read_grades, read_patients
 from brats.editions import EDITIONS, MODALITIES, Edition, relabel
 from brats.errors import Failed, InputError, shortened
 
 MOST_FILES = 10_000  # A message takes no longer than to look at so many.
-# Bytes of an id. A file may have 255; those of a case have up to 100 more while they are written.
-MAX_NAME = 150
+# Bytes of an id. The name of a file has up to 255. The longest name that we write is
+# ".writing-<host>-<process>-<id>-enhancing.nii.gz", with up to 64 for the host and 7 for a process.
+MAX_NAME = 255 - len(".writing----enhancing.nii.gz") - 64 - 7
 # What people have instead, and what to do with it, and the endings of its files.
 OTHER_FILES = {
     "DICOM files; convert them with dcm2niix": (".dcm", ".ima"),
     "FreeSurfer images; convert them with mri_convert": (".mgz", ".mgh"),
     "images of another format; convert them to .nii.gz": (".mhd", ".hdr", ".mnc", ".npy"),
-    "pictures; give the original images": (".png", ".jpg", ".tif", ".tiff"),
     "archives; unpack them": (".zip", ".tar", ".tgz", ".tar.gz"),
 }
 
@@ -80,38 +65,39 @@ def find_cases(root, need_segmentation, labels=(), need_labels=True):
     """Finds every case under a folder and checks that it has all of its files.
 
     Args:
-        root: Folder that holds cases of one edition or of several, see `brats.cases.layouts`, or
-            a case.
+        root: Folder that holds cases of one edition or of several, or is a case.
         need_segmentation: Whether a case without a reference is incomplete. The test images of
             MSD, which have no reference, are then left out.
-        labels: Values of the flag `--labels`, which define the labels of all references; none for
-            those of the edition.
-        need_labels: Whether a case fails if it has a reference whose labels are unknown. If not,
-            the case has no reference.
+        labels: Values of the flag `--labels`, which define the labels of all references.
+        need_labels: Whether a case fails if the labels of its reference are unknown. If not, the
+            case has no reference.
 
     Returns:
         `(cases, failures)`: the complete cases, a list of `Case`, and a `Failed` for each other
-        case. It has no file or several files for something it needs, or its name cannot be
-        printed, or its labels are unknown. Both lists are sorted by id.
+        case. Both lists are sorted by id.
 
     Raises:
         FileNotFoundError: If `root` is not a folder.
-        InputError: If there is no case, no complete case, two cases share an id, or a table of the
-            folder is wrong.
+        InputError: If no case is complete, two cases share an id, or a table is wrong.
     """
     root = Path(root)
-    paths = find_case_paths(root, with_test_images=not need_segmentation)
-    if not paths:
+    found = find_matches(root)
+    if need_segmentation:
+        found = {name: each for name, each in found.items() if each.path.parent.name != TEST_IMAGES}
+    if not found:
         raise _nothing_found(root)
-    grades = read_grades(root, paths)
+    grades = read_grades(root, [match.path for match in found.values()])
     cases, failures = [], []
-    for name, path in sorted((case_id(path, root), path) for path in paths):
-        edition, files = match_files(path)
-        edition = relabel(edition, labels)
-        reason = _why_unusable(name) or _why_incomplete(path, edition, files, need_segmentation)
-        if not reason and edition.labels is None and files[REFERENCE]:
-            reason = _unknown_labels(files[REFERENCE][0], edition) if need_labels else None
-            files[REFERENCE] = []
+    for name, (path, edition, files) in sorted(found.items()):
+        edition, references = relabel(edition, labels), files[REFERENCE]
+        reason = _wrong_name(name, path, files) or _wrong_files(found[name], need_segmentation)
+        if references and edition.labels is None and not need_labels:
+            references = []
+        elif references and edition.labels is None:
+            reason = reason or (
+                f"The labels of {references[0]} are unknown (data set {edition.name}). Define "
+                "them, such as --labels necrosis=1 edema=2 enhancing=3."
+            )
         if reason:
             failures.append(Failed(name if name.isprintable() else repr(name)[1:-1], reason))
             continue
@@ -121,7 +107,7 @@ def find_cases(root, need_segmentation, labels=(), need_labels=True):
                 folder=path if path.is_dir() else path.parent,
                 edition=edition,
                 images={modality: files[modality][0] for modality in MODALITIES},
-                segmentation=files[REFERENCE][0] if files[REFERENCE] else None,
+                segmentation=references[0] if references else None,
                 grade=folder_grade(root, path) or grades.get(stem(path)),
                 patient=patient_of(name, edition),
             )
@@ -134,19 +120,52 @@ def find_cases(root, need_segmentation, labels=(), need_labels=True):
     return cases, failures
 
 
+def build_case(images, output, labels=()):
+    """Builds a case of four images; its id is the output file's name, or what the names share.
+
+    Args:
+        images: Dict from modality to path, in the order of `brats.editions.MODALITIES`.
+        output: A folder, or the path of a `.nii.gz` file.
+        labels: Values of the flag `--labels`.
+
+    Returns:
+        `(case, folder)`: a `Case` without a reference, and the `Path` of the folder to write to.
+
+    Raises:
+        FileNotFoundError: If an image does not exist. The message names its flag.
+        InputError: If the segmentation would replace an image.
+    """
+    images, output = {name: Path(path) for name, path in images.items()}, Path(output)
+    for name, path in images.items():
+        if not path.is_file():
+            raise FileNotFoundError(f"--{name} {path} is not a file. Check the path.")
+    if output.name.lower().endswith(EXTENSIONS) and not output.is_dir():
+        folder, name = output.parent, stem(output)
+    else:
+        names = [stem(path) for path in images.values()]
+        # Of "p1_t1" and "p1_t2", "p1": what follows the last separator may be half a word.
+        shared = re.match(r"(.*[^-_. ])[-_. ]", os.path.commonprefix(names))
+        folder, name = output, shared[1] if shared else names[0]
+    written = [(folder / f"{name}{extension}").resolve() for extension in EXTENSIONS]
+    if any(path.resolve() in written for path in images.values()):
+        raise InputError(f"The segmentation would replace an image in {folder}. Change --output.")
+    edition = relabel(EDITIONS["mixed"], labels)
+    return Case(name, images["flair"].parent, edition, images, None, None, name), folder
+
+
 def describe_ignored(root, cases):
     """Returns the images and folders under `root` that belong to no case, as text; "" if none.
 
     These include references with unknown labels, if their cases have been found without them.
     """
-    paths = [case.folder if not case.edition.components else case.images["t1"] for case in cases]
+    found = find_matches(Path(root))
     unread = [
-        f"{path} (define its labels with --labels)"
+        f"{file} (define its labels with --labels)"
         for case in cases
-        if case.edition.labels is None and case.folder.is_dir()
-        for path in match_files(case.folder)[1][REFERENCE]
+        if case.edition.labels is None
+        for file in found[case.id].files[REFERENCE]
     ]
-    return _first_names([*unread, *map(str, find_ignored(Path(root), paths))])
+    return _first_names([*unread, *map(str, find_ignored(Path(root), found.values()))])
 
 
 def select_cases(cases, failures, ids):
@@ -185,80 +204,59 @@ def _first_names(names):
     return ", ".join(names[:5]) + more
 
 
-def _why_unusable(name):
-    """Returns what is wrong with the name of a case, a sentence, or None."""
+def _wrong_name(name, path, files):
+    """Returns what is wrong with the names of a case and its files, a sentence, or None."""
     if (length := len(os.fsencode(name))) > MAX_NAME:
         return (
-            f"The name {shortened(name, 60)} has {length} bytes; expected at most {MAX_NAME}, as "
-            "the files of the case are named by it. Rename its folder."
+            f"The name {shortened(name, 60)} has {length} bytes; expected at most "
+            f"{MAX_NAME}, as files are named by it. Rename the folder of the case."
         )
+    paths = map(str, (path, *itertools.chain(*files.values())))
+    if odd := [each for each in paths if not each.isprintable()]:  # ITK crashes on some of them.
+        return f"The path {odd[0]!r} has control characters, or is not UTF-8. Rename it."
     return None
 
 
-def _why_incomplete(path, edition, files, need_segmentation):
-    """Returns what is wrong with the files of a case, a sentence, or None."""
-    for each in (path, *(file for found in files.values() for file in found)):
-        if not str(each).isprintable():  # ITK crashes on some of these names.
-            return (
-                f"The path {str(each)!r} has characters that cannot be printed, such as a line "
-                "break, or is not UTF-8. Rename it."
-            )
-    wrong = {
-        name: len(found)
-        for name, found in files.items()
-        if len(found) > 1 or (not found and (need_segmentation or name != REFERENCE))
-    }
+def _wrong_files(match, need_segmentation):
+    """Returns which files of a case are missing or doubled, a sentence, or None."""
+    path, edition, files = match
+    needed = files if need_segmentation else MODALITIES
+    wrong = [name for name, found in files.items() if len(found) != 1 and (found or name in needed)]
     if not wrong:
         return None
-    expected = ", ".join(expected_names(path, edition, name) for name in wrong)
-    if path.is_dir():
-        found = image_files(path) or sorted(filter(is_visible, path.iterdir()))
-    else:
-        found = files[REFERENCE]
+    endings = edition.suffixes | {REFERENCE: edition.segmentation}
+    expected = [
+        f"*{end}" if end else f"{edition.references}/{stem(path)}"
+        for name in wrong
+        for end in endings[name]
+    ]
+    found = set(path.iterdir() if path.is_dir() else itertools.chain(*files.values()))
+    found = sorted(filter(is_visible, found))
     names = ", ".join(file.name for file in found[:20]) or "nothing"
-    counts = " and ".join(f"{count} files for {name}" for name, count in wrong.items())
     return (
-        f"{path} has {counts}; expected one each, named {expected} with the ending "
-        f"{' or '.join(READABLE)}. Found {shortened(names)}."
-        f"{_describe_others(found)} Complete the case, or remove it."
-    )
-
-
-def _unknown_labels(path, edition):
-    kind = f"data set {edition.name}" if edition.name != "mixed" else "mixed file names"
-    return (
-        f"The labels of {path} are unknown ({kind}). Define them, such as --labels necrosis=1 "
-        "edema=2 enhancing=3."
+        f"{path} has {' and '.join(f'{len(files[name])} files for {name}' for name in wrong)}; "
+        f"expected one each, named {' or '.join(expected)} with the ending "
+        f"{' or '.join(READABLE)}. Found {shortened(names)}.{_describe_others(found)} Give each "
+        "case a folder with one file of each, or remove it."
     )
 
 
 def _nothing_found(root):
     """Returns the error for a folder without cases."""
-    images = image_files(root)
-    if shows_brain(images):
-        return InputError(
-            f"{root} holds {len(images)} images side by side. Give each case a folder of its own."
-        )
-    everything = (path for depth in range(MAX_DEPTH) for path in root.glob("*/" * depth + "*"))
-    below = list(itertools.islice(everything, MOST_FILES))
-    files = [path for path in below if is_visible(path) and path.is_file()]
-    names = _first_names(sorted(str(path.relative_to(root)) for path in files or below))
-    endings = {name: sorted(EDITIONS["mixed"].suffixes[name]) for name in MODALITIES}
-    accepted = "; ".join(f"{name}: {', '.join(some)}" for name, some in endings.items())
+    everything = list(itertools.islice(root.rglob("*"), MOST_FILES))
+    files = [path for path in everything if path.is_file() and is_visible(path)]
+    names = _first_names(sorted(str(path.relative_to(root)) for path in files or everything))
+    endings = EDITIONS["mixed"].suffixes.items()
+    accepted = "; ".join(f"{name}: {', '.join(sorted(some))}" for name, some in endings)
     return InputError(
         f"No case found in {root}, which holds {names or 'nothing'}.{_describe_others(files)} "
-        f"Expected folders such as {root}/BraTS2021_00000 or {root}/HGG/<case> with files such as "
-        f"<case>_t1ce.nii.gz, or {root}/imagesTr/BRATS_001.nii.gz. Names of files end, "
-        f"before {' or '.join(READABLE)}, in {accepted}. docs/data.md lists the data sets."
+        f"Expected a folder per case, such as {root}/BraTS2021_00000, or {root}/imagesTr. Names of "
+        f"files end, before {' or '.join(READABLE)}, in {accepted}. docs/data.md has examples."
     )
 
 
 def _describe_others(files):
     """Returns what files in formats that we cannot read are, as sentences."""
-    others = Counter(
-        what
-        for path in files
-        for what, endings in OTHER_FILES.items()
-        if path.name.lower().endswith(endings)
-    )
-    return "".join(f" {count} are {what}." for what, count in others.most_common(2))
+    names = [path.name.lower() for path in files]
+    counts = {what: sum(name.endswith(end) for name in names) for what, end in OTHER_FILES.items()}
+    return "".join(f" {count} are {what}." for what, count in counts.items() if count)

@@ -1,171 +1,143 @@
-"""Where the cases of a data folder lie, and the grades that folders or tables give them.
+"""Where the cases of a data folder lie.
 
-In: a folder with one or several data sets as they come out of their archives. Out: the path of
-every case, and grades. A case is a folder or, in the Medical Segmentation Decathlon (MSD), a
-four-dimensional image or, in a folder of images of nnU-Net, what the names of some begin with.
+In: a folder with one or several data sets as they come out of their archives. Out: a `Match` of
+every case: a folder or, in the Medical Segmentation Decathlon (MSD), a four-dimensional image or,
+in nnU-Net, the images whose names differ in the last number only.
 """
 
-from brats.cases.names import (
-    REFERENCE,
-    channel_groups,
-    image_files,
-    is_channel,
-    is_visible,
-    match_files,
-    shows_brain,
-)
+import functools
+import re
+from dataclasses import replace
+
+from brats.cases.names import REFERENCE, image_files, is_visible, match_edition, match_files, stem
 from brats.cases.patients import case_id
-from brats.editions import EDITIONS
-from brats.errors import InputError, shortened
-from brats.files import read_table
+from brats.editions import EDITIONS, MODALITIES
+from brats.errors import InputError
+from brats.files import parse_json
 
-GRADES = ("HGG", "LGG")
-SUBJECT = "subject_ID"  # Columns of ids in the tables of grades end so.
-NO_VALUE = ("", "NA", None)  # In these tables; None if a line is short.
-# Folders of MSD: images with a reference, images without one, the references.
-TRAINING_IMAGES, TEST_IMAGES, TRAINING_LABELS = "imagesTr", "imagesTs", "labelsTr"
+TRAINING_IMAGES, TEST_IMAGES = "imagesTr", "imagesTs"  # Folders of MSD and nnU-Net.
 REFERENCES = {edition.references for edition in EDITIONS.values()}
+EMPTY_CASE = r"brats.*[-_]\d+"  # Folders with such names are cases even without images.
 MAX_DEPTH = 5  # <unpacked archive>/<data set>/NIfTI-files/images_structural/<case>
+# Labels of MSD, and what the converters of nnU-Net for MSD and BraTS make of them.
+# Reference: Dataset137_BraTS21.py and documentation/dataset_format.md of nnU-Net.
+KNOWN_LABELS = (
+    {"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"},
+    {"background": 0, "edema": 1, "non-enhancing tumor": 2, "enhancing tumour": 3},
+    {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": [3]},
+)
 
 
-def find_case_paths(root, with_test_images=True):
-    """Returns the paths of all cases up to `MAX_DEPTH` levels below a folder.
+def find_matches(root):
+    """Returns the `Match` of every case up to `MAX_DEPTH` levels below a folder, by case id.
 
-    A folder with an image that is named as a modality is a case; the data folder itself only if
-    it has all four. A folder whose name begins with "brats" (lower or upper case) is a case, too,
-    unless there are cases in it. In `imagesTr` and `imagesTs` every file is a case, or every four
-    files named as those of nnU-Net.
+    A folder with images of all four modalities is a case. Any other folder is searched. If there
+    is no case in it, but some image of a modality, it is an incomplete case. In `imagesTr` and
+    `imagesTs` every image is a case, or every four images named as those of nnU-Net.
     """
     if not root.is_dir():
-        problem = "is not a folder" if root.exists() else "does not exist"
         raise FileNotFoundError(
-            f"The data folder {root} {problem}. Give the folder that holds the case folders with "
-            "--data-root."
+            f"The data folder {root} is not a folder. Give the folder that holds the case folders "
+            "with --data-root."
         )
-    numbers = _count_images(root)
-    paths = _images_as_cases(root, least=1) or ([root] if numbers == {1} else [])
-    paths = paths or [path for place in _folders(root) for path in _cases_at(place, MAX_DEPTH)]
-    if not paths and numbers == {0, 1}:
-        paths = [root]  # It is incomplete.
-    paths = [path for path in paths if with_test_images or path.parent.name != TEST_IMAGES]
-    first = {}
-    for path in paths:
-        name = case_id(path, root)
-        if first.setdefault(name, path) != path:
+    found, list_references = {}, functools.cache(_images_by_name)
+    for match in _search(root, MAX_DEPTH):
+        name = case_id(match.path)
+        if name in found:
             raise InputError(
-                f"Two cases are called {name}: {first[name]} and {path}. Remove or rename one."
+                f"Two cases are called {name}: {found[name].path} and {match.path}. Remove or "
+                "rename one."
             )
-    return paths
+        if match.edition.references and not match.files[REFERENCE]:
+            match.files[REFERENCE] = _references_outside(match, list_references)
+        found[name] = match
+    return found
 
 
-def find_ignored(root, cases):
-    """Returns the images in the data folder itself, and the folders that hold no case, sorted."""
-    around = {place for case in cases for place in (case, *case.parents)}
-    images = [] if root in cases or _images_as_cases(root, 1) else image_files(root)
-    outside = [] if root in cases else _folders_outside(root, around, set(cases))
-    return sorted(set(images + outside) - around)
+def find_ignored(root, matches):
+    """Returns the images beside cases, and the folders that hold no case, sorted."""
+    above, used = set(), set()
+    for match in matches:
+        above |= {place for place in match.path.parents if place.is_relative_to(root)}
+        used |= {match.path, *(file for files in match.files.values() for file in files)}
+    beside = {each for place in above for each in (*_folders(place), *image_files(place))}
+    return sorted(beside - above - used)
 
 
-def folder_grade(root, path):
-    """Returns the grade of the folder that a case lies in, or None."""
-    return next((name for name in path.relative_to(root).parts if name in GRADES), None)
+def _search(folder, levels):
+    """Returns a list of `Match`: the cases in a folder, or the case that it is."""
+    images = image_files(folder)
+    if found := _images_as_cases(folder, images):
+        return found
+    match = match_edition(folder, images)
+    has_modality = [bool(match.files[name]) for name in MODALITIES]
+    if all(has_modality):
+        return [match]
+    inner = _folders(folder) if levels else []
+    found = [each for below in inner for each in _search(below, levels - 1)]
+    is_case = any(has_modality) or re.fullmatch(EMPTY_CASE, folder.name, re.IGNORECASE)
+    return found or ([match] if is_case else [])
 
 
-def read_grades(root, paths):
-    """Reads the tables `name_mapping*.csv` above some cases: a dict from every id to its grade."""
-    folders = {place for path in paths for place in path.parents if place.is_relative_to(root)}
-    grades = {}
-    for table in sorted(path for place in folders for path in place.glob("name_mapping*.csv")):
-        for name, grade in _table_grades(table):
-            if grades.setdefault(name, grade) != grade:
-                raise InputError(
-                    f"{table} gives {name!r} the grade {grade}; the line or table before it "
-                    f"gives {grades[name]}. Correct or remove it."
-                )
-    return grades
+def _images_as_cases(folder, images):
+    """Returns a `Match` for each image of MSD, and for all channels of each case of nnU-Net."""
+    channels, others = {}, []
+    for image in images:
+        if name := re.fullmatch(r"(.+)_000[0-3]", stem(image)):
+            channels.setdefault(name[1], []).append(image)
+        else:
+            others.append(image)
+    edition = _read_dataset(folder) if channels else None
+    found = [match_files(folder / name, some, edition) for name, some in channels.items()]
+    if folder.name in (TRAINING_IMAGES, TEST_IMAGES):
+        found += [match_files(image, [image], EDITIONS["msd"]) for image in others]
+    return found
 
 
-def _table_grades(table):
-    """Returns the pairs of an id and a grade in a table."""
-    rows = read_table(table)
-    names = [str(name) for name in rows[0]] if rows else []
-    has_grades = "Grade" in names
-    # Tables of validation cases have ids but no grades. "Grade;..." has other separators.
-    is_split = has_grades or "Grade" not in "".join(names)
-    if not (is_split and any(name.endswith(SUBJECT) for name in names)):
+def _read_dataset(folder):
+    """Returns the edition of images of nnU-Net, with the channels and labels of `dataset.json`."""
+    edition, endings = EDITIONS["nnunet"], EDITIONS["mixed"].suffixes
+    paths = [place / "dataset.json" for place in (folder, folder.absolute().parent)]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        return edition
+    try:
+        dataset = parse_json(path.read_text(encoding="utf-8"))
+        channels = dict(dataset.get("channel_names") or dataset["modality"])
+        suffixes = {
+            modality: (f"_{int(index):04d}",)
+            for index, name in channels.items()
+            for modality in MODALITIES
+            if f"_{name}".lower() in endings[modality]
+        }
+        labels = edition.labels if dataset["labels"] in KNOWN_LABELS else None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        suffixes = {}
+    if len(suffixes) < len(MODALITIES):
         raise InputError(
-            f"{table} has the columns {_shown(names)}; expected Grade, "
-            f"and one that ends in {SUBJECT}, separated by commas. Repair or remove it."
+            f"{path} must define labels and the channel_names FLAIR, T1, T1ce and T2. Correct it."
         )
-    if not has_grades:
-        return []
-    unknown = {row["Grade"] for row in rows} - {*GRADES, *NO_VALUE}
-    if unknown:
-        raise InputError(
-            f"{table} has the grades {_shown(sorted(unknown))}; "
-            f"expected {' or '.join(GRADES)}. Repair or remove it."
-        )
-    return [
-        (row[name], row["Grade"])
-        for row in rows
-        for name in names
-        if name.endswith(SUBJECT) and row["Grade"] in GRADES and row[name] not in NO_VALUE
-    ]
-
-
-def _shown(values):
-    return shortened(", ".join(map(repr, values)) or "none", 80)
+    return replace(edition, suffixes=suffixes, labels=labels)
 
 
 def _folders(place):
     """Returns the folders in a folder that may be cases or hold cases, sorted."""
     paths = sorted(path for path in place.iterdir() if is_visible(path))
-    for path in paths:
-        if not (path.exists() or path.suffix):
-            raise InputError(
-                f"{path} is a link to {path.readlink()}, which does not exist. Mount its disk, or "
-                "remove the link."
-            )
+    if broken := [path for path in paths if path.is_symlink() and not path.exists()]:
+        raise InputError(f"{broken[0]} is a broken link. Mount its disk, or remove the link.")
     return [path for path in paths if path.is_dir() and path.name not in REFERENCES]
 
 
-def _folders_outside(place, around, cases, levels=MAX_DEPTH):
-    """Returns the folders below a folder that neither hold nor are a case."""
-    found = []
-    for folder in _folders(place):
-        if folder in around:
-            inner = folder not in cases
-            found += _folders_outside(folder, around, cases, levels - 1) if inner else []
-        elif folder.name != TEST_IMAGES and not _cases_at(folder, levels):
-            found.append(folder)  # Incomplete cases are not ignored: they fail.
-    return found
+def _images_by_name(folder):
+    """Returns the images in a folder, if it exists, by their names in lower case."""
+    images = {}
+    for image in image_files(folder) if folder.is_dir() else ():
+        images.setdefault(stem(image).lower(), []).append(image)
+    return images
 
 
-def _cases_at(place, levels):
-    """Returns the case that a folder is, or the cases in it and in its folders."""
-    if found := _images_as_cases(place):
-        return found
-    if shows_brain(image_files(place)):
-        return [place]
-    inner = _folders(place) if levels > 1 else []
-    found = [path for folder in inner for path in _cases_at(folder, levels - 1)]
-    return found or ([place] if place.name.lower().startswith("brats") else [])
-
-
-def _images_as_cases(folder, least=2):
-    """Returns the cases of a folder in which each image, or each four channels, is a case.
-
-    Channels of fewer than `least` cases are those of one case, the folder.
-    """
-    images, is_of_msd = image_files(folder), folder.name in (TRAINING_IMAGES, TEST_IMAGES)
-    groups = channel_groups(images)
-    if len(groups) < least and not is_of_msd:
-        return []
-    whole = [image for image in images if is_of_msd and not is_channel(image)]
-    return [*whole, *(folder / name for name in groups)]
-
-
-def _count_images(folder):
-    """Returns the set of how many files a folder holds for a modality: {1} if it is a case."""
-    _, files = match_files(folder)
-    return {len(found) for name, found in files.items() if name != REFERENCE}
+def _references_outside(match, list_references):
+    """Returns the references of a case in the folder that is beside the one of its images."""
+    images = list_references(match.path.absolute().parent.parent / match.edition.references)
+    names = [f"{stem(match.path)}{ending}".lower() for ending in match.edition.segmentation]
+    return [image for name in names for image in images.get(name, ())]

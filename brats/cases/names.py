@@ -1,19 +1,28 @@
 """The edition by which the files of a case are named.
 
-In: the path of a case. Out: its `Edition`, and its files for each modality and the reference.
+In: the path of a case, and its images. Out: its `Edition`, and its files for each modality and the
+reference.
 """
 
 import re
+from pathlib import Path
+from typing import NamedTuple
 
-from brats.cases.nnunet import read_dataset
-from brats.editions import EDITIONS, MODALITIES
+from brats.editions import EDITIONS, MODALITIES, Edition
 
 EXTENSIONS = (".nii.gz", ".nii")  # Predictions have these.
 READABLE = (*EXTENSIONS, ".mha", ".nrrd")
 REFERENCE = "seg"  # Stands for the reference among the names of modalities.
 # The reference of one case of BraTS 2020 has a different name.
 MISNAMED = {"W39_1998.09.19_Segm": "BraTS20_Training_355_seg"}
-CHANNEL = r"_000[0-3]"  # Ends the name of an image of nnU-Net.
+
+
+class Match(NamedTuple):
+    """A case: its path, its `Edition`, and a list of files for each modality and `REFERENCE`."""
+
+    path: Path
+    edition: Edition
+    files: dict
 
 
 def image_files(folder):
@@ -34,93 +43,30 @@ def stem(path):
     return MISNAMED.get(name, name)
 
 
-def channel_groups(files):
-    """Returns the ids of cases of nnU-Net that some files belong to, sorted."""
-    names = {re.sub(f"{CHANNEL}$", "", stem(file)) for file in files if is_channel(file)}
-    return sorted(names)
+def match_edition(path, images):
+    """Returns the `Match` of a case with the edition that most of its images fit."""
+    place = str(path.absolute())
+    matches = [
+        match_files(path, images, edition)
+        for edition in EDITIONS.values()
+        if edition.suffixes and re.search(edition.cases, place, re.IGNORECASE)
+    ]
+    return max(matches, key=lambda match: sum(map(bool, match.files.values())))
 
 
-def is_channel(file):
-    """Returns whether a file is named as an image of nnU-Net."""
-    return re.search(f"{CHANNEL}$", stem(file)) is not None
-
-
-def shows_brain(files):
-    """Returns whether some file is named as a modality of an edition."""
-    mixed = _match(files, EDITIONS["mixed"])
-    return any(map(is_channel, files)) or any(mixed[name] for name in MODALITIES)
-
-
-def match_files(path):
-    """Finds the edition of a case.
-
-    Args:
-        path: Path of a case: a folder, an image of MSD, or in a folder of images of nnU-Net what
-            their names begin with.
-
-    Returns:
-        `(edition, files)`: the `Edition` that most files fit, and a dict from each modality and
-        `REFERENCE` to a list of paths.
-    """
-    if path.is_file():
-        edition = EDITIONS["msd"]
-        return edition, dict.fromkeys(MODALITIES, [path]) | {REFERENCE: _outside(path, edition)}
-    if path.is_dir():
-        files = image_files(path)
-    else:
-        files = [file for file in image_files(path.parent) if _belongs(file, path)]
-    matches = []
-    for edition in (edition for edition in EDITIONS.values() if edition.suffixes):
-        if re.search(edition.cases, str(path.absolute()), re.IGNORECASE):
-            if edition.name == "nnunet" and any(map(is_channel, files)):
-                edition = read_dataset(edition, path)
-            found = _match(files, edition)
-            found[REFERENCE] = found[REFERENCE] or _outside(path, edition)
-            matches.append((edition, found))
-    return max(matches, key=lambda match: sum(map(bool, match[1].values())))
-
-
-def expected_names(path, edition, name):
-    """Returns how the file of a case's modality or reference may end, as text for a message."""
-    endings = edition.segmentation if name == REFERENCE else edition.suffixes[name]
-    places = [f"*{end}" if end else f"{edition.references}/{stem(path)}" for end in endings]
-    return " or ".join(places)
-
-
-def _belongs(file, path):
-    return is_channel(file) and re.sub(f"{CHANNEL}$", "", stem(file)) == path.name
-
-
-def _match(files, edition):
-    """Returns the files for each modality and the reference. The longest ending decides."""
+def match_files(path, images, edition):
+    """Returns the `Match` of a case with an edition. The longest ending of a name decides."""
+    if edition.components:
+        return Match(path, edition, dict.fromkeys(MODALITIES, images) | {REFERENCE: []})
     endings = edition.suffixes | {REFERENCE: edition.segmentation}
-    all_endings = {end for some in endings.values() for end in some if end}
-    by_ending = {}
-    for file in files:
-        name = stem(file).lower()
-        fitting = [
-            end
-            for end in all_endings
-            if name == end or (not end[0].isalpha() and name.endswith(end))
-        ]
-        if fitting:
-            by_ending.setdefault(max(fitting, key=len), []).append(file)
-    found = {
-        name: [file for end in dict.fromkeys(some) for file in by_ending.get(end, ())]
-        for name, some in endings.items()
+    by_ending = {end: [] for some in endings.values() for end in some if end}
+    for image in images:
+        name = f"/{stem(image)}".lower()
+        if fitting := [end for end in by_ending if name.endswith(end)]:
+            by_ending[max(fitting, key=len)].append(image)
+    files = {
+        name: [file for end in some for file in by_ending[end]]
+        for name, some in edition.suffixes.items()
     }
-    preferred = (by_ending[end] for end in edition.segmentation if end in by_ending)
-    return found | {REFERENCE: next(preferred, [])}
-
-
-def _outside(path, edition):
-    """Returns the references of a case in the folder that is beside the one of its images."""
-    if not edition.references:
-        return []
-    # The parents of a relative path may end too early.
-    case = path if len(path.parents) > 1 else path.absolute()
-    folder = case.parents[1] / edition.references
-    names = [f"{stem(path)}{ending}".lower() for ending in edition.segmentation]
-    if not folder.is_dir():
-        return []
-    return [file for file in image_files(folder) if stem(file).lower() in names]
+    references = [by_ending[end] for end in edition.segmentation if by_ending.get(end)]
+    return Match(path, edition, files | {REFERENCE: references[0] if references else []})

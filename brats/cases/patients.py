@@ -1,6 +1,6 @@
-"""The names of cases, and which cases are visits of one patient.
+"""The names, patients and grades of cases.
 
-In: the path of a case, or its id. Out: its id, and its patient's.
+In: the path of a case, or its id, and tables of the data folder. Out: its id, patient and grade.
 """
 
 import re
@@ -10,38 +10,31 @@ from brats.errors import InputError, shortened
 from brats.files import read_table
 
 TABLE = "patients.csv"  # In the data folder; it decides where it exists.
-COLUMNS = ("case", "patient")
 # Names of folders, and ends of ids, that are a visit of a patient. Capitals make no difference.
 VISIT = (
     r"(?:ses-\w+|(?:session|week|timepoint|time|tp|visit|day|month|fu|follow-?up)[-_ ]?\d+[a-z]?"
     r"(?:[-_]\d+)?|baseline|pre-?op|post-?op|(?:19|20)\d\d[-_.]?\d\d[-_.]?\d\d)"
 )
 # Names of folders that name no case. They are left out of its id.
-UNNAMED = ("anat", "hdbet_brats-space", "brats_output", "output", "outputdir", "nifti", "images")
+UNNAMED = "anat|hdbet_brats-space|brats_output|output|outputdir|nifti|images"
 PATIENT = r"(?:sub|subject|pat|patient|patientid|pid|pt)[-_ ]*\d+"
 # The last number of these ids is always 1, and they were patients in earlier versions.
 BRATS_2017 = r"brats1\d"
+GRADES = ("HGG", "LGG")
+IDS = r"\w*subject_ID"  # Columns of ids in the tables of grades.
 
 
-def case_id(path, root):
-    """Returns the id of a case.
+def case_id(path):
+    """Returns the id of a case: the name of its folder or image.
 
-    It is the name of its folder or image. A folder of a visit, one without a name of its own such
-    as `anat`, and any folder in a patient's folder, is named by its path: "sub-01_ses-1".
-
-    Args:
-        path: Path of the case.
-        root: The data folder.
+    The folder of a visit, one without a name of its own such as `anat`, and any folder in a
+    patient's folder, is named by its path: "sub-01_ses-1".
     """
-    names = path.absolute().parts
+    names = [*path.absolute().parts[1:-1], stem(path)]
     start = len(names) - 1
-    while start > 1 and (names[start].lower() in UNNAMED or _is(VISIT, names[start])):
+    while start and (_is(f"{UNNAMED}|{VISIT}", names[start]) or _is(PATIENT, names[start - 1])):
         start -= 1
-    inside = range(len(root.absolute().parts), start)
-    start = next((index for index in inside if _is(PATIENT, names[index])), start)
-    kept = [name for name in names[start:-1] if name.lower() not in UNNAMED]
-    last = [] if kept and names[-1].lower() in UNNAMED else [stem(path)]
-    return "_".join([*kept, *last])
+    return "_".join(name for name in names[start:] if not _is(UNNAMED, name)) or names[-1]
 
 
 def patient_of(case_id, edition):
@@ -62,32 +55,46 @@ def patient_of(case_id, edition):
 
 
 def read_patients(root, ids):
-    """Reads the table of patients of a data folder.
+    """Reads the table of patients of a data folder: a dict from case id to patient, if it exists.
 
     Args:
         root: The data folder, a `Path`.
-        ids: Ids of its cases.
-
-    Returns:
-        Dict from case id to patient; empty if there is no table.
-
-    Raises:
-        InputError: If the table is wrong, or does not have one of the cases.
+        ids: Ids of its cases, which the table must have.
     """
     path = root / TABLE
     if not path.exists():
         return {}
-    rows = read_table(path)
-    patients = {row.get("case"): row.get("patient") for row in rows}
-    if not rows or not all(row.get(name) for row in rows for name in COLUMNS):
-        problem = f"expected the columns {' and '.join(COLUMNS)}, and a value in each line"
-    elif len(patients) < len(rows):
-        problem = "a case is in it twice"
-    elif missing := [each for each in ids if each not in patients]:
-        problem = f"it lacks {shortened(', '.join(missing), 80)}"
-    else:
-        return patients
-    raise InputError(f"{path} cannot be used: {problem}. Correct or remove it.")
+    patients = {row.get("case"): row.get("patient") for row in read_table(path)}
+    if missing := [each for each in ids if not patients.get(each)]:
+        raise InputError(
+            f"{path} has no patient for {shortened(', '.join(missing), 80)}. Expected the columns "
+            "case and patient, and a line for every case. Correct or remove the file."
+        )
+    return patients
+
+
+def folder_grade(root, path):
+    """Returns the grade of the folder that a case lies in, or None."""
+    return next((name for name in path.relative_to(root).parts if name in GRADES), None)
+
+
+def read_grades(root, paths):
+    """Reads the tables `name_mapping*.csv` above some cases: a dict from every id to its grade."""
+    folders = {place for path in paths for place in path.parents if place.is_relative_to(root)}
+    grades = {}
+    for table in sorted(path for place in folders for path in place.glob("name_mapping*.csv")):
+        rows = read_table(table)
+        # Tables of validation cases have no grades.
+        unknown = {row.get("Grade") for row in rows} - {*GRADES, "NA", "", None}
+        columns = [name for name in (rows[0] if rows else ()) if re.fullmatch(IDS, str(name))]
+        if unknown or not columns:
+            raise InputError(
+                f"{table} is not a table of grades: expected a column Grade with HGG or LGG, and "
+                "columns such as BraTS_2020_subject_ID, separated by commas. Correct or remove it."
+            )
+        for row in rows:
+            grades |= {row[name]: row["Grade"] for name in columns if row.get("Grade") in GRADES}
+    return grades
 
 
 def _is(pattern, name):

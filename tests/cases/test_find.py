@@ -1,20 +1,25 @@
-"""Finding cases by the names of their files, and what is missing from the others."""
+"""Complete and incomplete cases, a case of four files, and what is said about the others."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from brats.cases.find import Case, describe_ignored, find_cases, select_cases
-from brats.editions import EDITIONS
+from brats.cases.find import (
+    MAX_NAME,
+    Case,
+    build_case,
+    describe_ignored,
+    find_cases,
+    select_cases,
+)
+from brats.editions import EDITIONS, MODALITIES
 from brats.errors import Failed, InputError
-from tests.cases.folders import NEW, OLD, ids, touch, touch_case, touch_msd
+from tests.cases.folders import OLD, ids, touch, touch_case, touch_msd
 from tests.synthetic import make_case
 
 
-def test_an_incomplete_case_fails_alone_with_its_folder_what_is_missing_and_what_was_found(
-    tmp_path,
-):
+def test_an_incomplete_case_fails_alone_with_what_is_missing_and_what_was_found(tmp_path):
     # The files are empty: finding cases reads none of them.
     touch_case(tmp_path / "BraTS2021_00000")
     touch_case(tmp_path / "LGG" / "BraTS2021_00001", ("_flair", "_t1ce", "_t2", "_mask"))
@@ -28,45 +33,28 @@ def test_an_incomplete_case_fails_alone_with_its_folder_what_is_missing_and_what
     # T1ce does not replace a missing T1.
     assert mask.startswith(
         f"{tmp_path}/LGG/BraTS2021_00001 has 0 files for t1 and 0 files for seg; expected one "
-        "each, named *_t1, *_seg with the ending .nii.gz or .nii or .mha or .nrrd. "
+        "each, named *_t1 or *_seg with the ending .nii.gz or .nii or .mha or .nrrd. "
         "Found BraTS2021_00001_flair"
     )
     assert "BraTS2021_00001_mask.nii.gz" in mask and mask.endswith("or remove it.")
-    assert "0 files for flair and 0 files for t1 " in nothing
     assert "Found BraTS2021_00002_t1.dcm. 1 are DICOM files; convert" in nothing
     assert "2 files for t1; " in twice
 
 
-def test_if_every_case_is_incomplete_all_of_them_are_listed(tmp_path):
-    touch_case(tmp_path / "BraTS2021_00000", OLD[1:])
-    touch_case(tmp_path / "BraTS2021_00001", OLD[:4])
-    with pytest.raises(InputError, match="(?s)is complete, of 2 found.*00000 has.*\n.*00001 has"):
-        find_cases(tmp_path, need_segmentation=True)
-
-
-def test_a_case_without_a_reference_is_complete_if_none_is_needed(tmp_path):
-    touch_case(tmp_path / "BraTS-GLI-00001-000", NEW[:4])
-    (case,), failures = find_cases(tmp_path, need_segmentation=False)
-    assert case.segmentation is None and failures == []
-
-
 @pytest.mark.parametrize(
-    ("name", "shown"), [("line\nbreak", "line\\nbreak"), (os.fsdecode(b"caf\xe9"), "caf\\udce9")]
+    ("name", "shown", "reason"),
+    [
+        ("line\nbreak", "line\\nbreak", "Rename it"),
+        (os.fsdecode(b"caf\xe9"), "caf\\udce9", "Rename it"),
+        ("b" * (MAX_NAME + 1), "b" * (MAX_NAME + 1), f"{MAX_NAME + 1} bytes; expected at most"),
+    ],
 )
-def test_a_name_that_cannot_be_printed_fails(tmp_path, name, shown):
-    touch_case(tmp_path / "BraTS2021_00000")
-    touch_case(tmp_path / name)
-    _, (failed,) = find_cases(tmp_path, need_segmentation=True)
-    assert failed.case_id == shown and shown in failed.reason and "Rename it" in failed.reason
-
-
-def test_a_name_that_is_too_long_for_files_of_the_case_fails(tmp_path):
-    for name in ("b" * 225, "b" * 140):
-        for image in ("flair", "t1", "t1ce", "t2", "seg"):
-            touch(tmp_path / name / f"{image}.nii.gz")
+def test_a_name_that_cannot_be_printed_or_is_too_long_fails(tmp_path, name, shown, reason):
+    for folder in (name, "b" * MAX_NAME):
+        touch(*(tmp_path / folder / f"{end[1:]}.nii" for end in OLD))
     (case,), (failed,) = find_cases(tmp_path, need_segmentation=True)
-    assert case.id == "b" * 140
-    assert failed.case_id == "b" * 225 and "has 225 bytes; expected at most" in failed.reason
+    assert case.id == "b" * MAX_NAME
+    assert failed.case_id == shown and reason in failed.reason
 
 
 def test_missing_and_doubled_labels_of_msd_fail(tmp_path):
@@ -79,31 +67,27 @@ def test_missing_and_doubled_labels_of_msd_fail(tmp_path):
     assert "0 files for seg; expected one each, named labelsTr/BRATS_002" in missing.reason
 
 
-@pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
-def test_the_reference_of_case_355_of_2020_has_another_name(tmp_path, extension):
+def test_the_reference_of_case_355_of_2020_has_another_name(tmp_path):
     folder = tmp_path / "BraTS20_Training_355"
-    touch_case(folder, OLD[:4], extension)
-    touch(folder / f"W39_1998.09.19_Segm{extension}")
+    touch_case(folder, OLD[:4])
+    touch(folder / "W39_1998.09.19_Segm.nii")
     (case,), _ = find_cases(tmp_path, need_segmentation=True)
-    assert case.segmentation == folder / f"W39_1998.09.19_Segm{extension}"
+    assert case.segmentation == folder / "W39_1998.09.19_Segm.nii"
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ((), "which holds nothing. Expected .*BraTS2021_00000.*_t1ce.nii.gz"),
+        ((), "which holds nothing. Expected .*BraTS2021_00000"),
         ("abcdefg", "which holds a, b, c, d, e and 2 more. Expected"),
-        (
-            ["p/IM1.dcm", "p/IM2.dcm"],
-            "holds p/IM1.dcm, p/IM2.dcm. 2 are DICOM .* with dcm2niix. Exp",
-        ),
-        (["p/flair.mgz", "q.tar"], "holds p/flair.mgz, q.tar. .*1 are FreeSurfer .* mri_convert."),
+        (["p/1.dcm", "p/2.dcm"], "holds p/1.dcm, p/2.dcm. 2 are DICOM .* with dcm2niix. Expected"),
+        (["p/flair.mgz", "q.tar"], "holds p/flair.mgz, q.tar. 1 are FreeSurfer .* mri_convert."),
         (["p/a.nii.gz"], "(?s)holds p/a.nii.gz. Expected .*t1ce: .*_t1gd.*docs/data.md"),
-        (("HGG/", "a_t1.nii", "a_t2.nii"), "has 0 files for flair and 0 files for t1ce"),
-        ([f"{p}{end}.nii.gz" for p in "ab" for end in OLD], "10 images side by side. Give each"),
+        (["a_t1.nii", "b/c_t1.nii", "d/e_t2.nii"], "(?s)of 2 found:.*/b has 0 .*\n.*/d has 0 "),
+        ([f"{p}{end}.nii" for p in "ab" for end in OLD], "2 files for flair .* a folder"),
     ],
 )
-def test_a_folder_without_cases_is_refused_with_what_it_holds(tmp_path, names, message):
+def test_a_folder_without_complete_cases_is_refused_with_what_it_holds(tmp_path, names, message):
     for name in names:
         touch(tmp_path / name) if "." in name else (tmp_path / name).mkdir()
     with pytest.raises(InputError, match=message):
@@ -164,3 +148,30 @@ def test_a_case_moves_to_another_folder():
     moved = case.below(Path("/data"))
     assert (moved.folder, moved.images["t1"]) == (Path("/data/x/a"), Path("/data/x/a/t1"))
     assert (moved.segmentation, moved.id, moved.grade) == (Path("/data/x/a/seg"), "a", "LGG")
+
+
+@pytest.mark.parametrize(
+    ("names", "output", "case_id", "folder"),
+    [
+        ("p1_fl.nii.gz p1_t1.nii p1_t1c.nii.gz p1_t2.mha", "out", "p1", "out"),
+        ("A-0-t2f.nii A-0-t1n.nii A-0-t1c.nii A-0-t2w.nii", "out", "A-0", "out"),
+        ("Fl.nii.gz T1.nii.gz T1C.nii.gz T2.nii.gz", "out", "Fl", "out"),
+        ("Fl.nii.gz T1.nii.gz T1C.nii.gz T2.nii.gz", "out/smith.NII.GZ", "smith", "out"),
+    ],
+)
+def test_four_files_of_any_name_are_a_case(tmp_path, names, output, case_id, folder):
+    paths = [tmp_path / name for name in names.split()]
+    touch(*paths)
+    images = dict(zip(MODALITIES, map(str, paths), strict=True))
+    case, where = build_case(images, output)
+    assert (case.id, where, list(case.images.values())) == (case_id, Path(folder), paths)
+    assert case.segmentation is case.edition.labels is None
+    with pytest.raises(FileNotFoundError, match="--t1ce .*b.nii.gz is not a file"):
+        build_case(images | {"t1ce": str(tmp_path / "b.nii.gz")}, output)
+
+
+def test_a_segmentation_does_not_replace_an_image(tmp_path):
+    path = tmp_path / "a.nii.gz"
+    touch(path)
+    with pytest.raises(InputError, match="would replace an image .* --output"):
+        build_case(dict.fromkeys(MODALITIES, path), path)

@@ -65,8 +65,7 @@ ROWS = [
     + ("brain_t2f brain_t1n brain_t1c brain_t2w tumorMask",),
     ("nnunet", *["BraTS2021_00000"] * 2, "imagesTr/{id}_{}.nii.gz", "0003 0000 0001 0002")
     + ("labelsTr/BraTS2021_00000.nii.gz",),
-    ("nnunet", *["BraTS2021_00000"] * 2, "imagesTr/{id}/{id}_{}.nii.gz", "0003 0000 0001 0002")
-    + ("labelsTr/BraTS2021_00000.nii.gz",),
+    ("nnunet", *["p_7"] * 2, "any/{id}_{}.nii.gz", "0003 0000 0001 0002"),
     ("nnunet", *["p_7"] * 2, "{id}_{}.nii.gz", "0003 0000 0001 0002"),  # One case for inference.
     (
         "msd",
@@ -111,41 +110,43 @@ def test_every_readable_format_is_found_whatever_its_capitals(tmp_path, extensio
     assert case.images["t1ce"] == tmp_path / "p7" / f"p7_t1ce{extension}"
 
 
-def nnunet(folder, **dataset):
-    touch(*(folder / "imagesTr" / f"{name}_000{i}.nii.gz" for name in "ab" for i in range(4)))
-    touch(*(folder / "labelsTr" / f"{name}.nii.gz" for name in "ab"))
-    (folder / "dataset.json").write_text(json.dumps(dataset))
-    return find_cases(folder, need_segmentation=True)
+OF_MSD = {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"}
+CONVERTED = {"0": "T1", "1": "T1ce", "2": "T2", "3": "Flair"}
+REGIONS = {"whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": [3]}
 
 
-def test_the_channels_and_labels_of_dataset_json_count(tmp_path):
-    # Version 2, in the order of MSD, with other labels than its; 4 is a cavity.
-    channels = {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"}
-    labels = {"background": 0, "NETC": 1, "SNFH": 2, "ET": 3, "RC": 4}
-    (a, b), _ = nnunet(tmp_path / "2", channel_names=channels, labels=labels)
-    assert [a.images[name].name for name in MODALITIES] == [f"a_000{i}.nii.gz" for i in range(4)]
-    assert b.segmentation == tmp_path / "2" / "labelsTr" / "b.nii.gz"
-    assert (a.edition.labels, a.edition.background) == ((0, 1, 2, 3), {4: "not tumor"})
-    # Version 1 has the values first.
-    labels = {"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"}
-    (a, _), _ = nnunet(tmp_path / "1", modality=channels, labels=labels)
-    assert a.edition.labels == (0, 2, 1, 3)
-    # Regions, as of the converter for BraTS: necrosis is what core has more than enhancing.
-    channels = {"0": "T1", "1": "T1ce", "2": "T2", "3": "Flair"}
-    labels = {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": 3}
-    (a, _), _ = nnunet(tmp_path / "regions", channel_names=channels, labels=labels)
-    assert a.edition.labels == (0, 2, 1, 3)
-    assert [a.images[name].name[-8] for name in MODALITIES] == list("3012")
+@pytest.mark.parametrize(
+    ("dataset", "order", "labels"),
+    [
+        (
+            {
+                "modality": OF_MSD,
+                "labels": {
+                    "0": "background",
+                    "1": "edema",
+                    "2": "non-enhancing tumor",
+                    "3": "enhancing tumour",
+                },
+            },
+            "0123",
+            (0, 2, 1, 3),
+        ),
+        ({"channel_names": CONVERTED, "labels": {"background": 0} | REGIONS}, "3012", (0, 2, 1, 3)),
+        ({"channel_names": CONVERTED, "labels": {"background": 0, "tumor": 1}}, "3012", None),
+    ],
+)
+def test_the_channels_and_labels_of_dataset_json_count(tmp_path, dataset, order, labels):
+    images = [tmp_path / "imagesTr" / f"a_000{index}.nii.gz" for index in order]
+    touch(*images, tmp_path / "labelsTr" / "a.nii.gz")
+    (tmp_path / "dataset.json").write_text(json.dumps(dataset))
+    ((case,), _) = find_cases(tmp_path, need_segmentation=False, need_labels=False)
+    assert [case.images[name] for name in MODALITIES] == images
+    assert case.edition.labels == labels
 
 
-def test_labels_that_dataset_json_does_not_explain_are_unknown(tmp_path):
-    channels = {"0": "T1", "1": "T1ce", "2": "T2", "3": "Flair"}
-    with pytest.raises(InputError, match="are unknown .* --labels"):
-        nnunet(tmp_path / "a", channel_names=channels, labels={"background": 0, "tumor": 1})
-    message = (
-        "b/dataset.json names the channels T1, ADC, T2, Flair; expected FLAIR, T1, T1ce and T2"
-    )
-    with pytest.raises(InputError, match=message):
-        nnunet(tmp_path / "b", channel_names=channels | {"1": "ADC"}, labels={})
-    with pytest.raises(InputError, match="c/dataset.json does not define channel_names"):
-        nnunet(tmp_path / "c")
+@pytest.mark.parametrize("text", ["", "{}", '{"modality": {"0": "T1"}, "labels": {}}'])
+def test_a_wrong_dataset_json_is_named(tmp_path, text):
+    touch(tmp_path / "a_0000.nii.gz")
+    (tmp_path / "dataset.json").write_text(text)
+    with pytest.raises(InputError, match="dataset.json must define labels and the channel_names"):
+        find_cases(tmp_path, need_segmentation=False)
