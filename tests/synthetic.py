@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import SimpleITK
 
 from brats.cases.find import Case
 from brats.cases.patients import patient_of
@@ -83,6 +84,15 @@ def write_case(folder, geometry, image, reference=None, t1ce=None):
         write_volume(segmentation, classes_to_labels(reference, edition), geometry)
     segmentation = None if reference is None else segmentation
     return Case(folder.name, folder, edition, paths, segmentation, None, folder.name)
+
+
+def build_image(volume, geometry):
+    """Returns the SimpleITK image of an array `(Z, Y, X)`."""
+    image = SimpleITK.GetImageFromArray(volume)
+    image.SetSpacing(geometry.spacing_mm)
+    image.SetOrigin(geometry.origin_mm)
+    image.SetDirection(geometry.direction)
+    return image
 
 
 def write_constant_network(path, probabilities):

@@ -58,11 +58,16 @@ def sample_case(case, num_patches, rng, centers=CENTERS[0], force=False):
     spacing_mm = raw.geometry.spacing_mm[::-1]
     seen = network_input(raw.volumes, raw.classes, crop=True, spacing_mm=spacing_mm)
     channels, classes = seen.channels, seen.classes
+    flair = channels[..., 0]
     # Departure: the original pools the centers of all cases, which then have to be in memory.
+    if centers == "balanced":
+        drawn = sample_balanced_centers(flair, classes, num_patches, rng)
+    else:
+        drawn = sample_centers(admissible_centers(flair), num_patches, rng)
     return CasePatches(
         channels=channels,
         classes=classes,
-        centers=draw_centers(channels[..., 0], classes, num_patches, rng, centers),
+        centers=drawn,
         origin=seen.origin,
         class_counts=count_classes(raw.classes),
         warnings=raw.warnings,
@@ -96,28 +101,12 @@ def sample_centers(centers, num_patches, rng):
     return rng.permutation(centers, axis=0)[:num_patches]
 
 
-def draw_centers(flair, classes, num_patches, rng, centers=CENTERS[0]):
-    """Draws the centers of patches by `admissible_centers` or `sample_balanced_centers`."""
-    if centers == "balanced":
-        return sample_balanced_centers(flair, classes, num_patches, rng)
-    return sample_centers(admissible_centers(flair), num_patches, rng)
-
-
 def sample_balanced_centers(flair, classes, num_patches, rng):
     """Draws centers all over the brain, as many on each tumor class as on the brain as a whole.
 
     A class that the case does not have is left out. If a class has too few voxels, the brain gives
-    the rest. Within a class, and within the brain, no voxel is drawn twice.
-
-    Args:
-        flair: Normalized FLAIR of the window, float32 `(Z, Y, X)`.
-        classes: Reference in the window, uint8 `(Z, Y, X)`.
-        num_patches: Patches to draw, int.
-        rng: `numpy.random.Generator`.
-
-    Returns:
-        int32 array `(K, 3)` of (z, y, x) in the window, in random order. K is less than
-        `num_patches` if brain and tumor have too few voxels.
+    the rest. Within a class, and within the brain, no voxel is drawn twice. The centers are like
+    those of `admissible_centers`, but in random order.
     """
     tumor = [classes == index for index in range(1, len(CLASSES))]
     tumor = [np.argwhere(mask) for mask in tumor if mask.any()]

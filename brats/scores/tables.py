@@ -108,26 +108,17 @@ def summarize(rows):
         for metric in METRICS:
             values = [row[metric] for row in rows if row["region"] == region]
             q25, median, q75 = np.percentile(values, (25, 50, 75)).tolist()
-            statistics = {"mean": float(np.mean(values)), "std": float(np.std(values))}
-            statistics |= {"median": median, "q25": q25, "q75": q75}
-            statistics |= {"max": max(values), "min": min(values)}
-            facts = {"region": region, "metric": metric, "cases": len(values)}
-            summary.append(facts | statistics)
+            row = {"region": region, "metric": metric, "cases": len(values)}
+            row |= {"mean": float(np.mean(values)), "std": float(np.std(values))}
+            row |= {"median": median, "q25": q25, "q75": q75}
+            summary.append(row | {"max": max(values), "min": min(values)})
     return summary
 
 
 def write_tables(output, rows):
-    """Writes scores.csv and summary.csv, or removes both if there are no scores.
+    """Writes scores.csv and summary.csv of rows of `score_case` in any order, into a folder.
 
-    Args:
-        output: Path of the folder.
-        rows: Rows of `score_case` of all cases, in any order.
-
-    Returns:
-        Rows of `summarize`, or an empty list if there are no scores.
-
-    Raises:
-        OSError: If a file cannot be written or removed.
+    Removes both if there are no rows. Returns the rows of `summarize`.
     """
     tables = Path(output) / "scores.csv", Path(output) / "summary.csv"
     if not rows:

@@ -3,7 +3,6 @@
 In: a `Case`. Out: its modalities and its reference, in LPS axes and on one grid.
 """
 
-import functools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,35 +34,6 @@ class RawCase:
     warnings: list = field(default_factory=list)
 
 
-def read_modalities(case, modalities):
-    """Reads modalities of a case, from one file each or from the file that holds all of them.
-
-    Args:
-        case: A `Case`.
-        modalities: Names of modalities.
-
-    Returns:
-        List of `(volume, geometry)`, in the order of `modalities`: an array `(Z, Y, X)` in the
-        type of the file, and a `Geometry`.
-
-    Raises:
-        InputError: If a file cannot be read, is truncated, has other dimensions than its edition
-            says, or holds values that are not finite. The message names the file.
-    """
-    components = case.edition.components
-    if not components:
-        return [read_volume(case.images[modality]) for modality in modalities]
-    path = case.images[modalities[0]]
-    volumes, geometry = read_image(path)  # (M, Z, Y, X)
-    if volumes.ndim != 4 or len(volumes) != len(components):
-        raise InputError(
-            f"{path} has size {volumes.shape[::-1]}; in a folder {path.parent.name}, expected four "
-            f"dimensions, the last of {len(components)}: {', '.join(components)}. Put a case with "
-            "one file per modality into a folder of its own, named as in docs/data.md."
-        )
-    return [orient(volumes[components[modality]], geometry) for modality in modalities]
-
-
 def read_case(case):
     """Reads the modalities of a case, and its reference if it has one.
 
@@ -85,7 +55,8 @@ def read_case(case):
     errors += [
         f"{path} is 0 everywhere. Replace the image, or remove the case."
         for path, volume, _ in read.values()
-        if _is_empty(volume)
+        # The middle slice answers this for most volumes.
+        if not (volume[len(volume) // 2].any() or volume.any())
     ]
     if reference:
         warnings += label_warnings(reference[1], case.edition)
@@ -102,20 +73,33 @@ def read_case(case):
 
 def _read_files(case):
     """Returns `(path, volume, geometry)` of each modality and the reference, and the errors."""
-    groups = [list(case.images)] if case.edition.components else [[name] for name in case.images]
-    readers = [(names, functools.partial(read_modalities, case, names)) for names in groups]
-    if case.segmentation:
-        readers.append(([SEGMENTATION], lambda: [read_volume(case.segmentation)]))
-    paths = case.images | {SEGMENTATION: case.segmentation}
+    paths = case.images | ({SEGMENTATION: case.segmentation} if case.segmentation else {})
+    groups = [[name] for name in paths]
+    if case.edition.components:  # One file holds all modalities.
+        groups = [list(case.images), *groups[len(case.images) :]]
     read, errors = {}, []
-    for names, reader in readers:
+    for names in groups:
         try:
-            read |= {
-                name: (paths[name], *found) for name, found in zip(names, reader(), strict=True)
-            }
+            for name, found in _read_file(case, names, paths[names[0]]).items():
+                read[name] = (paths[name], *found)
         except InputError as error:
             errors.append(str(error))
     return read, errors
+
+
+def _read_file(case, names, path):
+    """Returns `(volume, geometry)` of each of the names that a file holds, as of `read_volume`."""
+    if len(names) == 1:
+        return {names[0]: read_volume(path)}
+    components = case.edition.components
+    volumes, geometry = read_image(path)  # (M, Z, Y, X)
+    if volumes.ndim != 4 or len(volumes) != len(components):
+        raise InputError(
+            f"{path} has size {volumes.shape[::-1]}; in a folder {path.parent.name}, expected four "
+            f"dimensions, the last of {len(components)}: {', '.join(components)}. Put a case with "
+            "one file per modality into a folder of its own, named as in docs/data.md."
+        )
+    return {name: orient(volumes[components[name]], geometry) for name in names}
 
 
 def _grid_errors(case, read):
@@ -127,11 +111,6 @@ def _grid_errors(case, read):
         for (path, _, _), grid in zip(read, grids, strict=True)
         if (difference := grid_difference(grid, grids[0]))
     ]
-
-
-def _is_empty(volume):
-    """Returns whether a volume is 0 everywhere. The middle slice answers this for most volumes."""
-    return not (volume[len(volume) // 2].any() or volume.any())
 
 
 def _header_warnings(read):

@@ -61,11 +61,9 @@ class Geometry:
 
 
 def orient(voxels, stored):
-    """Returns `(volume, geometry)` of a file's voxels in LPS axes. No voxel is interpolated.
+    """Returns `(volume, geometry)` in LPS axes of voxels `(Z, Y, X)` in the axes of their file.
 
-    Args:
-        voxels: Array `(Z, Y, X)` in the axes of the file.
-        stored: `Geometry` of the file.
+    `stored` is the `Geometry` of the file. No voxel is interpolated.
     """
     # Departure: the original expects LPS axes in every file.
     if orientation(stored) == AXES:
@@ -79,16 +77,8 @@ def to_stored_axes(volume, geometry):
     """Returns an array `(Z, Y, X)` in the axes of the file that its `Geometry` comes from."""
     if not geometry.stored:
         return volume
-    return SimpleITK.GetArrayFromImage(build_image(volume, geometry))
-
-
-def build_image(volume, geometry):
-    """Returns the SimpleITK image of an array `(Z, Y, X)`, in the axes of the file it came from."""
     image = _place(SimpleITK.GetImageFromArray(volume), geometry)
-    if geometry.stored:
-        image = SimpleITK.DICOMOrient(image, orientation(geometry.stored))
-        _place(image, geometry.stored)  # Without the rounding of the origin.
-    return image
+    return SimpleITK.GetArrayFromImage(SimpleITK.DICOMOrient(image, orientation(geometry.stored)))
 
 
 def orientation(geometry):
@@ -97,15 +87,9 @@ def orientation(geometry):
 
 
 def grid_difference(grid, other):
-    """Describes how two grids differ.
+    """Returns None if two grids, `(shape, Geometry)`, are the same, otherwise a text about each.
 
-    Args:
-        grid: Shape `(Z, Y, X)` and `Geometry` of a volume.
-        other: The same of another volume.
-
-    Returns:
-        None if the grids are the same. Otherwise two texts, which describe `grid` and `other`;
-        their numbers are in the order (x, y, z).
+    The texts say what differs, with numbers in the order (x, y, z).
     """
     if grid[0] == other[0] and grid[1].is_close_to(other[1]):
         return None

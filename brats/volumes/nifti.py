@@ -70,7 +70,7 @@ def build_nifti(voxels, geometry):
 
 def _read_header(path):
     """Returns the header of a file, of nibabel."""
-    if not stat.S_ISREG(os.stat(path).st_mode):
+    if not stat.S_ISREG(Path(path).stat().st_mode):
         raise InputError(f"{path} is a folder, pipe or device; expected a file. Remove it.")
     with _open(path) as file:
         content = file.read(max(HEADERS))

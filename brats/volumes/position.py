@@ -27,7 +27,7 @@ SCANNER = 1  # Code of a transform to the coordinates of the scanner.
 TO_LPS = np.diag([-1, -1, 1])  # NIfTI's x runs to the right, its y to the front.
 MAX_APART_MM = 0.1
 MAX_MM = 1e6  # A scanner is smaller than a kilometer.
-MAX_COSINE = 1e-3  # Between two axes at right angles.
+MAX_LEANING = 5e-4  # Of axes of length 1 at right angles.
 
 
 def find_geometry(header, size):
@@ -49,7 +49,7 @@ def find_geometry(header, size):
     forms = {name: unit_mm * TO_LPS @ affine[:3] for name, affine in _read_affines(header).items()}
     used, warnings, placed = _choose(forms, header["sform_code"]), [], np.eye(3, 4)
     if used:
-        placed = np.column_stack([_straighten(forms[used]), forms[used][:, 3]])
+        placed = np.column_stack([_straighten(forms[used])[0], forms[used][:, 3]])
     else:
         warnings = ["the header has neither qform nor sform; its axes are taken to be LPS"]
     scaled = placed * [*spacing_mm, 1]
@@ -109,7 +109,7 @@ def _choose(forms, sform_code):
     """Returns the name of the transform to use, or None if there is none."""
     if "sform" not in forms:
         return next(iter(forms), None)
-    is_straight = _cosine(forms["sform"]) < MAX_COSINE
+    is_straight = _straighten(forms["sform"])[1] < MAX_LEANING
     if not is_straight and "qform" not in forms:
         raise InputError(
             "the axes of its sform are not at right angles (sheared). Resample the case to axes "
@@ -120,16 +120,7 @@ def _choose(forms, sform_code):
 
 
 def _straighten(form):
-    """Returns the direction of a transform: its axes at right angles, of length 1."""
-    left, _, right = np.linalg.svd(_unit_axes(form))
-    return left @ right
-
-
-def _cosine(form):
-    """Returns the largest cosine between two axes of a transform."""
-    axes = _unit_axes(form)
-    return np.abs(axes.T @ axes - np.eye(3)).max()
-
-
-def _unit_axes(form):
-    return form[:, :3] / np.linalg.norm(form[:, :3], axis=0)
+    """Returns the nearest axes at right angles, of length 1, and how far a form is from them."""
+    axes = form[:, :3] / np.linalg.norm(form[:, :3], axis=0)
+    left, _, right = np.linalg.svd(axes)
+    return left @ right, abs(left @ right - axes).max()

@@ -22,7 +22,8 @@ from brats.editions import EDITIONS, classes_to_labels
 from brats.errors import InputError
 from brats.script import exit_code
 from brats.volumes.case import read_case
-from brats.volumes.geometry import Geometry, build_image
+from brats.volumes.geometry import Geometry
+from tests.synthetic import build_image
 
 # Thick slices, so that the brain of the phantom has about 800 ml.
 GEOMETRY = Geometry((1.0, 1.0, 10.0), (0.0, -239.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))

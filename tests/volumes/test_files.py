@@ -3,16 +3,17 @@
 import errno
 import gzip
 import re
-import struct
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK
 
 from brats.errors import InputError
 from brats.volumes.files import read_volume, write_volume
-from brats.volumes.geometry import Geometry, build_image
+from brats.volumes.geometry import Geometry
+from tests.synthetic import build_image
 
 SHAPE = (5, 6, 7)
 STRAIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -108,15 +109,13 @@ def test_further_axes_of_one_voxel_do_not_count(tmp_path, extra):
 
 
 def test_nifti_2_is_read(tmp_path):
-    # First bytes and types by nifti2.h.
-    header = bytearray(544)
-    for place, kind, *values in (
-        *((0, "i", 540), (4, "8s", b"n+2\0\r\n\x1a\n"), (12, "2h", 4, 16), (16, "4q", 3, 7, 6, 5)),
-        *((104, "4d", 1, 3, 2, 1), (168, "q", 544), (176, "2d", 2, 5), (500, "i", 2)),
-        *((344, "2i", 0, 1), (400, "12d", -3, 0, 0, 7.5, 0, -2, 0, -20, 0, 0, 1, 4)),
-    ):
-        struct.pack_into(f"<{kind}", header, place, *values)
-    (tmp_path / "t1.nii").write_bytes(bytes(header) + count_up("int16").tobytes())
+    write_volume(tmp_path / "t1.nii", count_up("int16"), GEOMETRY)
+    header = nibabel.load(tmp_path / "t1.nii").header
+    header = nibabel.Nifti2Header.from_header(header)
+    header.set_data_offset(544)
+    header.set_slope_inter(2, 5)
+    content = header.binaryblock + bytes(4) + count_up("int16").tobytes()
+    (tmp_path / "t1.nii").write_bytes(content)
     volume, geometry = read_volume(tmp_path / "t1.nii")
     assert np.array_equal(volume, 2 * count_up("int16") + 5)
     assert geometry.is_close_to(GEOMETRY)
