@@ -37,13 +37,6 @@ def full_size():
     return draw([0, 0], (155, 240, 240))
 
 
-def test_best_threshold_dice_of_a_drawn_example():
-    # image  5 4 3 0     above 4: 2 marked, 1 hit, 2 tumor voxels: 2 * 1 / (2 + 2)
-    # tumor  . # # .     above 3: 3 marked, 2 hits:                2 * 2 / (3 + 2) = 0.8
-    image, tumor = np.array([5, 4, 3, 0]), np.array([False, True, True, False])
-    assert best_threshold_dice(image, tumor) == pytest.approx(0.8)
-
-
 @pytest.mark.parametrize("shape", [SHAPE, (8, 48, 60), (40, 16, 24)])
 def test_modalities_share_one_brain_and_are_zero_outside_it(shape):
     images, classes = draw(0, shape)
@@ -54,17 +47,6 @@ def test_modalities_share_one_brain_and_are_zero_outside_it(shape):
     assert all(np.array_equal(image > 0, brain) for image in images.values())
     assert not classes[~brain].any()
     assert 0.08 < brain.mean() < 0.25  # Real brains: 1250 to 1730 ml of 8928, 0.14 to 0.19.
-
-
-def test_full_size_brain_fills_most_of_the_published_crop_and_has_a_fissure(full_size):
-    brain = full_size[0]["t1"] > 0
-    slices, rows, columns = np.nonzero(brain)
-    assert 1 <= slices.min() < 20 and 130 < slices.max() < 147
-    assert 29 <= rows.min() < 50 and 200 < rows.max() < 221
-    assert 42 <= columns.min() < 60 and 180 < columns.max() < 194
-    # The foremost rows of brain in a slice have a gap between the halves.
-    foremost = np.argmax(brain[90].any(axis=1)) + 2
-    assert np.diff(np.flatnonzero(brain[90, foremost])).max() > 2
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -101,24 +83,9 @@ def test_each_class_has_the_contrast_of_its_modality(full_size):
     assert median["t2", EDEMA] > 1.2 * median["t2", NORMAL]
 
 
-def test_intensity_scales_differ_tenfold_between_cases_and_twofold_between_modalities():
-    cases = [draw(seed)[0].values() for seed in range(12)]
-    medians = np.array([[np.median(image[image > 0]) for image in case] for case in cases])
-    assert (medians.max(axis=0) > 10 * medians.min(axis=0)).all()
-    assert (medians.max(axis=1) / medians.min(axis=1)).max() > 2
-
-
 def test_no_threshold_on_one_modality_finds_the_tumor(full_size):
     for images, classes in (full_size, *(draw(seed, (31, 120, 96)) for seed in range(3))):
         assert max(best_threshold_dice(image, classes > 0) for image in images.values()) < 0.8
-
-
-def test_healthy_patches_bright_in_flair_are_as_large_as_the_tumor_and_dark_in_t2():
-    images, classes = draw(4, (52, 120, 120))
-    edema, healthy = classes == EDEMA, (images["flair"] > 0) & (classes == NORMAL)
-    bright = healthy & (images["flair"] > np.percentile(images["flair"][edema], 25))
-    assert bright.sum() > 0.3 * np.count_nonzero(classes)
-    assert np.median(images["t2"][bright]) < 0.8 * np.median(images["t2"][edema])
 
 
 def test_a_case_depends_on_the_seed_and_not_on_the_number_of_cases(tmp_path):
