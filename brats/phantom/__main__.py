@@ -15,13 +15,14 @@ from brats.volumes.network_input import PUBLISHED_SHAPE
 
 def main(argv=None):
     """Runs the command line and returns its exit code."""
-    arguments = _parse_arguments(argv)
-    return exit_code(lambda: _write_and_report(**vars(arguments)))
+    options = _parse_arguments(argv)
 
+    def write():
+        root, number = options.root, options.cases
+        write_cohort(root, number, options.seed, options.shape, options.naming, report=print)
+        print(f"Wrote {number} synthetic cases to {root}")
 
-def _write_and_report(root, cases, seed, shape, naming):
-    write_cohort(root, cases, seed, shape, naming, report=print)
-    print(f"Wrote {cases} synthetic cases to {root}")
+    return exit_code(write)
 
 
 def _parse_arguments(argv):

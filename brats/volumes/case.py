@@ -35,13 +35,7 @@ class RawCase:
 
 
 def read_case(case):
-    """Reads the modalities of a case, and its reference if it has one.
-
-    Args:
-        case: A `Case`.
-
-    Returns:
-        A `RawCase`.
+    """Reads the modalities of a `Case`, and its reference if it has one, into a `RawCase`.
 
     Raises:
         InputError: If a file cannot be read, the files differ in size or geometry, an image is 0

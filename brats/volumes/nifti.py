@@ -28,14 +28,9 @@ SCALE = ("scl_slope", "scl_inter")
 
 
 def read_nifti(path):
-    """Checks and reads a file.
+    """Checks and reads a file, as `brats.volumes.files.read_image`.
 
-    Returns:
-        `(voxels, geometry)`: an array with the file's first axis last, scaled as the header says,
-        and the `Geometry` of its first three axes, as stored.
-
-    Raises:
-        InputError: If the file cannot be read, is damaged, or holds values that are not finite.
+    The voxels are scaled as the header says. The `Geometry` is that of the first three axes.
     """
     with _naming(path):
         header = _read_header(path)

@@ -31,18 +31,11 @@ MAX_LEANING = 5e-4  # Of axes of length 1 at right angles.
 
 
 def find_geometry(header, size):
-    """Returns the `Geometry` of a volume, in the axes of its file.
+    """Returns the `Geometry` of a volume of a size, in the axes of its file.
 
     The choice between qform and sform is that of ITK: the sform if its code is 1 or there is no
-    qform. The voxel size is `pixdim` in any case.
-
-    Args:
-        header: Header of nibabel, with positive voxel sizes.
-        size: Number of voxels along the file's first three axes.
-
-    Raises:
-        InputError: If the header gives no position, or axes that are not at right angles. The
-            message has no path.
+    qform. The voxel size is `pixdim` in any case. The header is one of nibabel, with positive voxel
+    sizes. The message of an `InputError` has no path.
     """
     unit_mm = UNITS_MM.get(int(header["xyzt_units"]) & UNITS_OF_SPACE, 1)
     spacing_mm = unit_mm * header["pixdim"][1:4].astype(float)

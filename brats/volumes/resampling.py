@@ -24,15 +24,10 @@ def resampling_warnings(spacing_mm):
 
 
 def resample_case(volumes, classes, spacing_mm):
-    """Resamples a case to 1 mm in the plane, if it differs.
+    """Returns `(volumes, classes)` of a case with voxels of 1 mm in the plane.
 
-    Args:
-        volumes: One array `(Z, Y, X)` per modality, 0 outside the brain.
-        classes: Reference, uint8 class indices `(Z, Y, X)`, or None.
-        spacing_mm: Voxel size as (z, y, x).
-
-    Returns:
-        `(volumes, classes)`: interpolated images, float32, and the nearest classes.
+    If the voxels have another size, (z, y, x), the images are interpolated, and are float32. The
+    classes, which may be None, are those of the nearest voxels.
     """
     if _is_standard(spacing_mm):
         return volumes, classes
