@@ -282,7 +282,8 @@ class PredictConfig(Settings):
         given = asked_for & set(IMAGES)
         unused = asked_for & {"data_root", "cases", "cross_validate", "score_only"}
         if given and (len(given) < len(IMAGES) or unused):
-            raise ValueError(f"Give all of {flags(IMAGES)}, and leave out {flags(unused)}.")
+            others = f", and leave out {flags(unused)}" if unused else ""
+            raise ValueError(f"Give all of {flags(IMAGES)}{others}.")
         if self.output.lower().endswith((".nii", ".nii.gz")[: 1 if given else 2]):
             raise ValueError(
                 f"--output is {self.output!r}; expected a folder or, with {flags(IMAGES)}, .nii.gz."

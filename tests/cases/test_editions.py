@@ -30,8 +30,17 @@ SPACING_MM, ORIGIN_MM = (0.97, 1.03, 3.0), (12.5, -200.0, 7.0)
 def root(tmp_path_factory):
     """The folder of both cases, moved to `SPACING_MM` and `ORIGIN_MM`, x reversed; read only."""
     root = tmp_path_factory.mktemp("editions")
-    write_cohort(root / "msd", 1, 0, SHAPES[MSD], "msd")
     write_cohort(root / "2024", 1, 0, SHAPES[GLIOMA], "2023")
+    (folder,) = write_cohort(tmp_path_factory.mktemp("2017"), 1, 0, SHAPES[MSD])
+    *images, labels = (
+        SimpleITK.ReadImage(str(folder / f"{folder.name}_{name}.nii.gz"))
+        for name in ("flair", "t1", "t1ce", "t2", "seg")
+    )
+    msd = {"imagesTr": SimpleITK.JoinSeries(images)}
+    msd["labelsTr"] = SimpleITK.ChangeLabel(labels, {1: 2, 2: 1, 4: 3})
+    for name, image in msd.items():
+        (root / name).mkdir()
+        SimpleITK.WriteImage(image, str(root / name / f"{MSD}.nii.gz"))
     for path in root.rglob("*.nii.gz"):
         image = SimpleITK.ReadImage(str(path))
         if path.name.endswith("-seg.nii.gz"):

@@ -111,12 +111,6 @@ def test_references_with_unknown_labels_are_ignored_in_prediction_with_the_flag(
     assert describe_ignored(tmp_path, cases) == f"{ignored}, {tmp_path}/other"
 
 
-def test_real_cases_are_found(real_cases):
-    cases, failures = find_cases(real_cases, need_segmentation=True)
-    assert (len(cases), cases[0].id, cases[-1].id) == (16, "BraTS2021_00000", "BraTS2021_01482")
-    assert {case.edition.name for case in cases} == {"2017"} and not failures
-
-
 def test_images_and_folders_that_belong_to_no_case_are_ignored(tmp_path):
     touch_case(tmp_path / "HGG" / "Brats17_TCIA_121_1")
     touch_case(tmp_path / "HGG" / "Brats17_TCIA_200_1", OLD[1:])  # It is incomplete: it fails.

@@ -3,7 +3,6 @@
 import pytest
 
 from brats.cases.find import find_cases
-from brats.cases.split import split_cases
 from brats.errors import InputError
 from tests.cases.folders import NEW, OLD, ids, touch, touch_case
 from tests.synthetic import make_case
@@ -38,10 +37,8 @@ def test_the_patient_follows_from_the_id(case_id, patient):
 
 
 def test_the_pattern_of_the_edition_comes_first():
-    assert make_case("BraTS-GLI-00005-101", edition="2023").patient == "BraTS-GLI-00005"
     assert make_case("patient-001", edition="2023").patient == "patient-001"  # No visit.
     assert make_case("p7_week-04", edition="2023").patient == "p7"
-    assert make_case("UCSF-PDGM-0429_FU003d_nifti", edition="ucsf-pdgm").patient == "UCSF-PDGM-0429"
 
 
 def test_cases_in_a_patients_folder_are_named_by_it_and_stay_together(tmp_path):
@@ -51,8 +48,6 @@ def test_cases_in_a_patients_folder_are_named_by_it_and_stay_together(tmp_path):
     cases, _ = find_cases(tmp_path, need_segmentation=True)
     assert ids(cases) == [f"Patient {n}_{visit}" for n in (7, 8) for visit in ("after", "before")]
     assert [case.patient for case in cases] == ["Patient 7"] * 2 + ["Patient 8"] * 2
-    train, validation = split_cases(cases, 0.5, seed=0)
-    assert len({case.patient for case in train}) == len({case.patient for case in validation}) == 1
 
 
 def test_two_folders_called_anat_are_two_cases_whatever_else_is_there(tmp_path):
