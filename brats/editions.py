@@ -13,7 +13,7 @@ from brats.labels import CLASSES, parse_labels
 MODALITIES = ("flair", "t1", "t1ce", "t2")  # The channel order of the original.
 # The regions of BraTS, and the class indices in each.
 REGIONS = {"whole": (1, 2, 3), "core": (1, 3), "enhancing": (3,)}
-UNKNOWN = 255  # Stands for a label value that an edition does not have.
+UNKNOWN = 255  # Marks voxels whose label an edition does not have.
 TOLERANCE = 0.01  # Labels that were saved as floats differ from whole numbers by less.
 # The values of the classes until 2022. Predictions of an edition with unknown labels have them.
 LABELS_TO_2022 = (0, 1, 2, 4)
