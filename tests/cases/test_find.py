@@ -94,10 +94,11 @@ def test_a_folder_without_complete_cases_is_refused_with_what_it_holds(tmp_path,
         find_cases(tmp_path, need_segmentation=False)
 
 
-def test_a_case_may_be_the_data_folder(tmp_path):
+def test_a_case_may_be_the_data_folder(tmp_path, monkeypatch):
     touch_case(tmp_path / "HGG" / "BraTS2021_00000")
     touch(tmp_path / "HGG" / "BraTS2021_00000" / "old" / "a_t1.nii")
-    for root in (tmp_path / "HGG", tmp_path / "HGG" / "BraTS2021_00000"):
+    monkeypatch.chdir(tmp_path / "HGG" / "BraTS2021_00000")
+    for root in (tmp_path / "HGG", tmp_path / "HGG" / "BraTS2021_00000", "."):
         cases, failures = find_cases(root, need_segmentation=True)
         assert ids(cases) == ["BraTS2021_00000"] and not failures
         assert describe_ignored(root, cases) == ""
