@@ -3,9 +3,7 @@
 In: the path of a case, or its id, and tables of the data folder. Out: its id, patient and grade.
 """
 
-import os
 import re
-from pathlib import Path
 
 from brats.cases.names import stem
 from brats.errors import InputError, shortened
@@ -32,7 +30,7 @@ def case_id(path):
     The folder of a visit, one without a name of its own such as `anat`, and any folder in a
     patient's folder, is named by its path: "sub-01_ses-1".
     """
-    path = Path(os.path.abspath(path))  # Of ".", too.
+    path = path.absolute()  # Of ".", too.
     names = [*path.parts[1:-1], stem(path)]
     start = len(names) - 1
     while start and (_is(f"{UNNAMED}|{VISIT}", names[start]) or _is(PATIENT, names[start - 1])):
