@@ -104,7 +104,8 @@ def predict(config, found, cases):
             print(sentence)
         num_left = sum(len(left.missing) + len(left.unscored) for _, left in work)
         if num_left < len(cases):
-            print(f"{len(cases) - num_left} cases are done; --overwrite segments them again.")
+            num_done = f"{len(cases) - num_left} of {len(cases)} cases"
+            print(f"Done already: {num_done}. Add --overwrite to segment them again.")
         results = itertools.chain(
             *(scoring.score_cases(config.output, left.unscored, config.slices) for _, left in work),
             *(prediction.segment_cases(each, left.missing, models, cluster) for each, left in work),

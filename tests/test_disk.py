@@ -54,7 +54,7 @@ WRITERS = {
     "curves.png": lambda path: write_learning_curves(
         path, [{"epoch": 1, "loss": 1.0, "learning_rate": 0.1}]
     ),
-    "report.html": lambda path: write_report(path.parent, {}, {}, {}, {}),
+    "report.html": lambda path: write_report(path.parent, {}, {}, {}, []),
     "network.keras": write_network,
     "patches.h5": write_patches,
     # What HDF5 itself writes does not fit either.

@@ -21,21 +21,13 @@ from brats.volumes.geometry import orientation
 
 @dataclass(frozen=True)
 class CaseCheck:
-    """The result of checking one case.
-
-    Attributes:
-        case_id: Id of the case.
-        errors: Sentences about what no script can work with.
-        warnings: Sentences about what a person has to judge.
-        contents: Dict from modality to bytes that are equal if the images are.
-        facts: Dict from column of the table to text.
-    """
+    """The result of checking one case."""
 
     case_id: str
-    errors: list
-    warnings: list = field(default_factory=list)
-    contents: dict = field(default_factory=dict)
-    facts: dict = field(default_factory=dict)
+    errors: list  # Sentences about what no script can work with.
+    warnings: list = field(default_factory=list)  # Sentences about what a person has to judge.
+    contents: dict = field(default_factory=dict)  # Modality to bytes, equal for equal images.
+    facts: dict = field(default_factory=dict)  # Column of the table to text.
 
 
 def read_checked_case(case, force=False):
@@ -77,9 +69,8 @@ def check_case(case):
     warnings = [] if case.segmentation else ["No segmentation: usable for prediction only."]
     warnings += checked.warnings + faults.warnings + faults.reference
     values = [volume[volume != 0] for volume in raw.volumes]
-    brain = np.logical_or.reduce([volume != 0 for volume in checked.volumes])
     contents = dict(zip(MODALITIES, map(_digest, values), strict=True))
-    facts = _facts(case, raw) | _voxel_facts(brain, values, raw.classes)
+    facts = _facts(case, raw) | _voxel_facts(checked.volumes, values, raw.classes)
     return CaseCheck(case.id, faults.errors, warnings, contents, facts)
 
 
@@ -105,12 +96,10 @@ def compare_cases(checks):
 
 def check_no_errors(checks):
     """Raises an `InputError` if a `CaseCheck` has errors."""
-    wrong = [check.case_id for check in checks if check.errors]
-    if wrong:
-        verb = "has" if len(wrong) == 1 else "have"
+    if wrong := [check.case_id for check in checks if check.errors]:
         raise InputError(
-            f"{len(wrong)} of {len(checks)} cases {verb} errors, see above: "
-            f"{shortened(', '.join(wrong))}. Repair or remove them."
+            f"The check found errors in {len(wrong)} of {len(checks)} cases, see above: "
+            f"{shortened(', '.join(wrong))}. Repair these cases or remove them."
         )
 
 
@@ -120,12 +109,12 @@ def table(checks):
     rows = [["case", *columns]]
     rows += [[c.case_id, *(c.facts.get(name, "-") for name in columns)] for c in checks]
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-    lines = [
+    header, *lines = (
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
-    ]
-    text = lines[:1]
-    for line, check in zip(lines[1:], checks, strict=True):
+    )
+    text = [header]
+    for line, check in zip(lines, checks, strict=True):
         text += [line, *(f"  error: {error}" for error in check.errors)]
         text += [f"  warning: {warning}" for warning in check.warnings]
     num_errors = sum(bool(check.errors) for check in checks)
@@ -153,8 +142,9 @@ def _facts(case, raw):
     }
 
 
-def _voxel_facts(brain, values, classes):
+def _voxel_facts(volumes, values, classes):
     """Returns the columns of the table about the voxels. Shares are of all voxels."""
+    brain = np.logical_or.reduce([volume != 0 for volume in volumes])
     lowest, highest = min(map(np.min, values)), max(map(np.max, values))
     facts = {"intensities": f"{lowest:g} to {highest:g}", "brain %": f"{100 * brain.mean():.2f}"}
     if classes is not None:

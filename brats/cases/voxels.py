@@ -45,17 +45,11 @@ SAMPLE = 100_000  # The median of an image comes from this many voxels, up to tw
 
 @dataclass(frozen=True)
 class Faults:
-    """What is wrong with a case, as sentences.
+    """What is wrong with a case, as sentences."""
 
-    Attributes:
-        errors: With these, no network can segment the case.
-        warnings: About the images, for a person to judge.
-        reference: Warnings about the reference.
-    """
-
-    errors: list = field(default_factory=list)
-    warnings: list = field(default_factory=list)
-    reference: list = field(default_factory=list)
+    errors: list = field(default_factory=list)  # With these, no network can segment the case.
+    warnings: list = field(default_factory=list)  # About the images, for a person to judge.
+    reference: list = field(default_factory=list)  # Warnings about the reference.
 
     def __bool__(self):
         return bool(self.errors or self.warnings or self.reference)
@@ -69,9 +63,6 @@ def find_faults(images, classes, voxel_ml, every_voxel=False):
         classes: Reference, uint8 class indices `(Z, Y, X)`, or None.
         voxel_ml: Volume of a voxel.
         every_voxel: Whether to check all voxels in any case.
-
-    Returns:
-        `Faults`.
     """
     sample = {name: sampled(image) for name, image in images.items()}
     some_classes = None if classes is None else sampled(classes)
@@ -93,29 +84,27 @@ def case_faults(images, classes, voxel_ml):
     masks = {name: image != 0 for name, image in images.items()}
     values = {name: image[masks[name]] for name, image in images.items()}
     brain = functools.reduce(np.logical_or, masks.values())
+    brain_size = np.count_nonzero(brain)
     errors, warnings = defaultdict(list), defaultdict(list)  # Names of images, by sentence.
     for name, found in values.items():
-        for sentence in skull_errors(found.size, brain.size, voxel_ml) + inversion_errors(found):
+        for sentence in image_errors(found, brain.size, voxel_ml):
             errors[sentence].append(name)
-        for sentence in intensity_warnings(found):
+        for sentence in intensity_warnings(found) + cut_off_warnings(found, brain_size):
             warnings[sentence].append(name)
-    brain_size = np.count_nonzero(brain)
-    if not errors:  # An image of a head may end anywhere.
-        for name, found in values.items():
-            for sentence in cut_off_warnings(found, brain_size):
-                warnings[sentence].append(name)
     errors, warnings = (
         [f"{', '.join(names)}: {sentence}." for sentence, names in found.items()]
         for found in (errors, warnings)
     )
-    if brain_size * voxel_ml < UNLIKELY_BRAIN_ML:
-        kind = errors if brain_size * voxel_ml < MIN_BRAIN_ML else warnings
+    if (brain_ml := brain_size * voxel_ml) < UNLIKELY_BRAIN_ML:
+        kind = errors if brain_ml < MIN_BRAIN_ML else warnings
         kind.append(
-            f"The brain has {brain_size * voxel_ml:.3g} ml, which is unlikely: the voxel size in "
-            "the header may be wrong."
+            f"The brain has {brain_ml:.3g} ml, which is unlikely: the voxel size in the header may "
+            "be wrong."
         )
-    warnings += [] if errors else flat_end_warnings(brain)
-    return Faults(errors, warnings, [] if classes is None else tumor_warnings(brain, classes))
+    warnings += flat_end_warnings(brain)
+    reference = [] if classes is None else tumor_warnings(brain, classes)
+    # With an error, most warnings are about the same.
+    return Faults(errors, [] if errors else warnings, reference)
 
 
 def intensity_warnings(values):
@@ -123,40 +112,30 @@ def intensity_warnings(values):
     warnings = []
     largest = values.max()
     count = np.count_nonzero(values == largest)
-    clipped = count >= max(CLIPPED_SHARE * values.size, MIN_CLIPPED)
-    if values.dtype.kind in "iu" and largest == np.iinfo(values.dtype).max:
-        how = "clipped" if clipped else "clipped, or stretched to fill the type"
-        warnings.append(
-            f"{_voxels(count)} at {largest}, the largest value of {values.dtype}: {how}"
-        )
-    elif clipped:
-        warnings.append(
-            f"{_voxels(count)} ({_percent(count, values.size)} of the brain) at {largest:g}, its "
-            "largest value: clipped"
-        )
-    negative = np.count_nonzero(values < 0) if values.dtype.kind != "u" else 0
-    if INVERTED_SHARE * values.size >= negative > NORMALIZED_SHARE * values.size:
+    is_clipped = count >= max(CLIPPED_SHARE * values.size, MIN_CLIPPED)
+    fills_type = values.dtype.kind in "iu" and largest == np.iinfo(values.dtype).max
+    if is_clipped or fills_type:
+        what = f"the largest value of {values.dtype}" if fills_type else "its largest value"
+        how = "clipped" if is_clipped else "clipped, or stretched to fill the type"
+        warnings.append(f"{_voxels(count)} at {largest:g}, {what}: {how}")
+    negative = np.count_nonzero(values < 0)
+    if negative > NORMALIZED_SHARE * values.size:
         warnings.append(
             f"{_percent(negative, values.size)} of the brain is negative, its mean is "
             f"{values.mean(dtype=np.float64):.3g}: already normalized"
         )
-    elif 0 < negative <= NORMALIZED_SHARE * values.size:
+    elif negative:
         warnings.append(f"{_voxels(negative)} negative; expected intensities of at least 0")
     return warnings
 
 
-def inversion_errors(values):
-    """Returns an error if nearly all voxels of an image are darker than the background."""
+def image_errors(values, num_voxels, voxel_ml):
+    """Returns an error if an image shows more than a brain, or one darker than its background."""
     if np.count_nonzero(values < 0) > INVERTED_SHARE * values.size:
         return ["the brain is darker than the background: inverted intensities. Export it again"]
-    return []
-
-
-def skull_errors(num_nonzero, num_voxels, voxel_ml):
-    """Returns an error if more than a brain is not 0 in an image."""
-    if num_nonzero > (1 - MIN_ZERO_SHARE) * num_voxels:
+    if values.size > (1 - MIN_ZERO_SHARE) * num_voxels:
         return [f"less than {100 * MIN_ZERO_SHARE:.0f} % of the volume is 0: {STRIP}"]
-    if num_nonzero * voxel_ml > MAX_BRAIN_ML:
+    if values.size * voxel_ml > MAX_BRAIN_ML:
         return [f"over {MAX_BRAIN_ML:,} ml are not 0, which is more than a brain: {STRIP}"]
     return []
 

@@ -33,13 +33,7 @@ def write_score_boxes(path, rows):
     Boxes reach from quartile to quartile (linear interpolation, as in summary.csv), with the
     median in orange. Whiskers reach the last case within 1.5 times the length of the box. With
     fewer than three cases there are only dots. The axis of distances is logarithmic above 1 mm.
-
-    Args:
-        path: Path of the PNG file.
-        rows: Rows of `score_case`, of at least one case.
-
-    Raises:
-        OSError: If the file cannot be written.
+    `rows` are those of `score_case`, of at least one case.
     """
     num_rows = -(-len(PANELS) // NUM_COLUMNS)
     size = np.multiply((3.2, 3.0), (NUM_COLUMNS, num_rows))

@@ -27,9 +27,6 @@ def write_learning_curves(path, history):
         history: List of one dict per epoch, with "epoch" and any of "loss", "dice_whole",
             "dice_core", "dice_enhancing", the same prefixed with "val_", and "learning_rate".
             Values are numbers or text. Missing and empty values are not drawn.
-
-    Raises:
-        OSError: If the file cannot be written.
     """
     figure = Figure((13.0, 4.0), dpi=100)
     figure.set_layout_engine("constrained")

@@ -6,9 +6,11 @@ yellow. One more file shows all modalities. Anterior is at the top, the patient'
 """
 
 import glob
+import io
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
@@ -51,15 +53,7 @@ def bounding_box(volumes):
 
 
 def overlay(flair, classes):
-    """Draws classes over a gray image.
-
-    Args:
-        flair: Raw intensities of a slice, any real dtype `(Y, X)`.
-        classes: Class indices, uint8 `(Y, X)`.
-
-    Returns:
-        Red, green and blue in [0, 1], float64 `(Y, X, 3)`.
-    """
+    """Returns a slice in gray with its class indices in color: float `(Y, X, 3)` in [0, 1]."""
     low, high = float(flair.min()), float(np.percentile(flair, 99.5))
     gray = np.clip((flair - low) / max(high - low, 1e-6), 0, 1)
     picture = np.repeat(gray[..., np.newaxis], 3, axis=-1)  # (Y, X, 3)
@@ -67,6 +61,13 @@ def overlay(flair, classes):
         mask = classes == index
         picture[mask] = (1 - OPACITY) * picture[mask] + OPACITY * np.array(color)
     return picture
+
+
+def encode_png(picture):
+    """Returns the bytes of a PNG file of a picture, float `(Y, X, 3)` in [0, 1]."""
+    file = io.BytesIO()
+    imsave(file, picture, format="png", metadata={"Software": None})
+    return file.getvalue()
 
 
 def write_pictures(folder, case_id, raw, classes, slices=()):
@@ -81,9 +82,6 @@ def write_pictures(folder, case_id, raw, classes, slices=()):
         classes: Predicted class indices, uint8 `(Z, Y, X)`.
         slices: Indices of the axial slices to draw, counted from the feet. By default the slice
             with most predicted tumor, which <case>-modalities.png always shows.
-
-    Returns:
-        The `Path` of the picture of the first slice.
 
     Raises:
         OSError: If a file cannot be written.
@@ -107,7 +105,6 @@ def write_pictures(folder, case_id, raw, classes, slices=()):
         title, (flair, *_), *labels = cut(index)
         write_overlays(path, title, flair, *labels, pixel_mm=pixel_mm)
     write_modalities(folder / f"{case_id}-modalities.png", *cut(largest), pixel_mm=pixel_mm)
-    return next(iter(paths.values()))
 
 
 def write_overlays(path, title, flair, predicted, reference=None, pixel_mm=(1.0, 1.0)):

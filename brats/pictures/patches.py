@@ -16,17 +16,10 @@ GAP = 4  # White pixels between panels.
 
 
 def choose_patches(reader):
-    """Chooses patches with much tumor from all parts of a set, always the same ones.
+    """Reads at most four patches with much tumor from all parts of a set, always the same ones.
 
     The set is split into four parts of equal length, usually of different cases. In each part, at
     most 64 evenly spaced patches are read, and the one with most tumor is chosen.
-
-    Args:
-        reader: Object with `len` and `read(indices)`.
-
-    Returns:
-        `(images, classes)` of at most four patches, `(N, H, W, M)` and `(N, H, W)`, in the dtypes
-        of the reader.
     """
     chosen = []
     parts = np.array_split(np.arange(len(reader)), NUM_PATCHES)

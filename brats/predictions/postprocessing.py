@@ -38,12 +38,6 @@ def fill_tumor_holes(classes):
 
     A background voxel is enclosed if no path over faces of background voxels leads from it to the
     border of the volume.
-
-    Args:
-        classes: Class indices, uint8 `(Z, Y, X)`.
-
-    Returns:
-        uint8 class indices `(Z, Y, X)`.
     """
     tumor = region_mask(classes, "whole")
     if not tumor.any():
@@ -61,15 +55,7 @@ def fill_tumor_holes(classes):
 
 
 def remove_small_lesions(classes, min_voxels):
-    """Turns whole-tumor components with fewer than `min_voxels` voxels into background.
-
-    Args:
-        classes: Class indices, uint8 `(Z, Y, X)`.
-        min_voxels: Smallest size of a 26-connected component that stays.
-
-    Returns:
-        uint8 class indices `(Z, Y, X)`.
-    """
+    """Turns 26-connected whole-tumor components of fewer voxels into background."""
     components, _ = ndimage.label(region_mask(classes, "whole"), TOUCHING)
     sizes = np.bincount(components.ravel())
     return np.where((sizes >= min_voxels)[components], classes, 0).astype(np.uint8)
@@ -80,13 +66,6 @@ def replace_scarce_enhancing(classes, min_voxels):
 
     A case without enhancing tumor scores Dice 0 in the challenge if only a few such voxels are
     predicted. As necrosis they stay in the tumor core.
-
-    Args:
-        classes: Class indices, uint8 `(Z, Y, X)`.
-        min_voxels: Smallest number of enhancing voxels in the whole volume that stays.
-
-    Returns:
-        uint8 class indices `(Z, Y, X)`.
 
     Reference:
         Isensee et al., "nnU-Net for Brain Tumor Segmentation", BrainLes 2020.

@@ -11,25 +11,22 @@ from brats.cases.names import READABLE
 from brats.editions import CLASSES, REGIONS
 from brats.errors import InputError, shortened
 from brats.files import parse_json, write_json
-from brats.scores.tables import METRICS
 
 SUFFIX = ".json"
 TAGS = ("", "_pred", "-pred")  # What names of segmentations add to the case; we add nothing.
 FORMAT = {"format": "brats-prediction", "version": 2}
-# What the readers of records rely on: a type, a list or a dict of any length, or named fields.
 FIELDS = {
     "case": str,
-    "networks": [{"path": str, "sha256": str}],
-    "settings": {},
-    "inputs": {...: {}},
-    "warnings": [str],
-    "slices": [int],
-    "volumes_ml": dict.fromkeys(CLASSES[1:], float),
-    "scores": [{"case": str, "region": str} | dict.fromkeys(METRICS, float)],
+    "networks": list,  # Dicts of "path" and "sha256"; empty if another tool segmented the case.
+    "settings": dict,  # All else that the labels depend on.
+    "inputs": dict,  # As of `brats.inputs`.
+    "warnings": list,  # Sentences.
+    "slices": list,  # Those to draw.
+    "volumes_ml": dict,  # By tumor class.
+    "scores": list,  # Rows of `score_case`; empty without a reference.
 }
+REMEDY = "Segment the case again with --overwrite. With --score-only, remove the file."
 SEGMENTATION_LABELS = "segmentation_labels"  # The field with the values of this flag, if given.
-FAILED = "failed"  # The field of a record whose case failed since, with the reason.
-LARGEST = 1e9  # Numbers beyond it, and those that are not finite, have no meaning in a record.
 
 
 def segmentation_path(output, case):
@@ -49,22 +46,9 @@ def record_path(output, case):
 
 
 def write_record(output, case, record):
-    """Writes the record of a case.
+    """Writes the record of a case, a dict that JSON can hold, and returns it as it is on disk.
 
-    Args:
-        output: Folder of predictions.
-        case: A `Case`.
-        record: Dict that JSON can hold: "networks", a list of "path" and "sha256", empty for the
-            segmentation of another tool; "settings", all else that the labels depend on; "inputs",
-            as of `brats.inputs`; "warnings", a list of sentences; "slices", those to draw;
-            "volumes_ml", a dict from tumor class to ml; "scores", the rows of `score_case`, none
-            without a reference; and anything else about its making.
-
-    Returns:
-        The dict as it is on disk.
-
-    Raises:
-        OSError: If the file cannot be written.
+    It has all `FIELDS` but "case", and anything else about how the segmentation was made.
     """
     record = FORMAT | {"case": case.id} | record
     write_json(record_path(output, case), record)
@@ -72,17 +56,9 @@ def write_record(output, case, record):
 
 
 def read_record(output, case):
-    """Reads the record of a case.
+    """Returns the dict that `write_record` wrote for a case, or None if there is none.
 
-    Args:
-        output: Folder of predictions.
-        case: A `Case`.
-
-    Returns:
-        The dict that `write_record` wrote, or None if there is none.
-
-    Raises:
-        InputError: If the file is damaged, or another tool's; names it.
+    Raises an `InputError` that names the file if it is damaged, or another tool's.
     """
     path = record_path(output, case)
     if not path.exists():
@@ -103,11 +79,10 @@ def read_records(output):
         volumes = _segmentation_paths(output, path.stem)
         try:
             record = _parse(path) if any(volume.exists() for volume in volumes) else None
+            if record and record["case"] == path.stem:  # A copy has another name.
+                found[path.stem] = record
         except InputError as error:
             damaged[path.stem] = str(error)
-            continue
-        if record and record["case"] == path.stem:  # A copy has another name.
-            found[record["case"]] = record
     return found, damaged
 
 
@@ -118,51 +93,19 @@ def region_volumes(record):
     return record["volumes_ml"] | {name: round(ml, 3) for name, ml in regions.items()}
 
 
-def note_failures(output, records, failures):
-    """Notes in the records of cases why they failed. The note goes when they are done again.
-
-    `records` and `failures`, the reasons, are dicts by case id. The records here change, too.
-    """
-    for case_id in records.keys() & failures.keys():
-        if records[case_id].get(FAILED) != failures[case_id]:
-            records[case_id][FAILED] = failures[case_id]
-            write_json(Path(output, f"{case_id}{SUFFIX}"), records[case_id])
-
-
 def _parse(path):
     """Returns the record in a file, or None if the file is another tool's."""
     try:
         record = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{path} is damaged: {shortened(error)}. Remove it.") from error
-    parts = record if isinstance(record, dict) else {}
-    if parts.get("format") != FORMAT["format"]:
+        raise InputError(f"{path} is damaged: {shortened(error)}. {REMEDY}") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT["format"]:
         return None
-    if (version := parts.get("version")) != FORMAT["version"]:
+    if (version := record.get("version")) != FORMAT["version"]:
         raise InputError(
             f"{path} was written by another version of this program: its version is {version}, "
-            f"expected {FORMAT['version']}. Segment the case again with --overwrite, or give "
-            "another --output."
+            f"expected {FORMAT['version']}. {REMEDY}"
         )
-    wrong = [name for name, form in FIELDS.items() if not _has_form(parts.get(name), form)]
-    regions = [] if wrong else [row["region"] for row in record["scores"]]
-    if wrong or regions not in ([], list(REGIONS)):
-        raise InputError(
-            f"{path} is damaged: wrong is {', '.join(wrong) or 'a region'}. Remove it, or segment "
-            "the case again with --overwrite."
-        )
+    if wrong := [name for name, kind in FIELDS.items() if not isinstance(record.get(name), kind)]:
+        raise InputError(f"{path} is damaged: {', '.join(wrong)} missing or wrong. {REMEDY}")
     return record
-
-
-def _has_form(value, form):
-    """Returns whether a value of JSON has a form of `FIELDS`; a float may be written as an int."""
-    if isinstance(form, list):
-        return isinstance(value, list) and all(_has_form(each, form[0]) for each in value)
-    if isinstance(form, dict):
-        return isinstance(value, dict) and all(
-            name in value and _has_form(value[name], kind)
-            for name, kind in (dict.fromkeys(value, form[...]) if ... in form else form).items()
-        )
-    if form in (int, float):
-        return type(value) in (int, form) and abs(value) < LARGEST
-    return isinstance(value, form)

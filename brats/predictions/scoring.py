@@ -7,12 +7,11 @@ from pathlib import Path
 
 from brats.cases.check import read_case_to_score, read_checked_case
 from brats.cases.names import image_files
-from brats.editions import CLASSES, label_warnings, labels_to_classes, relabel
+from brats.editions import label_warnings, labels_to_classes, relabel
 from brats.errors import InputError, shortened
 from brats.files import make_writable_folder
 from brats.inputs import describe_inputs, input_name
 from brats.parallel import run_per_case
-from brats.predictions.plausible import prediction_warnings
 from brats.predictions.record import SEGMENTATION_LABELS, read_record, segmentation_path
 from brats.predictions.write import evaluate
 from brats.scores.tables import score_missing
@@ -31,8 +30,8 @@ def select_scorable(output, found, cases, ids, ignore_missing=False):
         ignore_missing: Whether to leave out cases without a segmentation.
 
     Returns:
-        `(cases, missing, warnings)`: the `Case`s to score, those that have a reference but no
-        segmentation and count as missed, and sentences.
+        `(cases, missing, warnings)`: the `Case`s to score, those that count as missed, and
+        sentences.
 
     Raises:
         OSError: If there is no such folder, or it cannot be written to.
@@ -56,17 +55,17 @@ def select_scorable(output, found, cases, ids, ignore_missing=False):
             f"{output} has no segmentation of a case with a reference; expected files such as "
             f"{segmentation_path(output, cases[0])}. Give another --output or --data-root."
         )
-    segmented, warnings = [case for case in labelled if case not in missing], []
+    warnings = []
     if missing:
-        warnings.append(
-            f"{output} has no segmentation of {len(missing)} of {len(labelled)} cases, which "
-            f"{'are ignored' if ignore_missing else 'count as missed (Dice 0, HD95 374 mm)'}: "
-            + shortened(", ".join(case.id for case in missing))
-        )
+        how = "ignored" if ignore_missing else "counted as missed (Dice 0, HD95 374 mm)"
+        number = f"{len(missing)} of {len(labelled)} cases"
+        names = shortened(", ".join(case.id for case in missing))
+        warnings.append(f"{output} has no segmentation of {number}, {how}: {names}")
     used = {segmentation_path(output, case) for case in found}
     if unused := [path.name for path in image_files(Path(output)) if path not in used]:
         names = shortened(", ".join(unused))
         warnings.append(f"These files in {output} fit no case of --data-root: {names}")
+    segmented = [case for case in labelled if case not in missing]
     return segmented, [] if ignore_missing else missing, warnings
 
 
@@ -80,11 +79,7 @@ def score_cases(output, cases, slices=(), labels=()):
         labels: Values of the flag `--segmentation-labels`; none for those of the references.
 
     Yields:
-        `(case_id, result)` in order: the record of the case, or a `Failed` if a file of the case
-        cannot be read.
-
-    Raises:
-        OSError: If a file cannot be written.
+        `(case_id, result)` in order: the record, or a `Failed` if a file cannot be read.
     """
     tasks = {case.id: (output, case, slices, labels) for case in cases}
     yield from run_per_case(_score, tasks, workers=1)
@@ -97,35 +92,29 @@ def _score(task):
     is_ours = bool(record and record["networks"])
     # For another tool's segmentation, the images need not be as our networks need them.
     raw = read_checked_case(case, force=True) if is_ours else read_case_to_score(case)
-    classes, warnings = _read_classes(segmentation_path(output, case), case, raw, labels)
+    classes, warnings = read_segmentation(output, case, raw, labels)
     if is_ours:  # Keep noted which images it was made of.
         inputs |= {
             name: record["inputs"].get(name, {}) for name in map(input_name, case.images.values())
         }
     else:
         record = {"networks": [], "settings": {}, SEGMENTATION_LABELS: list(labels)}
-    warnings += raw.warnings + prediction_warnings(classes, raw)
-    record |= {"inputs": inputs, "warnings": list(dict.fromkeys(warnings))}
+    record |= {"inputs": inputs, "warnings": warnings + raw.warnings}
     return evaluate(output, case, raw, classes, record, slices)
 
 
-def missed_record(case):
-    """Returns the parts of a record that tables and the report show of a case that is missed.
+def missed_scores(case):
+    """Returns the scores of a case without a segmentation; raises as `read_case_to_score`."""
+    raw = read_case_to_score(case)
+    return score_missing(case.id, raw.classes, raw.geometry.spacing_mm[::-1], case.edition)
 
-    Raises:
-        InputError: If the reference cannot be read. The message names the file.
+
+def read_segmentation(output, case, raw, values):
+    """Returns the class indices of the segmentation of a case, on the case's grid, and warnings.
+
+    `values` are those of `--segmentation-labels`. Raises an `InputError` that names the file.
     """
-    labels, geometry = read_volume(case.segmentation)
-    try:
-        reference = labels_to_classes(labels, case.edition)
-    except InputError as error:
-        raise InputError(f"{case.segmentation}: {error}") from error
-    scores = score_missing(case.id, reference, geometry.spacing_mm[::-1], case.edition)
-    return {"case": case.id, "scores": scores, "volumes_ml": dict.fromkeys(CLASSES[1:], 0.0)}
-
-
-def _read_classes(path, case, raw, values):
-    """Returns the class indices of a segmentation on the grid of its case, and warnings."""
+    path = segmentation_path(output, case)
     labels, geometry = read_volume(path)
     shape = raw.volumes[0].shape
     if difference := grid_difference((labels.shape, geometry), (shape, raw.geometry)):

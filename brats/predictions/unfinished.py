@@ -9,23 +9,17 @@ from pathlib import Path
 
 from brats.errors import InputError
 from brats.inputs import find_changes, input_name
-from brats.predictions.record import FAILED, read_record, segmentation_path
+from brats.predictions.record import read_record, segmentation_path
 from brats.predictions.write import FIGURES, probability_paths
 
 
 @dataclass(frozen=True)
 class Unfinished:
-    """What is left to do.
+    """What is left to do."""
 
-    Attributes:
-        missing: List of the `Case`s to segment.
-        unscored: List of the segmented `Case`s to score and draw.
-        changed: List of sentences about cases whose input changed.
-    """
-
-    missing: list = field(default_factory=list)
-    unscored: list = field(default_factory=list)
-    changed: list = field(default_factory=list)
+    missing: list = field(default_factory=list)  # `Case`s to segment.
+    unscored: list = field(default_factory=list)  # Segmented `Case`s to score and draw.
+    changed: list = field(default_factory=list)  # Sentences about cases whose input changed.
 
 
 def find_unfinished(output, cases, making, probabilities=False, slices=(), overwrite=False):
@@ -47,15 +41,12 @@ def find_unfinished(output, cases, making, probabilities=False, slices=(), overw
     """
     left = Unfinished()
     for case in cases:
-        if overwrite:
-            left.missing.append(case)
-            continue
         try:
-            record = read_record(output, case)
+            record = None if overwrite else read_record(output, case)
         except InputError:
             left.unscored.append(case)  # Scoring fails with the reason.
             continue
-        if not _is_segmented(output, case, record, making, probabilities):
+        if overwrite or not _is_segmented(output, case, record, making, probabilities):
             left.missing.append(case)
             continue
         try:
@@ -67,7 +58,7 @@ def find_unfinished(output, cases, making, probabilities=False, slices=(), overw
         if images & set(changes):
             left.missing.append(case)
             left.changed.append(f"{case.id} is segmented again: {', '.join(changes)} changed.")
-        elif changes or FAILED in record or not _is_drawn(output, case, record, slices):
+        elif changes or not _is_drawn(output, case, record, slices):
             left.unscored.append(case)
     return left
 

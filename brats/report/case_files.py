@@ -19,29 +19,22 @@ VERSION = 1  # Of the content of these files. Those of another version are made 
 
 
 def update_case_file(output, case, labels=()):
-    """Writes the file of a case, unless it is up to date; returns what its first line holds.
+    """Writes the file of a case, unless it is up to date; returns the dict in its first line.
 
-    That is a dict of "state"; "thumbnail", in base64; "first" and "start". `labels` are the values
-    of `--segmentation-labels`. Raises an `InputError` if a file of the case cannot be used.
+    `labels` are the values of `--segmentation-labels`. Raises an `InputError` if a file of the case
+    cannot be used.
     """
     path = Path(output, FOLDER, f"{case.id}{SUFFIX}")
     state, head = _state(output, case, labels), _read_head(path)
     if head.get("state") == state:
         return head
     images = read_case_images(output, case, labels)
+    volumes = {name: _base64(content) for name, content in images.volumes.items()}
     head = {"state": state, "thumbnail": _base64(images.thumbnail)}
     head |= {"first": images.first, "start": images.start}
-    volumes = {name: _base64(content) for name, content in images.volumes.items()}
     with replacing(path) as temporary:
         temporary.write_text(f"// {json.dumps(head)}\nreceiveVolumes({json.dumps(volumes)});\n")
     return head
-
-
-def remove_other_case_files(output, case_ids):
-    """Removes the files of all cases but some."""
-    for path in Path(output, FOLDER).glob(f"[!.]*{SUFFIX}"):
-        if path.stem not in case_ids and _read_head(path):
-            path.unlink(missing_ok=True)
 
 
 def _state(output, case, labels):

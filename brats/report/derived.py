@@ -5,21 +5,16 @@ summary.csv, scores.png and report.html, made anew every time; and in the folder
 for each case whose images are new or have changed.
 """
 
+import itertools
 import json
 from pathlib import Path
 
 from brats.errors import InputError
 from brats.files import prepare_folder, write_table
 from brats.pictures.boxes import write_score_boxes
-from brats.predictions.record import (
-    FAILED,
-    SEGMENTATION_LABELS,
-    note_failures,
-    read_records,
-    region_volumes,
-)
-from brats.predictions.scoring import missed_record
-from brats.report.case_files import FOLDER, remove_other_case_files, update_case_file
+from brats.predictions.record import SEGMENTATION_LABELS, read_records, region_volumes
+from brats.predictions.scoring import missed_scores
+from brats.report.case_files import FOLDER, update_case_file
 from brats.report.page import write_report
 from brats.scores.tables import describe_summary, write_tables
 
@@ -27,12 +22,10 @@ from brats.scores.tables import describe_summary, write_tables
 def write_derived(output, cases, failures, missing=()):
     """Writes the tables, the box plots and the report of a folder of predictions.
 
-    A case that failed is left out until it is done again: its record says so.
-
     Args:
         output: Folder of predictions.
         cases: List of `Case`; the report shows those that have a record.
-        failures: Dict of case id to message, of cases that failed now.
+        failures: Dict of case id to message, of cases that failed. They are left out.
         missing: List of `Case`s that have no segmentation and count as missed.
 
     Returns:
@@ -45,47 +38,44 @@ def write_derived(output, cases, failures, missing=()):
     output = Path(output)
     prepare_folder(output / FOLDER)
     records, damaged = read_records(output)
-    remove_other_case_files(output, records.keys())
-    note_failures(output, records, failures)
-    before = {name: str(each[FAILED]) for name, each in records.items() if FAILED in each}
-    before = {name: reason for name, reason in before.items() if name not in failures}
     unreadable = {name: text for name, text in damaged.items() if name not in failures}
-    failures = before | failures | unreadable
     heads, missed = {}, {}
     for case in cases:
         try:
             if case in missing:
-                missed[case.id] = missed_record(case)
+                missed[case.id] = missed_scores(case)
             elif case.id in records.keys() - failures.keys():
                 labels = records[case.id].get(SEGMENTATION_LABELS, ())
                 heads[case.id] = update_case_file(output, case, labels)
         except InputError as error:
-            unreadable[case.id] = failures[case.id] = str(error)
-    records = {name: records[name] for name in records if name not in failures}
-    lines = _write_tables(output, records, missed)
-    if before:
-        lines.append(f"Warning: cases that failed before are left out: {', '.join(before)}.")
+            unreadable[case.id] = str(error)
+    failures = failures | unreadable
+    records = {name: record for name, record in records.items() if name not in failures}
+    rows = [row for record in records.values() for row in record["scores"]]
+    rows += itertools.chain(*missed.values())
+    lines = _write_tables(output, records, rows)
     if len({json.dumps(each["settings"]) for each in records.values() if each["networks"]}) > 1:
         lines.append(f"Warning: cases in {output} were segmented with different settings.")
-    report = write_report(output, records, heads, failures, missed)
-    lines.append(f"Segmentations, scores and pictures are in {output}; look at {report}")
+    notes = failures | dict.fromkeys(missed, "No segmentation: counts as missed.")
+    report = write_report(output, records, heads, notes, rows)
+    made = "Segmentations, scores and pictures" if rows else "Segmentations and pictures"
+    lines.append(f"{made} are in {output}; look at {report}")
     return "\n".join(lines), unreadable
 
 
-def _write_tables(output, records, missed):
+def _write_tables(output, records, rows):
     """Writes the tables and the box plots, or removes empty ones; returns lines on the scores."""
-    rows = [
+    volumes = [
         {"case": name} | {f"{part}_ml": ml for part, ml in region_volumes(record).items()}
         for name, record in records.items()
     ]
-    if rows:
-        write_table(output / "volumes.csv", rows)
-    else:
-        (output / "volumes.csv").unlink(missing_ok=True)
-    rows = [row for record in (records | missed).values() for row in record["scores"]]
+    for name, write, content in (
+        ("volumes.csv", write_table, volumes),
+        ("scores.png", write_score_boxes, rows),
+    ):
+        if content:
+            write(output / name, content)
+        else:
+            (output / name).unlink(missing_ok=True)
     summary = write_tables(output, rows)
-    if rows:
-        write_score_boxes(output / "scores.png", rows)
-    else:
-        (output / "scores.png").unlink(missing_ok=True)
     return [describe_summary(summary)] if summary else []

@@ -5,19 +5,14 @@ compressed NIfTI files, all cut to one box.
 """
 
 import gzip
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import SimpleITK
 
 from brats.cases.check import read_checked_case
-from brats.editions import MODALITIES, labels_to_classes, relabel
-from brats.errors import InputError
-from brats.pictures.overlays import bounding_box, largest_tumor_slice, overlay
-from brats.predictions.record import segmentation_path
-from brats.volumes.files import read_volume
+from brats.editions import MODALITIES
+from brats.pictures.overlays import bounding_box, encode_png, largest_tumor_slice, overlay
+from brats.predictions.scoring import read_segmentation
 from brats.volumes.geometry import Geometry
 from brats.volumes.nifti import build_nifti
 
@@ -39,14 +34,8 @@ class CaseImages:
 
 def read_case_images(folder, case, labels=()):
     """Returns the `CaseImages` of a case; raises `InputError` if a file of it cannot be used."""
-    raw, path = read_checked_case(case, force=True), segmentation_path(folder, case)
-    segmentation, _ = read_volume(path)
-    if segmentation.shape != raw.volumes[0].shape:
-        raise InputError(
-            f"{path} has {segmentation.shape} slices, rows and columns; the FLAIR image has "
-            f"{raw.volumes[0].shape}. Resample the segmentation to the grid of the case."
-        )
-    classes = {"prediction": labels_to_classes(segmentation, relabel(case.edition, labels))}
+    raw = read_checked_case(case, force=True)
+    classes = {"prediction": read_segmentation(folder, case, raw, labels)[0]}
     if raw.classes is not None:
         classes["reference"] = raw.classes
     box = bounding_box([*raw.volumes, *classes.values()])
@@ -86,15 +75,8 @@ def _draw_thumbnail(volumes, index):
     names = [name for name in ("prediction", "reference") if name in volumes]
     panels = [overlay(volumes["flair"][index], volumes[name][index]) for name in names]
     gap = np.ones((len(panels[0]), PANEL_GAP, 3))
-    picture = np.concatenate([panels[0], *(part for each in panels[1:] for part in (gap, each))], 1)
-    image = SimpleITK.GetImageFromArray(np.rint(255 * picture).astype(np.uint8), isVector=True)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "thumbnail.png"
-        try:
-            SimpleITK.WriteImage(image, str(path))
-        except RuntimeError as error:
-            raise OSError(f"Cannot write {path}. Check the disk of temporary files.") from error
-        return path.read_bytes()
+    spaced = [part for panel in panels for part in (gap, panel)][1:]
+    return encode_png(np.concatenate(spaced, axis=1))
 
 
 def _encode(volume, first, geometry):

@@ -23,25 +23,33 @@ from brats.scores.tables import summarize
 VIEWER = Path(__file__).with_name("viewer")  # The template, its style and its scripts.
 
 
-def write_report(output, records, heads, failures, missed):
+def write_report(output, records, heads, notes, scores):
     """Writes report.html and returns its path; the same arguments give the same bytes.
 
-    All but `output` are dicts by case id: of records; of what `update_case_file` returns for the
-    cases to show; of the reasons of failed cases; of what `missed_record` returns.
+    Args:
+        output: Folder of predictions.
+        records: Dict of records by case id.
+        heads: Dict of what `update_case_file` returned, by case id, for the cases to show.
+        notes: Dict of sentences by case id, about cases that failed or are missed.
+        scores: Rows of `score_case`.
     """
     path = Path(output) / "report.html"
-    shown = {case_id: records[case_id] for case_id in sorted(heads.keys() & records.keys())}
-    measured = [*shown.values(), *missed.values()]
-    columns = tables.columns_of(measured)
-    rows = {name: _case_row(record, columns, heads[name]) for name, record in shown.items()}
-    rows |= {name: _missed_row(record, columns) for name, record in missed.items()}
-    rows |= {name: _failed_row(name, columns, reason) for name, reason in failures.items()}
-    parts = _top(list(shown.values()), columns) | _bottom()
-    parts["failures"] = _list_failures(failures)
-    parts["rows"] = "".join(rows[case_id] for case_id in sorted(rows))
+    shown = {case_id: records[case_id] for case_id in sorted(heads)}
+    columns = tables.columns_of(shown.values())
+    parts = _constant_parts() | {
+        "lead": escape(_describe(list(shown.values()))),
+        "notes": _list_notes(notes),
+        "settings": tables.settings_table(shown.values()),
+        "header": tables.metric_header(columns),
+        "rows": "".join(_case_row(record, columns, heads[name]) for name, record in shown.items()),
+    }
     template = _read_part("report.html")
-    if any(record["scores"] for record in measured):
-        parts |= _scores(Path(output), measured, columns)
+    if scores:
+        summary = summarize(scores)
+        parts["cards"] = tables.dice_cards(summary)
+        parts["boxes"] = base64.b64encode(path.with_name("scores.png").read_bytes()).decode()
+        parts["summary"] = tables.summary_table(summary)
+        parts["metrics"] = tables.metric_options(columns)
     else:
         template = re.sub("(?s)<!-- scores -->.*?<!-- end of scores -->\n", "", template)
     # A name that is not UTF-8 stands in the page with an escape.
@@ -49,28 +57,6 @@ def write_report(output, records, heads, failures, missed):
     with replacing(path) as temporary:
         temporary.write_text(Template(template).substitute(parts), **text)
     return path
-
-
-def _top(records, columns):
-    """Returns what stands above the rows of the cases, by its name in the template."""
-    return {
-        "style": _read_part("report.css"),
-        "lead": escape(_describe(records)),
-        "settings": tables.settings_table(records),
-        "header": tables.metric_header(columns),
-    }
-
-
-def _scores(output, records, columns):
-    """Returns what the template shows only if there are scores."""
-    summary = summarize([row for record in records for row in record["scores"]])
-    plots, alt = output / "scores.png", "Box plots of the scores by region"
-    return {
-        "cards": tables.dice_cards(summary),
-        "boxes": f'<img alt="{alt}" src="{_data_url(plots.read_bytes())}">',
-        "summary": tables.summary_table(summary),
-        "metrics": tables.metric_options(columns),
-    }
 
 
 def _describe(records):
@@ -83,16 +69,17 @@ def _describe(records):
     return f"{cases}, {how} {names}" if networks else cases
 
 
-def _list_failures(failures):
+def _list_notes(notes):
     items = "".join(
-        f"<li><b>{escape(case_id)}</b> {escape(message)}</li>"
-        for case_id, message in sorted(failures.items())
+        f"<li><b>{escape(case_id)}</b> {escape(sentence)}</li>"
+        for case_id, sentence in sorted(notes.items())
     )
-    return f'<section class="failures"><h2>Failed</h2><ul>{items}</ul></section>' if items else ""
+    title = "<h2>Failed or missing</h2>"
+    return f'<section class="notes">{title}<ul>{items}</ul></section>' if items else ""
 
 
-def _bottom():
-    """Returns what stands below the rows of the cases, by its name in the template."""
+def _constant_parts():
+    """Returns the parts of the page that are the same for all predictions, by name."""
     colors = [[round(255 * value) for value in color] for color in CLASS_COLORS]
     legend = "".join(
         f'<li><span class="swatch" style="background: rgb{tuple(color)}"></span>{name}</li>'
@@ -101,6 +88,7 @@ def _bottom():
     names = zip(MODALITIES, MODALITY_NAMES, strict=True)
     backgrounds = "".join(f'<option value="{key}">{name}</option>' for key, name in names)
     return {
+        "style": _read_part("report.css"),
         "backgrounds": backgrounds,
         "legend": legend,
         "facts": json.dumps({"colors": colors, "core": REGIONS["core"], "maxGray": MAX_GRAY}),
@@ -125,31 +113,12 @@ def _case_row(record, columns, head):
     )
 
 
-def _missed_row(record, columns):
-    name = escape(record["case"])
-    return (
-        f'<tr data-case="{name}"><th scope="row">{name}</th><td class="warnings">No segmentation: '
-        f"counts as missed</td>{tables.metric_cells(columns, record)}</tr>\n"
-    )
-
-
 def _list_warnings(warnings):
     if not warnings:
         return ""
     items = "".join(f"<li>{escape(text)}</li>" for text in warnings)
     title = f"{len(warnings)} warning{'' if len(warnings) == 1 else 's'}"
     return f'<details class="warnings"><summary>{title}</summary><ul>{items}</ul></details>'
-
-
-def _failed_row(case_id, columns, message):
-    return (
-        f'<tr class="failed" data-case="{escape(case_id)}"><th scope="row">{escape(case_id)}</th>'
-        f'<td colspan="{1 + len(columns)}"><div>Failed: {escape(message)}</div></td></tr>\n'
-    )
-
-
-def _data_url(png):
-    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
 def _read_part(name):

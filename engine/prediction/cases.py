@@ -14,7 +14,6 @@ from brats.cases.check import read_checked_case
 from brats.errors import Failed, InputError
 from brats.inputs import describe_inputs
 from brats.parallel import read_ahead, run_per_case, write_behind
-from brats.predictions.plausible import prediction_warnings
 from brats.predictions.postprocessing import postprocess
 from brats.predictions.write import write_prediction
 from brats.volumes.network_input import network_input
@@ -165,8 +164,7 @@ def _write(procedure, case, read, found):
         probabilities = on_case_grid(probabilities, raw.volumes)
     steps = {name: getattr(procedure, name) for name in POSTPROCESSING}
     classes = postprocess(classes, raw.geometry.voxel_ml, **steps)
-    warnings = raw.warnings + prediction_warnings(classes, raw)
-    warnings += seen_warnings(procedure.networks, case)
+    warnings = raw.warnings + seen_warnings(procedure.networks, case)
     return write_prediction(
         procedure.output,
         case,

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -23,7 +23,6 @@ def draw(*slices):
 
 
 EMPTY = [".....", ".....", ".....", "....."]
-LID = [".....", ".222.", ".222.", "....."]
 
 
 def test_a_hole_takes_the_class_of_the_nearest_tumor_voxel():
@@ -75,10 +74,8 @@ def test_scarce_enhancing_tumor_of_the_whole_volume_becomes_necrosis(min_voxels,
 
 
 def test_nothing_is_changed_unless_asked_for():
-    classes = draw(LID, ["1.3..", ".2.2.", ".222.", "....."], LID)
-    result = postprocess(classes, voxel_ml=0.001)
-    np.testing.assert_array_equal(result, classes)
-    assert result is not classes
+    classes = draw(["....", ".22.", "...."], ["1.3.", ".2.2", ".22."], ["....", ".22.", "...."])
+    np.testing.assert_array_equal(postprocess(classes, voxel_ml=0.001), classes)
 
 
 def test_the_steps_are_applied_in_their_order():
@@ -96,6 +93,7 @@ def test_the_steps_are_applied_in_their_order():
     np.testing.assert_array_equal(result, expected)
 
 
+@settings(max_examples=30)
 @given(
     arrays(np.uint8, (4, 5, 6), elements=st.sampled_from([0, 0, 1, 2, 3])),
     st.integers(0, 12),

@@ -300,9 +300,9 @@ function makeTable(header, lines) {
   return table;
 }
 
-// Opens the next or previous case in the order of the table; skips failed cases.
+// Opens the next or previous case in the order of the table.
 function openNeighbor(step) {
-  const rows = caseRows().filter((row) => row.dataset.start !== undefined);
+  const rows = caseRows();
   const neighbor = rows[rows.indexOf(shown.row) + step];
   if (neighbor) openCase(neighbor);
 }
