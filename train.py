@@ -8,7 +8,6 @@ split), history.csv, curves.png, best.keras (lowest validation loss), last.keras
 """
 
 import contextlib
-import functools
 import os
 from pathlib import Path
 
@@ -49,7 +48,7 @@ def main(argv=None):
         runs.check_may_start(*run)
         for sentence in patch_set.find_twins(files):
             warn(sentence)
-    joining = hosts.joining(group, tell=functools.partial(print, flush=True))
+    joining = hosts.joining(group, tell=lambda text: print(text, flush=True))
     with joining, backend.naming_batch_size(config.batch_size):
         backend.prepare_training(config.seed, config.mixed_precision, config.deterministic)
         devices = choose.choose_devices(config.devices)
@@ -142,18 +141,23 @@ def build_compiled(config, steps, devices=None):
 
 def run_epoch(config, model, readers, steps, progress, writer, devices):
     """Trains the rest of an epoch and validates; returns the epoch's row of the history."""
+    from engine.training.batches import num_batches
     from engine.training.epochs import train_epoch, validate
 
-    def note(loss):
+    def note(loss=None):  # None in validation.
         bar.update()
-        writer.end_step(progress, loss)
+        if loss is not None:
+            return writer.end_step(progress, loss)
+        return writer.end_if_interrupted(progress)
 
-    end_if_interrupted = functools.partial(writer.end_if_interrupted, progress)
-    end_if_interrupted()
-    size, seed, name = config.batch_size, config.seed, f"epoch {len(progress.history) + 1}"
-    with progress_bar(steps, name, "batches", done=progress.step, leave=False) as bar:
+    writer.end_if_interrupted(progress)
+    size, seed, reader = config.batch_size, config.seed, readers["validation"]
+    name, num_shown = f"epoch {len(progress.history) + 1}", int(devices.is_first)
+    with progress_bar(steps * num_shown, name, "batches", progress.step, leave=False) as bar:
         row = train_epoch(model, readers["train"], size, steps, seed, progress, note, devices)
-    return row | validate(model, readers["validation"], size, end_if_interrupted, devices)
+    total = num_batches(len(reader), size) * num_shown
+    with progress_bar(total, f"{name}, validation", "batches", leave=False) as bar:
+        return row | validate(model, reader, size, note, devices)
 
 
 if __name__ == "__main__":

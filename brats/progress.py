@@ -75,7 +75,7 @@ class _Lines:
         """Counts a step."""
         self._done += 1
         now = time.monotonic()
-        if now - self._last < LINE_EVERY_S or self._done == self._total:
+        if now - self._last < LINE_EVERY_S or self._done >= self._total:
             return
         self._last = now
         left_s = (now - self._start) / (self._done - self._first) * (self._total - self._done)

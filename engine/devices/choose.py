@@ -65,6 +65,6 @@ def _first(devices, wanted):
     if (wanted or 1) > len(devices):
         raise InputError(
             f"--devices is {wanted}, but {keras.backend.backend()} sees {len(devices)}: "
-            f"{', '.join(map(str, devices))}. Ask for fewer."
+            f"{', '.join(map(str, devices))}. Ask for fewer, or leave the flag out."
         )
     return devices[:wanted]
