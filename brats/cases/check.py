@@ -70,7 +70,7 @@ def check_case(case):
     warnings += checked.warnings + faults.warnings + faults.reference
     values = [volume[volume != 0] for volume in raw.volumes]
     contents = dict(zip(MODALITIES, map(_digest, values), strict=True))
-    facts = _facts(case, raw) | _voxel_facts(checked.volumes, values, raw.classes)
+    facts = _facts(case, raw, values, checked.volumes)
     return CaseCheck(case.id, faults.errors, warnings, contents, facts)
 
 
@@ -131,24 +131,21 @@ def _check(raw, every_voxel=False):
     return replace(raw, volumes=list(images.values()), warnings=raw.warnings + repairs), faults
 
 
-def _facts(case, raw):
-    """Returns the columns of the table about the files."""
-    return {
+def _facts(case, raw, values, volumes):
+    """Returns the columns of the table. Shares are of all voxels; `values` are those not 0."""
+    lowest, highest = min(map(np.min, values)), max(map(np.max, values))
+    brain = np.logical_or.reduce([volume != 0 for volume in volumes])
+    facts = {
         "files": str(len({*case.images.values(), case.segmentation} - {None})),
-        "size": " x ".join(map(str, raw.volumes[0].shape[::-1])),
+        "size": " x ".join(map(str, brain.shape[::-1])),
         "spacing mm": " x ".join(f"{length:g}" for length in raw.geometry.spacing_mm),
         "orientation": orientation(raw.geometry.as_stored),
         "type": ", ".join(sorted({str(volume.dtype) for volume in raw.volumes})),
+        "intensities": f"{lowest:g} to {highest:g}",
+        "brain %": f"{100 * brain.mean():.2f}",
     }
-
-
-def _voxel_facts(volumes, values, classes):
-    """Returns the columns of the table about the voxels. Shares are of all voxels."""
-    brain = np.logical_or.reduce([volume != 0 for volume in volumes])
-    lowest, highest = min(map(np.min, values)), max(map(np.max, values))
-    facts = {"intensities": f"{lowest:g} to {highest:g}", "brain %": f"{100 * brain.mean():.2f}"}
-    if classes is not None:
-        shares = 100 * count_classes(classes)[1:] / classes.size
+    if raw.classes is not None:
+        shares = 100 * count_classes(raw.classes)[1:] / brain.size
         facts |= {f"{n} %": f"{share:.2f}" for n, share in zip(CLASSES[1:], shares, strict=True)}
     return facts
 

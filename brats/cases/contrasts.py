@@ -35,14 +35,7 @@ AXES = ("z (feet to head)", "y (front to back)", "x (left to right)")
 
 
 def image_faults(images):
-    """Compares the images of a case with each other.
-
-    Args:
-        images: Dict from modality to image, `(Z, Y, X)`, 0 outside the brain.
-
-    Returns:
-        `(errors, warnings)`: lists of sentences. With an error, no network can segment the case.
-    """
+    """Compares the images of a case, a dict by modality; returns lists of errors and warnings."""
     brain, ranks = brain_ranks(images)
     if np.count_nonzero(brain) < MIN_BRAIN:
         return [], []

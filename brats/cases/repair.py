@@ -27,14 +27,8 @@ def repair_backgrounds(images):
     """Sets a background that has one value, or that is tiny compared with the brain, to 0.
 
     A value is subtracted from the whole image. Networks see every image standardized, so the
-    result is the same as without that value.
-
-    Args:
-        images: Dict from modality to its image, `(Z, Y, X)`.
-
-    Returns:
-        `(images, sentences)`: the dict with repaired images, float, in place of those that needed
-        it; and what was done.
+    result is the same as without that value. Returns the dict of images by modality, with repaired
+    ones in float, and sentences about what was done.
     """
     repaired, values, noisy = {}, {}, []
     for name, image in images.items():

@@ -56,13 +56,10 @@ class Faults:
 
 
 def find_faults(images, classes, voxel_ml, every_voxel=False):
-    """Checks about every fourth voxel along each axis, and all voxels if these give a warning.
+    """Returns the `Faults` of a case, whose images, a dict by modality, are not 0 everywhere.
 
-    Args:
-        images: Dict from modality to its image, `(Z, Y, X)`, not 0 everywhere.
-        classes: Reference, uint8 class indices `(Z, Y, X)`, or None.
-        voxel_ml: Volume of a voxel.
-        every_voxel: Whether to check all voxels in any case.
+    Checks about every fourth voxel along each axis, and all voxels if these give a warning or
+    `every_voxel` is set. `classes` is the reference or None.
     """
     sample = {name: sampled(image) for name, image in images.items()}
     some_classes = None if classes is None else sampled(classes)

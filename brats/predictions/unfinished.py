@@ -72,13 +72,14 @@ def _is_segmented(output, case, record, making, probabilities):
             f"{path} was made by another tool. Add --overwrite to replace it, or give another "
             "--output."
         )
-    made = [network["sha256"] for network in record["networks"]]
-    wanted = [network["sha256"] for network in making["networks"]]
-    differences = [f"networks {made}, not {wanted}"] if made != wanted else []
-    differences += [
-        f"{name} {record['settings'].get(name)}, not {value}"
-        for name, value in making["settings"].items()
-        if record["settings"].get(name) != value
+    made, wanted = (
+        {"networks": [network["sha256"] for network in each["networks"]]} | each["settings"]
+        for each in (record, making)
+    )
+    differences = [
+        f"{name} {made.get(name)}, not {value}"
+        for name, value in wanted.items()
+        if made.get(name) != value
     ]
     if differences:
         raise InputError(

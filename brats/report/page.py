@@ -26,12 +26,8 @@ VIEWER = Path(__file__).with_name("viewer")  # The template, its style and its s
 def write_report(output, records, heads, notes, scores):
     """Writes report.html and returns its path; the same arguments give the same bytes.
 
-    Args:
-        output: Folder of predictions.
-        records: Dict of records by case id.
-        heads: Dict of what `update_case_file` returned, by case id, for the cases to show.
-        notes: Dict of sentences by case id, about cases that failed or are missed.
-        scores: Rows of `score_case`.
+    `records`, `heads` (as of `update_case_file`, of the cases to show) and `notes` (sentences about
+    other cases) are dicts by case id; `scores` are rows of `score_case`.
     """
     path = Path(output) / "report.html"
     shown = {case_id: records[case_id] for case_id in sorted(heads)}

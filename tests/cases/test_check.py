@@ -77,15 +77,6 @@ def test_the_table_shows_types_and_the_axes_of_the_file(tmp_path, volumes):
     assert facts["files"] == "4" and "edema %" not in facts
 
 
-def test_each_file_on_another_grid_is_an_error(tmp_path, volumes):
-    volumes["t1"] = volumes["t1"][1:]
-    moved = Geometry(GEOMETRY.spacing_mm, (0.0, 0.0, 0.0), GEOMETRY.direction)
-    check = check_case(write(tmp_path / "case", volumes, {"seg": moved}))
-    size, origin = check.errors
-    assert "case_t1.nii has size (128, 144, 23), case_flair.nii has size (128, 144, 24)" in size
-    assert "case_seg.nii has origin (0, 0, 0), case_flair.nii has origin (0, -239, 0)" in origin
-
-
 def test_all_errors_of_a_case_are_listed_and_each_once(tmp_path, volumes):
     volumes["t1"][:] = 0
     volumes["seg"][8, 9, 8] = 3

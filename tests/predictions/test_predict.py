@@ -110,14 +110,6 @@ def test_what_is_done_is_left_alone(done, root, start):
     assert times(output) == before
 
 
-def test_a_json_file_of_another_tool_is_left_alone(done, ids, root, start, quick):
-    output, flags = done
-    (output / f"{ids[0]}.json").write_text('{"mine": 1}')
-    result = start(root, output, *flags)
-    assert result.code == 1 and f"{ids[0]}.json is another tool's file" in result.err
-    assert (output / f"{ids[0]}.json").read_text() == '{"mine": 1}'
-
-
 def test_an_incomplete_case_is_named_with_what_is_missing(done, ids, root, start, quick):
     output, flags = done
     next(root.glob(f"{ids[0]}/*_t2.nii.gz")).unlink()
@@ -196,25 +188,18 @@ def test_a_new_or_changed_reference_only_scores_again(done, ids, root, start, qu
     ]
 
 
-def test_other_settings_are_an_error_that_names_both_values(done, ids, root, start):
-    output, made = done
-    before = contents(output)
-    result = start(root, output, *made, "--flips", "--min-lesion-ml", 5)
-    assert result.code == 1
-    difference = "flips False, not True; min_lesion_ml 0.0, not 5.0"
-    assert f"{output}/{ids[0]}.nii.gz was made with {difference}" in result.err
-    assert "--overwrite" in result.err and contents(output) == before
-
-
-def test_another_network_is_an_error_that_names_both(
-    done, ids, root, start, network, other_network
+def test_another_network_and_other_settings_are_an_error_that_names_both(
+    done, ids, root, start, network, other_network, quick
 ):
     output, _ = done
+    before = contents(output)
     old, new = (hashlib.sha256(each.read_bytes()).hexdigest() for each in (network, other_network))
-    result = start(root, output, "--weights", other_network)
-    assert result.code == 1
-    assert f"was made with networks ['{old}'], not ['{new}']" in result.err
-    assert start(root, output, "--weights", other_network, "--overwrite").code == 0
+    flags = ("--weights", other_network, "--flips", "--min-lesion-ml", 5)
+    result = start(root, output, *flags)
+    assert result.code == 1 and contents(output) == before
+    difference = f"networks ['{old}'], not ['{new}']; flips False, not True; min_lesion_ml 0.0, not"
+    assert f"{output}/{ids[0]}.nii.gz was made with {difference}" in result.err
+    assert start(root, output, *flags, "--overwrite").code == 0
     assert read_record(output, ids[2])["networks"][0]["sha256"] == new
 
 
