@@ -25,6 +25,7 @@ FIELDS = {
     "volumes_ml": dict,  # By tumor class.
     "scores": list,  # Rows of `score_case`; empty without a reference.
 }
+NETWORK_WARNINGS = "network_warnings"  # The field with those that stay if it is scored again.
 REMEDY = "Segment the case again with --overwrite. With --score-only, remove the file."
 SEGMENTATION_LABELS = "segmentation_labels"  # The field with the values of this flag, if given.
 

@@ -12,7 +12,7 @@ from brats.cases.names import EXTENSIONS
 from brats.cases.repair import sampled
 from brats.editions import CLASSES, classes_to_labels, count_classes
 from brats.pictures.overlays import write_pictures
-from brats.predictions.record import write_record
+from brats.predictions.record import NETWORK_WARNINGS, write_record
 from brats.scores.tables import score_case
 from brats.volumes.files import write_volume
 
@@ -69,7 +69,8 @@ def evaluate(output, case, raw, classes, record, slices=()):
         for name, count in zip(CLASSES, count_classes(classes), strict=True)
         if name != CLASSES[0]
     }
-    warnings = record["warnings"] + prediction_warnings(classes, raw, volumes_ml)
+    warnings = record["warnings"] + record.get(NETWORK_WARNINGS, [])
+    warnings += prediction_warnings(classes, raw, volumes_ml)
     if absent := ", ".join(str(index) for index in slices if index not in drawn):
         warnings.append(
             f"There is no picture of slice {absent}: the case has axial slices 0 to "

@@ -15,6 +15,7 @@ from brats.errors import Failed, InputError
 from brats.inputs import describe_inputs
 from brats.parallel import read_ahead, run_per_case, write_behind
 from brats.predictions.postprocessing import postprocess
+from brats.predictions.record import NETWORK_WARNINGS
 from brats.predictions.write import write_prediction
 from brats.volumes.network_input import network_input
 from brats.volumes.resampling import on_case_grid
@@ -164,13 +165,14 @@ def _write(procedure, case, read, found):
         probabilities = on_case_grid(probabilities, raw.volumes)
     steps = {name: getattr(procedure, name) for name in POSTPROCESSING}
     classes = postprocess(classes, raw.geometry.voxel_ml, **steps)
-    warnings = raw.warnings + seen_warnings(procedure.networks, case)
+    made = procedure.making | {"inputs": read["inputs"], "warnings": raw.warnings}
+    made |= {NETWORK_WARNINGS: seen_warnings(procedure.networks, case)} | describe_software()
     return write_prediction(
         procedure.output,
         case,
         raw,
         classes,
-        procedure.making | {"inputs": read["inputs"], "warnings": warnings} | describe_software(),
+        made,
         procedure.slices,
         probabilities,
     )

@@ -162,13 +162,8 @@ def test_with_an_error_there_are_no_warnings():
     assert error.startswith("t1, t2: less than 10 %") and faults.warnings == []
 
 
-@pytest.fixture
-def images(phantom):
-    """The images of a phantom, whose sample is 24 x 36 x 32."""
-    return dict(phantom[0])
-
-
-def test_all_voxels_are_checked_only_if_the_sample_gives_a_warning(images):
+def test_all_voxels_are_checked_only_if_the_sample_gives_a_warning(phantom):
+    images = phantom[0]  # Their sample is 24 x 36 x 32.
     t1 = images["t1"]
     z, y, x = np.argwhere(t1)[len(t1) // 2]
     odd = changed(t1.copy(), (z, y | 1, x | 1), 32767)  # Not in the sample.

@@ -72,6 +72,18 @@ def test_without_cross_validation_only_cases_that_no_network_has_seen_are_segmen
     assert result.code == 1 and not (tmp_path / "no").exists()
 
 
+def test_a_warning_of_a_network_that_has_seen_the_case_stays_when_it_is_scored_again(
+    runs, ids, small_cases, tmp_path, start, quick
+):
+    for _ in range(2):
+        flags = ("--run-dir", runs[0], "--cases", ids[0])
+        assert start(small_cases, tmp_path / "out", *flags).code == 0
+        record = json.loads((tmp_path / "out" / f"{ids[0]}.json").read_text())
+        assert sum("Trained on this patient" in text for text in record["warnings"]) == 1
+        (tmp_path / "out" / "figures" / f"{ids[0]}-modalities.png").unlink()
+    assert len(quick) == 1
+
+
 def make(data_root, runs, *more):
     if not shutil.which("make"):
         pytest.skip("needs make")
