@@ -1,6 +1,7 @@
 """What the tests of predictions share: small cases, a network, and quick ways to predict."""
 
 import functools
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,6 +27,12 @@ def small_cases(tmp_path_factory):
     root = tmp_path_factory.mktemp("small")
     write_cohort(root, num_cases=3, seed=0, shape=(8, 72, 64), naming="2021")
     return root
+
+
+@pytest.fixture
+def root(small_cases, tmp_path):
+    """A copy of the small cases, to be changed."""
+    return shutil.copytree(small_cases, tmp_path / "cases")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """predict.py on images that no network can segment, and on networks and results that are wrong."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -11,12 +10,6 @@ from brats.volumes.case import RawCase
 from brats.volumes.files import read_volume, write_volume
 from brats.volumes.geometry import Geometry
 from tests.synthetic import write_constant_network
-
-
-@pytest.fixture
-def root(small_cases, tmp_path):
-    """A copy of the small cases, to be changed."""
-    return shutil.copytree(small_cases, tmp_path / "cases")
 
 
 def warnings(output, case_id):

@@ -42,12 +42,6 @@ def change_voxel(path):
 
 
 @pytest.fixture
-def root(small_cases, tmp_path):
-    """A copy of the small cases, to be changed."""
-    return shutil.copytree(small_cases, tmp_path / "cases")
-
-
-@pytest.fixture
 def done(root, network, tmp_path, start, quick):
     """A folder of finished predictions with probabilities, and the flags that made it."""
     output, flags = tmp_path / "done", ("--weights", network, "--probabilities")
@@ -229,16 +223,18 @@ def test_a_segmentation_of_another_tool_is_replaced_only_if_asked(
     assert foreign.read_bytes() != before[foreign.name]
 
 
-def test_a_done_case_whose_image_cannot_be_read_any_more_holds_up_no_other(done, ids, root, start):
+def test_files_of_done_cases_that_cannot_be_read_any_more_hold_up_no_other(done, ids, root, start):
     output, flags = done
-    (output / f"{ids[2]}.nii.gz").unlink()
     path = image_path(root, ids[0])
     path.unlink()
     path.symlink_to(path.name)  # The system calls it a loop.
+    (output / f"{ids[1]}.json").write_text("{")
+    (output / f"{ids[2]}.nii.gz").unlink()
     result = start(root, output, *flags)
     assert result.code == 1 and f"Error: Cannot read {path}" in result.err
-    assert f"1 of 3 cases failed, see above: {ids[0]}." in result.err
-    assert (output / f"{ids[2]}.nii.gz").exists() and (output / f"{ids[0]}.nii.gz").exists()
+    assert f"{ids[1]}.json is damaged" in result.err
+    assert f"2 of 3 cases failed, see above: {ids[1]}, {ids[0]}." in result.err
+    assert all((output / f"{case_id}.nii.gz").exists() for case_id in ids)
 
 
 def test_a_slice_that_a_case_has_not_is_a_warning(done, ids, root, start, quick):
@@ -319,15 +315,6 @@ def test_killed_before_any_file_gets_its_name_it_ends_with_the_same_files(
         assert start(root, output, *flags[:3]).code == 0
         assert contents(output) == expected
     assert number == 1 + 5  # Three probabilities, the record and the volume.
-
-
-def test_a_damaged_record_fails_its_case_and_no_other(done, ids, root, start, quick):
-    output, flags = done
-    (output / f"{ids[1]}.json").write_text("{")
-    (output / f"{ids[2]}.nii.gz").unlink()
-    result = start(root, output, *flags)
-    assert result.code == 1 and f"{ids[1]}.json is damaged" in result.err
-    assert (output / f"{ids[2]}.nii.gz").exists()
 
 
 @pytest.mark.parametrize(
