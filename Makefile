@@ -60,7 +60,9 @@ cross-validation: $(FOLDS:=-of-$(NUM_FOLDS).finished)
 # Extracts what is missing; the folds share the patches.
 $(RUNS)/patches: | .venv/runtime
 	$(BIN)/python extract_patches.py --data-root "$(DATA_ROOT)" --output $@ \
-		--recipe $(RECIPE) $(EXTRACTION)
+		--recipe $(RECIPE) $(EXTRACTION) \
+		|| { echo "Folds are trained when all cases are extracted. Repair or remove the others," \
+		"and run make cross-validation again." >&2; exit 1; }
 
 .NOTPARALLEL:
 $(RUNS)/fold%-of-$(NUM_FOLDS).finished: | $(RUNS)/patches

@@ -26,7 +26,7 @@ def test_an_error_of_the_system_names_its_file(tmp_path):
 
 
 def test_too_little_memory_comes_with_a_remedy():
-    remedy = "Use fewer workers or smaller batches."
+    remedy = "Give fewer --workers or a smaller --batch-size."
     assert describe_error(MemoryError()) == f"Out of memory. {remedy}"
     assert describe_error(MemoryError("No 9 TiB.")) == f"Out of memory: No 9 TiB. {remedy}"
 
