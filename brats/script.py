@@ -10,6 +10,7 @@ import sys
 
 from brats.errors import InputError, describe_error, printable
 
+INTERRUPTED = 130  # Exit code, as of a command that the shell interrupts.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EMPTY = (None, "", ())  # Values that a header does not show.
 
@@ -27,6 +28,8 @@ def end_with_code(main, advice="Run the command again."):
             stream.flush()
         except OSError:  # Its reader is gone, and Python would complain at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if code == INTERRUPTED:
+        os._exit(code)  # Threads may be busy with a case, and libraries half loaded.
     sys.exit(code)
 
 
@@ -50,6 +53,9 @@ def exit_code(main, advice="Run the command again."):
 
     def interrupt(number, frame):
         received.append(number)
+        if _is_importing(frame):  # Libraries lose a KeyboardInterrupt, hang or crash.
+            _end(f"Interrupted. {advice}", INTERRUPTED)
+            os._exit(INTERRUPTED)
         raise KeyboardInterrupt
 
     for stream in filter(None, (sys.stdout, sys.stderr)):
@@ -61,10 +67,10 @@ def exit_code(main, advice="Run the command again."):
     except SystemExit as end:
         return end.code
     except BaseException as error:
-        # An import that is interrupted may fail with another error.
+        # Libraries turn a KeyboardInterrupt into other errors.
         if received or isinstance(error, KeyboardInterrupt):
             text = str(error) if isinstance(error, KeyboardInterrupt) else ""
-            return _end(f"Interrupted. {text or advice}", 130)
+            return _end(f"Interrupted. {text or advice}", INTERRUPTED)
         if isinstance(error, BrokenPipeError) and not error.filename:
             return 141  # As the shell reports a command that SIGPIPE ended.
         if isinstance(error, InputError | OSError | MemoryError):
@@ -142,6 +148,13 @@ def _handle_signals(handler):
     """Sets the handler of each signal that is not ignored; returns the handlers before."""
     heeded = [each for each in SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
     return {each: signal.signal(each, handler) for each in heeded}
+
+
+def _is_importing(frame):
+    """Returns whether a frame of Python runs in an import."""
+    while frame and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
 
 
 def _end(sentence, code):

@@ -41,7 +41,9 @@ def leaving_out_log_lines():
         yield
         return
     stderr = os.dup(2)
-    with subprocess.Popen(["grep", "-Ev", LOG_LINES], stdin=subprocess.PIPE, stdout=2) as lines:
+    command = ["grep", "-Ev", LOG_LINES]
+    options = {"stdin": subprocess.PIPE, "stdout": 2, "start_new_session": True}  # No Ctrl-C.
+    with subprocess.Popen(command, **options) as lines:
         try:
             os.dup2(lines.stdin.fileno(), 2)
             yield

@@ -78,6 +78,23 @@ def test_a_signal_that_is_ignored_stays_ignored():  # As nohup does.
     assert exit_code(main) == 0
 
 
+ENDS_AT_ONCE = {
+    # Libraries may lose the exception, or crash if Python cleans up.
+    "an import": "try:\n        import slow\n    except BaseException:\n        pass",
+    "a busy thread": "threading.Thread(target=time.sleep, args=(300,)).start()\n    stop()",
+}
+
+
+@pytest.mark.parametrize("where", ENDS_AT_ONCE)
+def test_an_interruption_ends_at_once(where, tmp_path):
+    stop = "import os, signal\nstop = lambda: os.kill(os.getpid(), signal.SIGINT)\n"
+    (tmp_path / "slow.py").write_text(f"{stop}stop()")
+    program = f"{stop}import sys, threading, time\nsys.path.append({str(tmp_path)!r})\n"
+    program += f"from brats.script import end_with_code\ndef main():\n    {ENDS_AT_ONCE[where]}\n"
+    result = run(f"{program}end_with_code(main, 'Start again.')")
+    assert (result.returncode, result.stderr) == (130, "Interrupted. Start again.\n")
+
+
 def test_the_code_of_a_script_that_ends_by_itself_is_kept():
     assert exit_code(lambda: sys.exit(2)) == 2
 
