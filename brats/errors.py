@@ -66,8 +66,8 @@ def describe_number(number):
 def describe_error(error):
     """Returns the message of an error. An error of the system gets a path and a remedy."""
     if isinstance(error, MemoryError):
-        reason = f" {error}".rstrip(". ")
-        return f"Out of memory{reason and ':'}{reason}. Give fewer --workers or a smaller --batch-size."
+        reason = f": {error}".rstrip(".: ")
+        return f"Out of memory{reason}. Give fewer --workers or a smaller --batch-size."
     if isinstance(error, OSError) and error.errno:
         path = error.filename or "a file without a name, such as stdout"
         return f"Cannot use {path}: {describe_number(error.errno)}"
