@@ -18,7 +18,7 @@ from brats.provenance import describe_source
 OUT_OF_MEMORY = ("resourceexhausted", "resource_exhausted", "out of memory", "outofmemory")
 OUT_OF_MEMORY += ("can't allocate memory", "failed to allocate", "bad_alloc", "alloc_failed")
 # Variables with the number of threads of an operation. The default is all cores of the process.
-THREADS = {"tensorflow": ("TF_NUM_INTRAOP_THREADS",), "jax": ("PJRT_NPROC", "NPROC")}
+THREADS = {"tensorflow": "TF_NUM_INTRAOP_THREADS", "jax": "NPROC"}
 
 
 def describe_device():
@@ -140,11 +140,11 @@ def _num_threads():
         import torch
 
         return torch.get_num_threads()
-    names = THREADS.get(keras.backend.backend(), ())
-    wanted = [os.environ[name] for name in names if os.environ.get(name, "").isdigit()]
-    # Not on macOS: the cores that this process may use.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return int(wanted[0]) or cores if wanted else cores
+    wanted = os.environ.get(THREADS.get(keras.backend.backend(), ""), "")
+    if wanted.isdigit() and int(wanted):
+        return int(wanted)
+    # macOS does not say which cores a process may use.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _trace_tensorflow(build_network):

@@ -18,7 +18,6 @@ PAD_BEFORE, FORMAT = "pad_before", "input_format"
 # Under these, Keras computes the same from the same weights. Keras 2 only wrote the first.
 BACKENDS = ("tensorflow", "jax", "torch")
 THEANO = "theano"
-WEIGHTS_ONLY = ".weights.h5"  # It names no settings.
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"  # In a `.keras` file.
 ADVICE = "Give a .keras file of train.py, or an .hdf5 file of the original."
 
@@ -53,19 +52,20 @@ def read_network_settings(path):
     return settings
 
 
-def pads_before(path):
-    """Returns `pad_before` of the network in a `.keras`, `.weights.h5` or original file."""
-    if not str(path).endswith(WEIGHTS_ONLY):
-        return read_network_settings(path).get(PAD_BEFORE, False)
+def read_known_settings(path):
+    """Returns the settings that a file names; a `.weights.h5` file only shows `pad_before`."""
+    if not str(path).endswith(".weights.h5"):
+        return read_network_settings(path)
     check_exists(path)
     with open_hdf5(path) as file:  # Keras names a group for every layer, also without weights.
-        return any(name.startswith("zero_padding2d") for name in file.get("layers", ()))
+        names = list(file.get("layers", ()))
+    return {PAD_BEFORE: any(name.startswith("zero_padding2d") for name in names)}
 
 
 def is_original(path):
     """Returns whether a file name is that of a Keras 2 HDF5 file."""
     name = str(path)
-    return name.endswith((".h5", ".hdf5")) and not name.endswith(WEIGHTS_ONLY)
+    return name.endswith((".h5", ".hdf5")) and not name.endswith(".weights.h5")
 
 
 def read_original_settings(path):

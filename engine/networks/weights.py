@@ -14,13 +14,7 @@ from keras import layers
 
 from brats.errors import ZIP_ERRORS, InputError, shortened
 from brats.flags import as_typed
-from engine.networks.files import (
-    PAD_BEFORE,
-    WEIGHTS_ONLY,
-    is_original,
-    pads_before,
-    read_network_settings,
-)
+from engine.networks.files import PAD_BEFORE, is_original, read_known_settings
 from engine.runs.folder import read_record
 
 
@@ -46,9 +40,12 @@ def load_weights(model, path):
     Reference:
         Keras 2, `keras/engine/saving.py`, `_need_convert_kernel`, which Keras 3 no longer has.
     """
-    if not str(path).endswith(WEIGHTS_ONLY):
-        _check_size(path, model.settings)
-    pad_before = pads_before(path)
+    there = read_known_settings(path)
+    sizes = {name: there[name] for name in ("base_filters", "depth") if name in there}
+    if not sizes.items() <= model.settings.items():
+        flags = " ".join(as_typed(*item) for item in sizes.items())
+        raise InputError(f"{path} is a network of {flags}. Give these flags, or another file.")
+    pad_before = there.get(PAD_BEFORE, False)
     if pad_before != model.settings.get(PAD_BEFORE, False):
         side = "above and left" if pad_before else "below and right"
         raise InputError(
@@ -77,19 +74,8 @@ def choose_padding(run_dir, weights, resume, devices):
     if devices.is_first and resume:
         pad_before = read_record(run_dir).get(PAD_BEFORE, False)
     elif devices.is_first and weights:
-        pad_before = pads_before(weights)
+        pad_before = read_known_settings(weights).get(PAD_BEFORE, False)
     return json.loads(devices.first_text(json.dumps(pad_before)))
-
-
-def _check_size(path, settings):
-    there, here = (
-        " ".join(as_typed(name, each[name]) for name in ("base_filters", "depth"))
-        for each in (read_network_settings(path), settings)
-    )
-    if there != here:
-        raise InputError(
-            f"{path} is a network of {there}, not of {here}. Give the flags of the file."
-        )
 
 
 @contextlib.contextmanager

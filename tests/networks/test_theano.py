@@ -15,7 +15,7 @@ from config import TrainConfig
 from engine.devices.backend import build_predictor
 from engine.devices.one import ONE_DEVICE
 from engine.networks.choose import read_network
-from engine.networks.files import pads_before, read_network_settings
+from engine.networks.files import read_known_settings, read_network_settings
 from engine.networks.weights import choose_padding, load_weights
 from engine.runs.folder import read_record, write_record
 from model import build_resunet
@@ -93,7 +93,7 @@ def test_weights_do_not_go_into_a_network_that_pads_on_the_other_side(name, thea
     before = build_resunet(**SETTINGS, pad_before=True)
     if name != "theano":
         (before.save_weights if name.endswith(".h5") else before.save)(path)
-    assert pads_before(path)
+    assert read_known_settings(path)["pad_before"]
     load_weights(before, path)
     with pytest.raises(InputError, match=f"{path.name} pad above and left .* settings of the file"):
         load_weights(build_resunet(**SETTINGS), path)

@@ -97,7 +97,7 @@ def test_original_files_of_other_networks_and_backends_are_refused(
 
 @pytest.mark.parametrize(("base_filters", "depth"), [(16, 3), (8, 2)])
 def test_a_network_of_other_filters_or_depth_is_refused(fixtures, base_filters, depth):
-    message = f"{ORIGINALS[0]} is a network of --base-filters 8 --depth 3, not of"
+    message = f"{ORIGINALS[0]} is a network of --base-filters 8 --depth 3. Give these flags"
     with pytest.raises(InputError, match=message):
         load_weights(network_of(base_filters, depth), fixtures / ORIGINALS[0])
 
@@ -142,7 +142,7 @@ def test_our_own_weights_do_not_go_into_a_network_of_other_filters(tmp_path):
     saved, other = network_of(4, depth=1), network_of(6, depth=1)
     saved.save(tmp_path / "small.keras")
     saved.save_weights(tmp_path / "small.weights.h5")
-    message = r"small\.keras is a network of --base-filters 4 --depth 1, not of --base-filters 6"
+    message = r"small\.keras is a network of --base-filters 4 --depth 1. Give"
     with pytest.raises(InputError, match=message):
         load_weights(other, tmp_path / "small.keras")
     with pytest.raises(InputError, match="are not those of .* Check --base-filters and --depth"):
