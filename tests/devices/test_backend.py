@@ -44,9 +44,10 @@ def test_the_device_is_described_with_its_backend(visible):
 
 
 def test_threads_are_all_cores_of_the_process_unless_a_variable_says_otherwise(
-    pretend, monkeypatch
+    pretend, visible, monkeypatch
 ):
     pretend("tensorflow")
+    visible("cpu:0")
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 2, 5}, raising=False)
     for value, expected in ((None, 3), ("0", 3), ("7", 7)):
         if value:
