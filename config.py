@@ -139,8 +139,9 @@ class TrainConfig(Settings):
     optimizer: str = setting(
         "sgd", "sgd (gradient descent with momentum) or adam", one_of("sgd", "adam")
     )
-    # The published schedule divides it by 10 before the first step.
-    learning_rate: float = setting(0.08, "learning rate at compile time", POSITIVE)
+    learning_rate: float = setting(
+        0.08, "learning rate; published divides it by 10 first", POSITIVE
+    )
     momentum: float = setting(0.9, "momentum of the gradient (Adam: beta 1)", FRACTION)
     schedule: str = setting(
         "published", "how the learning rate changes", one_of("published", "constant", "cosine")
@@ -281,9 +282,10 @@ class PredictConfig(Settings):
             raise ValueError(f"--weights replaces the runs; leave out {flags(unused)}.")
         given = asked_for & set(IMAGES)
         unused = asked_for & {"data_root", "cases", "cross_validate", "score_only"}
-        if given and (len(given) < len(IMAGES) or unused):
-            others = f", and leave out {flags(unused)}" if unused else ""
-            raise ValueError(f"Give all of {flags(IMAGES)}{others}.")
+        if given and (missing := set(IMAGES) - given):
+            raise ValueError(f"{flags(given)} need {flags(missing)}; give all four images.")
+        if given and unused:
+            raise ValueError(f"{flags(given)} are one case; leave out {flags(unused)}.")
         if self.output.lower().endswith((".nii", ".nii.gz")[: 1 if given else 2]):
             raise ValueError(
                 f"--output is {self.output!r}; expected a folder or, with {flags(IMAGES)}, .nii.gz."

@@ -45,7 +45,7 @@ def main(argv=None):
             "output": config.output,
             "size": size,
             "cluster": cluster,
-            "ignored": describe_ignored(config.data_root, found),
+            "ignored": describe_ignored(config.data_root),
         }
         software = describe_source("numpy", "h5py", "SimpleITK")
         text = header("Extracting patches", config, facts, software)

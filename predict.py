@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from brats import files
+from brats.errors import shortened
 from brats.flags import parse
 from brats.progress import follow
 from brats.provenance import describe_source
@@ -38,7 +39,8 @@ def main(argv=None):
             config.output, found, cases, config.cases, config.ignore_missing
         )
         software = describe_source("numpy", "scipy", "SimpleITK")
-        print_header("Scoring segmentations", config, found, software, cases=len(cases))
+        number = f"{len(cases)}, and {len(missing)} without a segmentation"
+        print_header("Scoring segmentations", config, found, software, cases=number)
         for sentence in warnings:
             warn(sentence)
         labels = config.segmentation_labels
@@ -94,7 +96,7 @@ def predict(config, found, cases):
             config,
             found,
             software,
-            cases=f"{len(cases)}, from {cases[0].id} to {cases[-1].id}",
+            cases=f"{len(cases)}: {shortened(', '.join(case.id for case in cases), 60)}",
             networks=choose.describe_groups(groups, () if ids else found),
             parameters=" + ".join(f"{model.count_params():,}" for model in models.values()),
             device=software["device"],
@@ -132,7 +134,7 @@ def print_header(title, config, found, software, **facts):
     """Prints the settings, and what the prediction runs on."""
     from brats.cases import find
 
-    ignored = "" if config.flair else find.describe_ignored(config.data_root, found)
+    ignored = "" if config.flair else find.describe_ignored(config.data_root)
     facts |= {"output": config.output, "ignored": ignored}
     print(header(title, config, facts, software), flush=True)
 

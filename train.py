@@ -99,7 +99,7 @@ def train(config, data, readers, steps, model, devices):
             saving_s = writer.end_epoch(progress)
             print(describe_epoch(row, config.epochs, saving_s), flush=True)
     best, last = (Path(config.run_dir, name) for name in (runs.BEST, runs.LAST))
-    print(f"Finished {len(progress.history)} epochs; the best network is {best}, the last {last}")
+    print(f"Finished epoch {len(progress.history)}; the best network is {best}, the last {last}")
 
 
 def build_compiled(config, steps, devices=None):

@@ -74,7 +74,8 @@ class Settings:
                 expectation = _describe(item.type)
             elif value is None or is_valid(value):
                 continue
-            raise ValueError(f"{flag(item.name)} is {value!r}; expected {expectation}.")
+            shown = " ".join(map(str, value)) if isinstance(value, tuple) else repr(value)
+            raise ValueError(f"{flag(item.name)} is {shown}; expected {expectation}.")
 
     def to_dict(self):
         """Returns the settings as a dict that can be written as JSON. What is printed is none."""
@@ -105,6 +106,7 @@ def parse(config_class, argv=None, description=None):
     recipes = config_class.RECIPES
     parser = argparse.ArgumentParser(
         allow_abbrev=False,
+        usage="%(prog)s [--flag value ...]; --help lists all flags",
         description=description,
         epilog="\n".join(
             f"--recipe {name} stands for: {' '.join(as_typed(*item) for item in recipe.items())}"

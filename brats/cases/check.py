@@ -47,8 +47,8 @@ def read_checked_case(case, force=False):
     raw, faults = _check(read_case(case))
     if faults.errors and not force:
         raise InputError(
-            f"Case {case.id} in {case.folder} cannot be used. {' '.join(faults.errors)} Or use it "
-            "as it is, with --force."
+            f"Case {case.id} in {case.folder} cannot be used. {' '.join(faults.errors)} Or use "
+            "them as they are, with --force."
         )
     return replace(raw, warnings=raw.warnings + faults.errors + faults.warnings + faults.reference)
 
@@ -87,7 +87,7 @@ def compare_cases(checks):
             if other := next((each for each in holders[content] if each != check.case_id), None):
                 shared[other].append(modality)
         warnings = [
-            f"{', '.join(names)}: the same as of {other}: one patient, two ids."
+            f"{', '.join(names)}: the same images as {other} has: one patient with two ids?"
             for other, names in shared.items()
         ]
         compared.append(replace(check, warnings=check.warnings + warnings))

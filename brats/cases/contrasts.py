@@ -50,10 +50,10 @@ def image_faults(images):
             "scalp is left, or the images have wrong names. Export the images again."
         )
     if not errors and _enhancement(images["t1"][brain], images["t1ce"][brain]) < MIN_ENHANCEMENT:
-        warnings.append("T1 is brighter in places where T1ce is not: perhaps they are exchanged.")
+        warnings.append("T1 is brighter in places where T1ce is not: exchanged? Look at both.")
     flair, t2 = ranks["flair"], ranks["t2"]
     if not errors and t2[flair > BRIGHT].mean() < flair[t2 > BRIGHT].mean():
-        warnings.append("Fluid is bright in FLAIR and dark in T2: perhaps they are exchanged.")
+        warnings.append("Fluid is bright in FLAIR and dark in T2: exchanged? Look at both.")
     return errors, warnings
 
 

@@ -43,6 +43,7 @@ class Case:
         segmentation: Path of the reference, or None.
         grade: "HGG" or "LGG" if a folder or a table says so, otherwise None.
         patient: Id of the patient. All visits have the same.
+        warnings: Sentences about its files.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Case:
     segmentation: Path | None
     grade: str | None
     patient: str
+    warnings: tuple = ()
 
     def below(self, folder):
         """Returns the case with its relative paths taken as relative to a folder."""
@@ -89,9 +91,10 @@ def find_cases(root, need_segmentation, labels=(), need_labels=True):
     grades = read_grades(root, [match.path for match in found.values()])
     cases, failures = [], []
     for name, (path, edition, files) in sorted(found.items()):
-        edition, references = relabel(edition, labels), files[REFERENCE]
+        edition, references, warnings = relabel(edition, labels), files[REFERENCE], ()
         reason = _wrong_name(name, path, files) or _wrong_files(found[name], need_segmentation)
         if references and edition.labels is None and not need_labels:
+            warnings = (f"{references[0].name} is not used: define its labels with --labels.",)
             references = []
         elif references and edition.labels is None:
             reason = reason or (
@@ -110,11 +113,12 @@ def find_cases(root, need_segmentation, labels=(), need_labels=True):
                 segmentation=references[0] if references else None,
                 grade=folder_grade(root, path) or grades.get(stem(path)),
                 patient=patient_of(name, edition),
+                warnings=warnings,
             )
         )
     if not cases:
         reasons = "".join(f"\n  {failed.reason}" for failed in failures)
-        raise InputError(f"No case in {root} is complete, of {len(failures)} found:{reasons}")
+        raise InputError(f"No case in {root} can be used, of {len(failures)} found:{reasons}")
     patients = read_patients(root, [case.id for case in cases])
     cases = [replace(case, patient=patients.get(case.id, case.patient)) for case in cases]
     return cases, failures
@@ -153,19 +157,10 @@ def build_case(images, output, labels=()):
     return Case(name, images["flair"].parent, edition, images, None, None, name), folder
 
 
-def describe_ignored(root, cases):
-    """Returns the images and folders under `root` that belong to no case, as text; "" if none.
-
-    These include references with unknown labels, if their cases have been found without them.
-    """
-    found = find_matches(Path(root))
-    unread = [
-        f"{file} (define its labels with --labels)"
-        for case in cases
-        if case.edition.labels is None
-        for file in found[case.id].files[REFERENCE]
-    ]
-    return _first_names([*unread, *map(str, find_ignored(Path(root), found.values()))])
+def describe_ignored(root):
+    """Returns the images and folders under `root` that belong to no case, as text; "" if none."""
+    root = Path(root)
+    return _first_names(list(map(str, find_ignored(root, find_matches(root).values()))))
 
 
 def select_cases(cases, failures, ids):

@@ -36,9 +36,10 @@ def find_matches(root):
     `imagesTs` every image is a case, or every four images named as those of nnU-Net.
     """
     if not root.is_dir():
+        problem = "is not a folder" if root.exists() else "does not exist"
         raise FileNotFoundError(
-            f"The data folder {root} is not a folder. Give the folder that holds the case folders "
-            "with --data-root."
+            f"{root} {problem}. Give the folder of a case, or of case folders, with --data-root "
+            "(make: DATA_ROOT=)."
         )
     found, list_references = {}, functools.cache(_images_by_name)
     for match in _search(root, MAX_DEPTH):

@@ -118,8 +118,8 @@ def intensity_warnings(values):
     negative = np.count_nonzero(values < 0)
     if negative > NORMALIZED_SHARE * values.size:
         warnings.append(
-            f"{_percent(negative, values.size)} of the brain is negative, its mean is "
-            f"{values.mean(dtype=np.float64):.3g}: already normalized"
+            "the brain has negative values: already normalized. Give the image before that, if "
+            "you can"
         )
     elif negative:
         warnings.append(f"{_voxels(negative)} negative; expected intensities of at least 0")

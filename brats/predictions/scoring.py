@@ -50,10 +50,14 @@ def select_scorable(output, found, cases, ids, ignore_missing=False):
         )
     labelled = [case for case in cases if case.segmentation]
     missing = [case for case in labelled if not segmentation_path(output, case).exists()]
+    used = {segmentation_path(output, case) for case in found}
+    unused = [path.name for path in image_files(Path(output)) if path not in used]
+    unused = shortened(", ".join(unused))
     if len(missing) == len(labelled):
         raise InputError(
-            f"{output} has no segmentation of a case with a reference; expected files such as "
-            f"{segmentation_path(output, cases[0])}. Give another --output or --data-root."
+            f"{output} has no segmentation of a case with a reference, but {unused or 'nothing'}; "
+            f"expected files such as {segmentation_path(output, cases[0])}. Rename the files, or "
+            "give another --output or --data-root."
         )
     warnings = []
     if missing:
@@ -61,10 +65,8 @@ def select_scorable(output, found, cases, ids, ignore_missing=False):
         number = f"{len(missing)} of {len(labelled)} cases"
         names = shortened(", ".join(case.id for case in missing))
         warnings.append(f"{output} has no segmentation of {number}, {how}: {names}")
-    used = {segmentation_path(output, case) for case in found}
-    if unused := [path.name for path in image_files(Path(output)) if path not in used]:
-        names = shortened(", ".join(unused))
-        warnings.append(f"These files in {output} fit no case of --data-root: {names}")
+    if unused:
+        warnings.append(f"These files in {output} fit no case of --data-root: {unused}")
     segmented = [case for case in labelled if case not in missing]
     return segmented, [] if ignore_missing else missing, warnings
 

@@ -58,8 +58,9 @@ def write_derived(output, cases, failures, missing=()):
         lines.append(f"Warning: cases in {output} were segmented with different settings.")
     notes = failures | dict.fromkeys(missed, "No segmentation: counts as missed.")
     report = write_report(output, records, heads, notes, rows)
-    made = "Segmentations, scores and pictures" if rows else "Segmentations and pictures"
-    lines.append(f"{made} are in {output}; look at {report}")
+    if records:
+        made = "Segmentations, scores and pictures" if rows else "Segmentations and pictures"
+        lines.append(f"{made} are in {output}; look at {report}")
     return "\n".join(lines), unreadable
 
 

@@ -44,7 +44,7 @@ def read_case(case):
     """
     read, errors = _read_files(case)
     errors += _grid_errors(case, list(read.values()))
-    warnings = _header_warnings(read.values())
+    warnings = [*case.warnings, *_header_warnings(read.values())]
     reference, classes = read.pop(SEGMENTATION, None), None
     errors += [
         f"{path} is 0 everywhere. Replace the image, or remove the case."

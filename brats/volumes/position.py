@@ -53,7 +53,7 @@ def find_geometry(header, size):
             other = used if used != name else "voxel size (pixdim)"
             warnings.append(
                 f"{name} and {other} of the header place voxels up to {apart_mm:.2g} mm apart; "
-                f"the {other} is used"
+                f"the {other} is used, as ITK does. If it is wrong, repair the header"
             )
     return Geometry(
         tuple(spacing_mm.tolist()),

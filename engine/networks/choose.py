@@ -110,7 +110,7 @@ def all_cases(groups):
 def describe_groups(groups, found):
     """Returns a line: how many of the found cases which networks segment, and how many none."""
     parts = [
-        f"{len(group.cases)} by {' + '.join(str(network.path) for network in group.networks)}"
+        f"cases: {len(group.cases)}, by {' + '.join(str(each.path) for each in group.networks)}"
         for group in groups
     ]
     if (num_seen := len(found) - len(all_cases(groups))) > 0:

@@ -118,8 +118,8 @@ def read_record(run_dir):
         found = f"it has no {RECORD}" if path.parent.is_dir() else "it does not exist"
         found = "it is a file" if path.parent.is_file() else found
         raise FileNotFoundError(
-            f"{run_dir} is not a run folder: {found}. Make one with train.py without --resume, or "
-            "give another with --run-dir."
+            f"{run_dir} is not a run folder: {found}. Make one with train.py without --resume, "
+            "give another with --run-dir or, to predict.py, a network file with --weights."
         )
     try:
         record = parse_json(path.read_text(encoding="utf-8"))

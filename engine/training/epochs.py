@@ -128,7 +128,7 @@ def describe_start(record, readers, steps, progress):
     def describe_part(name):
         cases = record["split"][name]
         patients = {record["patches"]["cases"][case]["patient"] for case in cases}
-        return f"{len(readers[name]):,} patches of {len(cases)} cases of {len(patients)} patients"
+        return f"patches: {len(readers[name]):,}, cases: {len(cases)}, patients: {len(patients)}"
 
     return {
         "training": f"{describe_part('train')}, {steps} batches per epoch",

@@ -119,7 +119,7 @@ def test_one_patient_under_two_ids_is_a_warning_in_both(tmp_path, volumes):
         write(tmp_path / "other", volumes | others),
         write(tmp_path / "second", volumes | {"t2": others["t2"] + (volumes["t2"] > 0)}),
     ]
-    text = "flair, t1, t1ce: the same as of {}: one patient, two ids."
+    text = "flair, t1, t1ce: the same images as {} has: one patient with two ids?"
     assert [check.warnings for check in compare_cases(list(map(check_case, cases)))] == [
         [text.format("second")],
         [],

@@ -101,15 +101,18 @@ def test_a_case_may_be_the_data_folder(tmp_path, monkeypatch):
     for root in (tmp_path / "HGG", tmp_path / "HGG" / "BraTS2021_00000", "."):
         cases, failures = find_cases(root, need_segmentation=True)
         assert ids(cases) == ["BraTS2021_00000"] and not failures
-        assert describe_ignored(root, cases) == ""
+        assert describe_ignored(root) == ""
 
 
-def test_references_with_unknown_labels_are_ignored_in_prediction_with_the_flag(tmp_path):
+def test_references_with_unknown_labels_are_not_used_in_prediction_with_a_warning(tmp_path):
     touch_case(tmp_path / "p7", ("_brain_t2f", "_brain_t1n", "_brain_t1c", "_brain_t2w"))
     touch(tmp_path / "p7" / "p7_tumorMask.nii.gz", tmp_path / "other" / "mask.nii.gz")
     cases, _ = find_cases(tmp_path, need_segmentation=False, need_labels=False)
-    ignored = f"{tmp_path}/p7/p7_tumorMask.nii.gz (define its labels with --labels)"
-    assert describe_ignored(tmp_path, cases) == f"{ignored}, {tmp_path}/other"
+    assert cases[0].segmentation is None
+    assert cases[0].warnings == (
+        "p7_tumorMask.nii.gz is not used: define its labels with --labels.",
+    )
+    assert describe_ignored(tmp_path) == f"{tmp_path}/other"
 
 
 def test_images_and_folders_that_belong_to_no_case_are_ignored(tmp_path):
@@ -121,8 +124,8 @@ def test_images_and_folders_that_belong_to_no_case_are_ignored(tmp_path):
     touch_case(tmp_path / "1" / "2" / "3" / "4" / "5" / "deep")
     cases, _ = find_cases(tmp_path, need_segmentation=True)
     ignored = [tmp_path / name for name in ("1", "HGG/empty", "p_flair.nii.gz", "part")]
-    assert describe_ignored(tmp_path, cases) == ", ".join(map(str, ignored))
-    assert describe_ignored(tmp_path / "Task01", cases[:2]) == ""
+    assert describe_ignored(tmp_path) == ", ".join(map(str, ignored))
+    assert describe_ignored(tmp_path / "Task01") == ""
 
 
 def test_selected_cases_keep_their_order_and_an_unknown_id_is_named():

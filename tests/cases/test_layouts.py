@@ -55,7 +55,7 @@ def test_images_of_msd_are_cases_with_one_path_for_all_modalities(tmp_path, belo
 
 
 def test_a_root_that_does_not_exist_is_refused_with_the_flag(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere is not a folder.*--data-root"):
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist.*--data-root"):
         find_matches(tmp_path / "nowhere")
 
 

@@ -54,9 +54,12 @@ def changed(values, place, value):
             changed(np.arange(1.0, 21), 0, -1),
             ["1 voxel negative; expected intensities of at least 0"],
         ),
-        (  # The mean is (3 + ... + 20 - 3) / 20 = 204 / 20.
+        (
             changed(np.arange(1.0, 21), slice(2), [-1, -2]),
-            ["10 % of the brain is negative, its mean is 10.2: already normalized"],
+            [
+                "the brain has negative values: already normalized. Give the image before that, if "
+                "you can"
+            ],
         ),
     ],
 )

@@ -176,9 +176,9 @@ def test_a_training_starts_with_the_numbers_of_patches_cases_and_patients():
     record |= {"num_devices": 1, "num_hosts": 1}
     readers = {"train": range(1314), "validation": range(438)}
     facts = describe_start(record, readers, 329, Progress())
-    expected = "1,314 patches of 3 cases of 2 patients, 329 batches per epoch"
+    expected = "patches: 1,314, cases: 3, patients: 2, 329 batches per epoch"
     assert (facts["training"], facts["starts_after"]) == (expected, "no step")
-    assert facts["validation"] == "438 patches of 1 cases of 1 patients"
+    assert facts["validation"] == "patches: 438, cases: 1, patients: 1"
 
 
 def test_a_row_of_the_history_is_described_in_a_line():
