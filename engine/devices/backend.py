@@ -88,7 +88,7 @@ def naming_batch_size(batch_size):
         if not isinstance(error, MemoryError) and not any(sign in text for sign in OUT_OF_MEMORY):
             raise
         raise InputError(
-            f"Out of memory with --batch-size {batch_size} ({describe_device()}). Give a smaller "
+            f"Out of memory with --batch-size {batch_size} and {describe_device()}. Give a smaller "
             "one, or use a device with more memory."
         ) from error
 
