@@ -54,14 +54,7 @@ def extract(data_root):
 
 
 def extract_as_the_original(cases):
-    """Extracts patches the way the original does: slice by slice, everything in memory.
-
-    Args:
-        cases: Cases with a reference, of 240 x 240 voxels in a slice.
-
-    Returns:
-        `(images, one_hot)`: float32 `(N, 128, 128, 4)` and uint8 of the same shape.
-    """
+    """Extracts patches the way the original does: slice by slice, everything in memory."""
     images, labels = [], []
     for case in cases:
         paths = [*case.images.values(), case.segmentation]

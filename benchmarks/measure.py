@@ -29,13 +29,7 @@ def print_header(title, options, *packages):
 def in_turn(functions, num_runs):
     """Runs every function once per round, so that a busy moment of the machine slows all of them.
 
-    Args:
-        functions: Dict of functions without arguments, by name.
-        num_runs: Rounds, int.
-
-    Returns:
-        Dict by name: one `(wall_s, cpu_s)` per round, the seconds by the clock and those of all
-        processors, of finished child processes too.
+    Returns a dict by name: one `(wall_s, cpu_s)` per round, with the time of child processes.
     """
     times = {name: [] for name in functions}
     for _ in range(num_runs):
@@ -49,12 +43,8 @@ def in_turn(functions, num_runs):
 def print_table(times, amounts):
     """Prints the seconds of the runs, and for each unit the median of the amount per second.
 
-    The last column is the median, over the rounds, of the last rate divided by that of the first
-    row.
-
-    Args:
-        times: Dict of lists as of `in_turn`.
-        amounts: Dict by unit, such as "patches/s", of dicts by name: how much one run does.
+    The last column is the median of the ratios to the first row. `amounts` is a dict by unit, such
+    as "patches/s", of dicts by name: how much one run does.
     """
     columns = ("median s", "least s", "most s", "CPU s", *amounts, "ratio")
     print(f"{'':<32}" + "".join(f"{name:>11}" for name in columns))

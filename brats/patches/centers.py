@@ -39,20 +39,9 @@ class CasePatches:
 
 
 def sample_case(case, num_patches, rng, centers=CENTERS[0], force=False):
-    """Reads and normalizes a case and draws the centers of its patches.
+    """Reads, checks and normalizes a case, and draws the centers of its patches.
 
-    Args:
-        case: A `Case` with a reference.
-        num_patches: Patches to draw, int.
-        rng: `numpy.random.Generator`.
-        centers: One of `CENTERS`.
-        force: Whether to use a case that no network can segment.
-
-    Returns:
-        A `CasePatches`, with fewer centers where fewer are admissible.
-
-    Raises:
-        InputError: If the case cannot be read or used.
+    Returns a `CasePatches`, with fewer than `num_patches` centers where fewer are admissible.
     """
     raw = read_checked_case(case, force)
     spacing_mm = raw.geometry.spacing_mm[::-1]

@@ -23,18 +23,10 @@ ADVICE = "Give a .keras file of train.py, or an .hdf5 file of the original."
 
 
 def read_network_settings(path):
-    """Reads the settings of the network that a file holds.
+    """Returns the arguments of `model.build_resunet` that the network in a file was built with.
 
-    Args:
-        path: Path of a `.keras` file of `train.py`, or of an `.hdf5` file of the original.
-
-    Returns:
-        Dict of the arguments of `model.build_resunet`.
-
-    Raises:
-        FileNotFoundError: If the file does not exist.
-        InputError: If it does not hold a residual U-Net, or one for other images than
-            `INPUT_FORMAT`; names both values.
+    Raises a `FileNotFoundError`, or an `InputError` if the file holds another kind of network, or
+    one for other images than `INPUT_FORMAT`.
     """
     if is_original(path):
         return read_original_settings(path)

@@ -18,13 +18,8 @@ LOCK = ".lock"  # A file in the folder, as NFS locks files only.
 def owning(folder, *subfolders):
     """Keeps other processes out of a folder, and removes what killed processes were writing.
 
-    Args:
-        folder: Path of a folder. It is made if it does not exist.
-        *subfolders: Names of the folders in it that the run writes to, too.
-
-    Raises:
-        OSError: If the folder cannot be made, or written to; names it.
-        InputError: If another process owns the folder.
+    `subfolders` are the folders in it that the run writes to, too. Raises an `InputError` if
+    another process owns the folder.
     """
     folder = Path(folder)
     make_writable_folder(folder)

@@ -49,18 +49,8 @@ class TrainingLog:
 
     A resumed run continues its log. TensorBoard hides what a killed run logged after the state that
     the run resumes from, at the latest when the run gets there again. Nothing here draws a random
-    number: training is the same without a log.
-
-    Args:
-        run_dir: Run folder.
-        progress: `engine.runs.state.Progress` of the run.
-        num_steps: Steps in an epoch, int.
-        predict: Function from images `(N, H, W, 4)` to the probabilities of the network in
-            training.
-        validation: Reader of the validation patches. If it is empty, nothing is drawn.
-
-    Raises:
-        OSError: If the folder cannot be written to.
+    number: training is the same without a log. `predict` maps images to the probabilities of the
+    network in training.
     """
 
     def __init__(self, run_dir, progress, num_steps, predict, validation):

@@ -55,15 +55,9 @@ class Progress:
 
 
 def write_state(run_dir, model, progress):
-    """Writes the state of a run, and keeps the state before it.
+    """Writes the state of a run, with all variables of its model, and keeps the one before it.
 
     A kill or a power cut at any moment leaves a complete state. A checksum detects later damage.
-
-    Args:
-        run_dir: Run folder.
-        model: Compiled network. All its variables are written, including those of random layers,
-            of the optimizer and of its loss scaling.
-        progress: A `Progress`.
     """
     newest, previous = (Path(run_dir, STATE, name) for name in (NEWEST, PREVIOUS))
     arrays = [keras.ops.convert_to_numpy(variable) for variable in _variables(model)]
@@ -78,18 +72,9 @@ def write_state(run_dir, model, progress):
 
 
 def read_state(run_dir, model):
-    """Reads the newest state of a run, or the one before if the newest is damaged.
+    """Reads the newest state of a run into a model, or the one before if that is damaged.
 
-    Args:
-        run_dir: Run folder.
-        model: Compiled network of the same settings. All its variables are set.
-
-    Returns:
-        `(progress, warning)`: a `Progress`, and a sentence about a damaged state, or None.
-
-    Raises:
-        FileNotFoundError: If there is no state.
-        InputError: If no state can be read; says why.
+    Returns `(progress, warning)`: a `Progress`, and a sentence about a damaged state, or None.
     """
     folder = Path(run_dir, STATE)
     damages = []
