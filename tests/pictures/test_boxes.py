@@ -65,10 +65,3 @@ def test_dots_stand_over_their_region_in_the_order_of_the_cases(tmp_path):
     assert len(heights) == 6
     steps = np.diff(heights) / (heights[-1] - heights[0])  # Of 0.8 in all.
     assert steps == pytest.approx([0.125, 0.375, 0.125, 0.25, 0.125], abs=0.02)
-
-
-def test_distances_have_a_logarithmic_scale_that_holds_the_farthest(tmp_path):
-    dots = is_dot(draw(tmp_path, make_rows(0, 10, 100, 900), HD95))
-    # Logarithmic above 1 mm: the steps from 10 to 100 and from 100 to 900 are as 1 to log 9.
-    steps = -np.diff(middles(dots, axis=0)[::-1])
-    assert steps[2] / steps[1] == pytest.approx(np.log10(9), abs=0.05)

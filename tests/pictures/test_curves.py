@@ -5,7 +5,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from brats.pictures.curves import RATE_COLOR, REGION_COLORS, write_learning_curves
+from brats.pictures.curves import REGION_COLORS, write_learning_curves
 
 DICE = {"whole": 0.9, "core": 0.5, "enhancing": 0.1}
 
@@ -39,30 +39,11 @@ def test_every_region_has_its_color_at_the_height_of_its_dice(tmp_path):
     assert core == pytest.approx((whole + enhancing) / 2, abs=2)
 
 
-def test_the_legend_hides_no_curve(tmp_path):
-    spans = []
-    for dice in (0.02, 0.98):
-        history = [row | {"dice_whole": dice, "val_dice_whole": dice} for row in run_of(41)]
-        _, columns = find_color(draw(tmp_path, history), REGION_COLORS["whole"])
-        spans.append((columns.min(), columns.max()))
-    assert np.ptp(spans, axis=0).max() <= 1
-    # The panel has 390 columns. Half an epoch is left free on both sides.
-    assert np.ptp(spans[0]) == pytest.approx(390 * (1 - 1 / 41), abs=8)
-
-
 @pytest.mark.parametrize(("prefix", "solid"), [("", False), ("val_", True)])
 def test_validation_is_solid_and_training_is_dashed(prefix, solid, tmp_path):
     _, columns = find_color(draw(tmp_path, run_of(3, [prefix])), REGION_COLORS["core"])
     drawn = np.unique(columns)
     assert (len(drawn) == np.ptp(drawn) + 1) == solid
-
-
-def test_the_learning_rate_is_on_a_logarithmic_axis(tmp_path):
-    # 0.1, 0.01, 0.001: a straight line, through the middle of its box.
-    rows, columns = find_color(draw(tmp_path, run_of(3)), RATE_COLOR)
-    assert rows[columns.argmin()] < rows[columns.argmax()]
-    middle = rows[columns == (columns.min() + columns.max()) // 2]
-    assert np.mean(middle) == pytest.approx((rows.min() + rows.max()) / 2, abs=3)
 
 
 def test_text_is_drawn_as_numbers_and_missing_values_are_not_drawn(tmp_path):

@@ -4,7 +4,6 @@ import numpy as np
 
 from brats.pictures.overlays import overlay
 from brats.pictures.patches import GAP, choose_patches, draw_patches
-from brats.volumes.normalization import BACKGROUND
 
 
 class TumorReader:
@@ -57,13 +56,3 @@ def test_rows_are_patches_and_columns_flair_reference_prediction(rng):
             panel = picture[top : top + 6, left : left + 10]
             np.testing.assert_allclose(panel, 255 * overlay(flair, classes), atol=0.51)
     assert (picture[6 : 6 + GAP] == 255).all() and (picture[:, 10 : 10 + GAP] == 255).all()
-
-
-def test_background_is_as_dark_as_the_darkest_brain():
-    images = np.zeros((1, 1, 3, 4), dtype=np.float16)
-    images[0, 0, :, 0] = BACKGROUND, -1, 2
-    none = np.zeros((1, 1, 3), dtype=np.uint8)
-    assert draw_patches(images, none, none)[0, :3, 0].tolist() == [0, 0, 255]
-    assert images[0, 0, 0, 0] == BACKGROUND  # The patches themselves are unchanged.
-    images[...] = BACKGROUND
-    assert not draw_patches(images, none, none)[:, :3].any()
