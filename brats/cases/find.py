@@ -225,14 +225,18 @@ def _wrong_files(match, need_segmentation):
         for name in wrong
         for end in endings[name]
     ]
+    names = {name: ", ".join(sorted(file.name for file in files[name])) for name in wrong}
+    has = [
+        f"{len(files[name])} files for {name}" + (f" ({shortened(some, 200)})" if some else "")
+        for name, some in names.items()
+    ]
     found = set(path.iterdir() if path.is_dir() else itertools.chain(*files.values()))
     found = sorted(filter(is_visible, found))
     names = ", ".join(file.name for file in found[:20]) or "nothing"
     return (
-        f"{path} has {' and '.join(f'{len(files[name])} files for {name}' for name in wrong)}; "
-        f"expected one each, named {' or '.join(expected)} with the ending "
-        f"{' or '.join(READABLE)}. Found {shortened(names)}.{_describe_others(found)} Give each "
-        "case a folder with one file of each, or remove it."
+        f"{path} has {' and '.join(has)}; expected one each, named {' or '.join(expected)} with "
+        f"the ending {' or '.join(READABLE)}. Found {shortened(names)}.{_describe_others(found)} "
+        "Give each case a folder with one file of each, or remove it."
     )
 
 

@@ -4,6 +4,7 @@ In: the path of a case, and its images. Out: its `Edition`, and its files for ea
 reference.
 """
 
+import itertools
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,9 @@ READABLE = (*EXTENSIONS, ".mha", ".nrrd")
 REFERENCE = "seg"  # Stands for the reference among the names of modalities.
 # The reference of one case of BraTS 2020 has a different name.
 MISNAMED = {"W39_1998.09.19_Segm": "BraTS20_Training_355_seg"}
+PREFIX = r"BraTS-(?:[a-z]+-)+\d[^/]*$"  # From 2023; it decides the edition.
+# What a file named as a reference segments instead of the tumor, beside the name of an image.
+TISSUES = ("_brain", "-brain", "/brain", "_skull", "-skull", "/skull")
 
 
 class Match(NamedTuple):
@@ -44,14 +48,25 @@ def stem(path):
 
 
 def match_edition(path, images):
-    """Returns the `Match` of a case with the edition that most of its images fit."""
-    place = str(path.absolute())
-    matches = [
-        match_files(path, images, edition)
+    """Returns the `Match` of a case with its edition, and the images of all editions' names.
+
+    The edition is that of the prefix of the folder's or files' names, or that of most files.
+    """
+    places = [str(place.absolute()) for place in (path, *images)]
+    editions = [
+        edition
         for edition in EDITIONS.values()
-        if edition.suffixes and re.search(edition.cases, place, re.IGNORECASE)
+        if edition.suffixes and _any_has(edition.cases, places)
     ]
-    return max(matches, key=lambda match: sum(map(bool, match.files.values())))
+    every = match_files(path, images, EDITIONS["mixed"])
+    if _any_has(PREFIX, places):
+        names = EDITIONS["2023"].suffixes
+        return every._replace(edition=next(each for each in editions if each.suffixes == names))
+    matches = [match_files(path, images, edition) for edition in editions]
+    best = max(matches, key=lambda match: sum(map(bool, match.files.values())))
+    if not set(best.files[REFERENCE]) <= set(every.files[REFERENCE]):
+        every.files[REFERENCE] = best.files[REFERENCE]
+    return best._replace(files=every.files)
 
 
 def match_files(path, images, edition):
@@ -62,11 +77,28 @@ def match_files(path, images, edition):
     by_ending = {end: [] for some in endings.values() for end in some if end}
     for image in images:
         name = f"/{stem(image)}".lower()
-        if fitting := [end for end in by_ending if name.endswith(end)]:
+        fitting = [end for end in by_ending if name.endswith(end)]
+        if fitting and not re.search("[-_/]mask[-_]", name):
             by_ending[max(fitting, key=len)].append(image)
     files = {
         name: [file for end in some for file in by_ending[end]]
         for name, some in edition.suffixes.items()
     }
-    references = [by_ending[end] for end in edition.segmentation if by_ending.get(end)]
-    return Match(path, edition, files | {REFERENCE: references[0] if references else []})
+    references = {}
+    for end in edition.segmentation:
+        found = [file for file in by_ending.get(end, ()) if _is_of_tumor(file, end, files)]
+        references.setdefault(end[1:], []).extend(found)
+    return Match(path, edition, files | {REFERENCE: next(filter(None, references.values()), [])})
+
+
+def _is_of_tumor(reference, ending, files):
+    """Returns whether the rest of a reference's name is not that of an image or of a tissue."""
+    rest = f"/{stem(reference)}".lower().removesuffix(ending)
+    names = [f"/{stem(image)}".lower() for image in files["flair"]]
+    if any(name.startswith((f"{rest}_", f"{rest}-")) for name in names):
+        return True
+    return not rest.endswith((*TISSUES, *itertools.chain(*EDITIONS["mixed"].suffixes.values())))
+
+
+def _any_has(pattern, places):
+    return any(re.search(pattern, place, re.IGNORECASE) for place in places)

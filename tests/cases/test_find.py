@@ -1,6 +1,7 @@
 """Complete and incomplete cases, a case of four files, and what is said about the others."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def test_an_incomplete_case_fails_alone_with_what_is_missing_and_what_was_found(
     )
     assert "BraTS2021_00001_mask.nii.gz" in mask and mask.endswith("or remove it.")
     assert "Found BraTS2021_00002_t1.dcm. 1 are DICOM files; convert" in nothing
-    assert "2 files for t1; " in twice
+    assert "2 files for t1 (BraTS2021_00003_t1.nii, BraTS2021_00003_t1.nii.gz); " in twice
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_missing_and_doubled_labels_of_msd_fail(tmp_path):
     (tmp_path / "labelsTr" / "BRATS_002.nii.gz").unlink()
     twice, missing = find_cases(tmp_path, need_segmentation=True)[1]
     assert (twice.case_id, missing.case_id) == ("BRATS_001", "BRATS_002")
-    assert twice.reason.startswith(f"{tmp_path}/imagesTr/BRATS_001.nii.gz has 2 files for seg;")
+    assert twice.reason.startswith(f"{tmp_path}/imagesTr/BRATS_001.nii.gz has 2 files for seg (")
     assert "0 files for seg; expected one each, named labelsTr/BRATS_002" in missing.reason
 
 
@@ -92,6 +93,29 @@ def test_a_folder_without_complete_cases_is_refused_with_what_it_holds(tmp_path,
         touch(tmp_path / name) if "." in name else (tmp_path / name).mkdir()
     with pytest.raises(InputError, match=message):
         find_cases(tmp_path, need_segmentation=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "doubled"),
+    [
+        ("x_t1c", "2 files for t1ce (x_t1c.nii, x_t1ce.nii)"),
+        ("y-t2f", "2 files for flair (x_flair.nii, y-t2f.nii)"),
+        ("flair", "2 files for flair (flair.nii, x_flair.nii)"),
+        ("seg", "2 files for seg (seg.nii, x_seg.nii)"),
+        *((name, "") for name in ("x_t1_seg", "x_brain_seg", "brain_mask_t1", "x_t1_bias")),
+    ],
+)
+def test_two_files_for_one_modality_are_named_and_other_files_do_no_harm(tmp_path, name, doubled):
+    touch(*(tmp_path / "x" / f"x{end}.nii" for end in OLD), tmp_path / "x" / f"{name}.nii")
+    if doubled:
+        with pytest.raises(InputError, match=re.escape(f"x has {doubled}; expected one")):
+            find_cases(tmp_path, need_segmentation=True)
+        return
+    (case,), _ = find_cases(tmp_path, need_segmentation=True)
+    assert case.segmentation.name == "x_seg.nii" and case.images["t1"].name == "x_t1.nii"
+    case.segmentation.unlink()
+    (case,), _ = find_cases(tmp_path, need_segmentation=False)
+    assert case.segmentation is None
 
 
 def test_a_case_may_be_the_data_folder(tmp_path, monkeypatch):

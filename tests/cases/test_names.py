@@ -30,6 +30,10 @@ ROWS = [
     ("2024-ped", PED, "BraTS-PED-00030", AS_2023, NEW),
     ("2023-unknown", "BraTS-MEN-RT-0000-1", "BraTS-MEN-RT-0000", AS_2023, NEW),
     ("2023-unknown", "BraTS-XYZ-00001-000", "BraTS-XYZ-00001", AS_2023, NEW),
+    *((edition, f"BraTS-{name}-000", f"BraTS-{name}", "{id}/{id}_{}.nii.gz", OLD)
+      for edition, name in (("2024-ped", "PED-00030"), ("2023-met", "MET-00086"),
+                            ("2023", "GLI-00005"), ("2023-unknown", "XYZ-00001"))),
+    ("2024-ped", "p7", "", f"{{id}}/{PED}_{{}}.nii.gz", OLD),
     ("upenn-gbm", UPENN, "UPENN-GBM-00003", STRUCTURAL + "/{id}/{id}_{}.nii.gz", "FLAIR T1 T1GD T2",
      f"{PACKAGE}/images_segm/{UPENN}_segm.nii.gz",
      f"{PACKAGE}/automated_segm/{UPENN}_automated_approx_segm.nii.gz",
