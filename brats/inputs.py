@@ -21,7 +21,7 @@ def describe_inputs(case):
     Raises:
         InputError: If a file cannot be read. The message names it.
     """
-    return {name: _state(path) | {"sha256": _digest(path)} for name, path in _files(case).items()}
+    return {name: _state(path) | {"sha256": digest(path)} for name, path in _files(case).items()}
 
 
 def find_changes(case, before):
@@ -45,7 +45,7 @@ def find_changes(case, before):
         then = before.get(name, {})
         now = _state(path)
         is_same = now == {key: then.get(key) for key in now}
-        if not is_same and _digest(path) != then.get("sha256"):
+        if not is_same and digest(path) != then.get("sha256"):
             changed.append(name)
     return changed
 
@@ -68,7 +68,8 @@ def _state(path):
     return {"size": status.st_size, "time": status.st_mtime_ns}
 
 
-def _digest(path):
+def digest(path):
+    """Returns the SHA-256 of a file in hexadecimal; raises as `describe_inputs`."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

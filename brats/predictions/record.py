@@ -11,6 +11,7 @@ from brats.cases.names import READABLE
 from brats.editions import CLASSES, REGIONS
 from brats.errors import InputError, shortened
 from brats.files import parse_json, write_json
+from brats.inputs import digest
 
 SUFFIX = ".json"
 TAGS = ("", "_pred", "-pred")  # What names of segmentations add to the case; we add nothing.
@@ -27,18 +28,17 @@ FIELDS = {
 }
 NETWORK_WARNINGS = "network_warnings"  # The field with those that stay if it is scored again.
 REMEDY = "Segment the case again with --overwrite. With --score-only, remove the file."
+CHECKSUM = "segmentation_sha256"  # The field with the SHA-256 of the segmentation's file.
 SEGMENTATION_LABELS = "segmentation_labels"  # The field with the values of this flag, if given.
 
 
 def segmentation_path(output, case):
-    """Returns the path of a case's segmentation, which another tool may have named differently."""
-    paths = _segmentation_paths(output, case.id)
+    """Returns the path of a case's segmentation, which another tool may have named differently.
+
+    We write the first of the paths that it may have.
+    """
+    paths = [Path(output, f"{case.id}{tag}{end}") for tag in TAGS for end in READABLE]
     return next((path for path in paths if path.exists()), paths[0])
-
-
-def _segmentation_paths(output, case_id):
-    """Returns the paths that the segmentation of a case may have; we write the first."""
-    return [Path(output, f"{case_id}{tag}{end}") for tag in TAGS for end in READABLE]
 
 
 def record_path(output, case):
@@ -59,6 +59,7 @@ def write_record(output, case, record):
 def read_record(output, case):
     """Returns the dict that `write_record` wrote for a case, or None if there is none.
 
+    If it describes another file than the segmentation, there are no networks: another tool made it.
     Raises an `InputError` that names the file if it is damaged, or another tool's.
     """
     path = record_path(output, case)
@@ -66,25 +67,41 @@ def read_record(output, case):
         return None
     record = _parse(path)
     if record is None:
-        raise InputError(f"{path} is another tool's file. Move it, or give another --output.")
-    return record
+        raise InputError(
+            f"{path} is another tool's file. Move it and add --overwrite, or give another --output."
+        )
+    return record if _is_described(record, output, case) else record | {"networks": []}
 
 
-def read_records(output):
-    """Returns the records of the segmentations in a folder, and the error of each damaged one.
+def read_records(output, cases):
+    """Returns the records of those cases that are segmented, and the error of each unusable one.
 
     Both are dicts by case id.
     """
-    found, damaged = {}, {}
-    for path in sorted(Path(output).glob(f"[!.]*{SUFFIX}")):
-        volumes = _segmentation_paths(output, path.stem)
+    found, unusable = {}, {}
+    for case in cases:
+        path, segmentation = record_path(output, case), segmentation_path(output, case)
+        if not (path.exists() and segmentation.exists()):
+            continue
         try:
-            record = _parse(path) if any(volume.exists() for volume in volumes) else None
-            if record and record["case"] == path.stem:  # A copy has another name.
-                found[path.stem] = record
+            record = _parse(path)
+            if not record or record["case"] != case.id:  # Another tool's, or a copy.
+                continue
+            if not _is_described(record, output, case):
+                raise InputError(
+                    f"{segmentation} is not the file that {path} describes. Score it with "
+                    "--score-only, or segment the case again with --overwrite."
+                )
+            found[case.id] = record
         except InputError as error:
-            damaged[path.stem] = str(error)
-    return found, damaged
+            unusable[case.id] = str(error)
+    return found, unusable
+
+
+def _is_described(record, output, case):
+    """Returns whether the segmentation, if there is one, is the file that the record describes."""
+    path = segmentation_path(output, case)
+    return not path.exists() or record.get(CHECKSUM) in (None, digest(path))
 
 
 def region_volumes(record):

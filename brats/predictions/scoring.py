@@ -10,9 +10,14 @@ from brats.cases.names import image_files
 from brats.editions import label_warnings, labels_to_classes, relabel
 from brats.errors import InputError, shortened
 from brats.files import make_writable_folder
-from brats.inputs import describe_inputs, input_name
+from brats.inputs import describe_inputs, digest, input_name
 from brats.parallel import run_per_case
-from brats.predictions.record import SEGMENTATION_LABELS, read_record, segmentation_path
+from brats.predictions.record import (
+    CHECKSUM,
+    SEGMENTATION_LABELS,
+    read_record,
+    segmentation_path,
+)
 from brats.predictions.write import evaluate
 from brats.scores.tables import score_missing
 from brats.volumes.files import read_volume
@@ -101,6 +106,7 @@ def _score(task):
         }
     else:
         record = {"networks": [], "settings": {}, SEGMENTATION_LABELS: list(labels)}
+    record[CHECKSUM] = digest(segmentation_path(output, case))
     record |= {"inputs": inputs, "warnings": warnings + raw.warnings}
     return evaluate(output, case, raw, classes, record, slices)
 

@@ -4,6 +4,7 @@ In: the predicted classes of a case. Out: in the folder of predictions `<case>.n
 `probabilities/<case>-<class>.nii.gz`, `figures/<case>-*.png` and `<case>.json`.
 """
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ from brats.cases.names import EXTENSIONS
 from brats.cases.repair import sampled
 from brats.editions import CLASSES, classes_to_labels, count_classes
 from brats.pictures.overlays import write_pictures
-from brats.predictions.record import NETWORK_WARNINGS, write_record
+from brats.predictions.record import CHECKSUM, NETWORK_WARNINGS, write_record
 from brats.scores.tables import score_case
-from brats.volumes.files import write_volume
+from brats.volumes.files import encode_volume, write_volume
 
 FIGURES, PROBABILITIES = "figures", "probabilities"
 # The tumors of 46 real cases have 15 to 265 ml, at most 0.2 of the brain, at most 91 ml enhancing.
@@ -49,9 +50,12 @@ def write_prediction(output, case, raw, classes, record, slices=(), probabilitie
     else:  # Those of an older segmentation would not belong to this one.
         for path in probability_paths(output, case).values():
             path.unlink(missing_ok=True)
-    record = evaluate(output, case, raw, classes, record, slices)
     path = Path(output) / f"{case.id}{EXTENSIONS[0]}"
-    write_volume(path, classes_to_labels(classes, case.edition), raw.geometry)
+    volume = classes_to_labels(classes, case.edition), raw.geometry
+    content = encode_volume(path, *volume)
+    record = record | {CHECKSUM: hashlib.sha256(content).hexdigest()}
+    record = evaluate(output, case, raw, classes, record, slices)
+    write_volume(path, *volume, content)
     return record
 
 

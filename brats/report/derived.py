@@ -12,7 +12,7 @@ from pathlib import Path
 from brats.errors import InputError
 from brats.files import prepare_folder, write_table
 from brats.pictures.boxes import write_score_boxes
-from brats.predictions.record import SEGMENTATION_LABELS, read_records, region_volumes
+from brats.predictions.record import SEGMENTATION_LABELS, SUFFIX, read_records, region_volumes
 from brats.predictions.scoring import missed_scores
 from brats.report.case_files import FOLDER, update_case_file
 from brats.report.page import write_report
@@ -24,7 +24,7 @@ def write_derived(output, cases, failures, missing=()):
 
     Args:
         output: Folder of predictions.
-        cases: List of `Case`; the report shows those that have a record.
+        cases: List of `Case`; the tables and the report show those that have a record.
         failures: Dict of case id to message, of cases that failed. They are left out.
         missing: List of `Case`s that have no segmentation and count as missed.
 
@@ -37,7 +37,7 @@ def write_derived(output, cases, failures, missing=()):
     """
     output = Path(output)
     prepare_folder(output / FOLDER)
-    records, damaged = read_records(output)
+    records, damaged = read_records(output, cases)
     unreadable = {name: text for name, text in damaged.items() if name not in failures}
     heads, missed = {}, {}
     for case in cases:
@@ -56,6 +56,13 @@ def write_derived(output, cases, failures, missing=()):
     lines = _write_tables(output, records, rows)
     if len({json.dumps(each["settings"]) for each in records.values() if each["networks"]}) > 1:
         lines.append(f"Warning: cases in {output} were segmented with different settings.")
+    others = {path.stem for path in output.glob(f"[!.]*{SUFFIX}")} - {case.id for case in cases}
+    others = [name for name in others - failures.keys() if (output / f"{name}.nii.gz").exists()]
+    if others:
+        lines.append(
+            f"The tables and the report leave out {len(others)} more segmentations in {output}: "
+            "they are of no case that was found now."
+        )
     notes = failures | dict.fromkeys(missed, "No segmentation: counts as missed.")
     report = write_report(output, records, heads, notes, rows)
     if records:

@@ -131,6 +131,13 @@ def test_only_cases_with_a_record_and_a_segmentation_are_shown(predicted, tmp_pa
     assert "<p>2 cases</p>" in text  # Without networks they are another tool's.
 
 
+def test_records_of_cases_that_are_not_given_are_in_no_table(predicted, tmp_path):
+    text, _ = write_derived(tmp_path, predicted[2:], {})
+    assert "leave out 2 more segmentations" in text and "Mean" not in text
+    assert [row["case"] for row in read_table(tmp_path / "volumes.csv")] == ["two"]
+    assert not (tmp_path / "scores.csv").exists()
+
+
 def test_only_a_case_with_a_reference_has_scores_and_a_reference(predicted, tmp_path):
     page, text = report(tmp_path, predicted)
     assert list(page.volumes["one"]) == ["flair", "t1", "t1ce", "t2", "prediction", "reference"]
@@ -191,9 +198,12 @@ def test_failed_and_unreadable_cases_have_a_message_and_no_scores(predicted, tmp
     assert HOSTILE not in text
 
 
-def test_a_damaged_record_fails_its_case_only(predicted, tmp_path):
+@pytest.mark.parametrize("changed", [{"warnings": 7}, {"segmentation_sha256": "another"}])
+def test_a_record_that_is_damaged_or_of_another_file_fails_its_case_only(
+    predicted, tmp_path, changed
+):
     path = record_path(tmp_path, predicted[0])
-    path.write_text(path.read_text().replace('"warnings": []', '"warnings": 7'))
+    change_record(tmp_path, predicted[0], **changed)
     _, unreadable = write_derived(tmp_path, predicted, {})
     assert list(unreadable) == [HOSTILE] and str(path) in unreadable[HOSTILE]
     assert list(Page(tmp_path).volumes) == ["one", "two"]
