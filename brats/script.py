@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 
-from brats.errors import InputError, describe_error, printable
+from brats.errors import InputError, describe_error, printable, shortened
 
 INTERRUPTED = 130  # Exit code, as of a command that the shell interrupts.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -75,6 +75,8 @@ def exit_code(main, advice="Run the command again."):
             return 141  # As the shell reports a command that SIGPIPE ended.
         if isinstance(error, InputError | OSError | MemoryError):
             return _end(f"Error: {describe_error(error)}", 1)
+        if isinstance(error, ImportError) and "failed to map segment" in str(error):
+            return _end("Error: Too little memory to load a library. Allow more (ulimit -v).", 1)
         raise
     return 0
 
@@ -130,16 +132,16 @@ def check_none_failed(failures, num_cases):
     """Checks at the end of a script that no case failed.
 
     Args:
-        failures: Ids of the cases that failed. The script has printed each reason before.
+        failures: Ids of the cases that failed. The script has printed each with its reason.
         num_cases: Number of all cases, int.
 
     Raises:
-        InputError: If a case failed. The message names all of them.
+        InputError: If a case failed. The message names the first ones.
     """
-    failures = list(failures)
     if failures:
+        names = shortened(", ".join(shortened(each, 60) for each in failures))
         raise InputError(
-            f"{len(failures)} of {num_cases} cases failed, see above: {', '.join(failures)}. "
+            f"{len(failures)} of {num_cases} cases failed, see above: {names}. "
             "Run the command again when that is fixed."
         )
 

@@ -43,6 +43,11 @@ def test_an_error_of_data_or_machine_is_1_and_one_line(error, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_too_little_memory_for_a_library_is_one_line(capsys):
+    assert exit_code(raising(ImportError("a.so: failed to map segment from shared object"))) == 1
+    assert "Too little memory" in capsys.readouterr().err
+
+
 def test_a_defect_keeps_its_traceback():
     with pytest.raises(ValueError, match="a defect") as caught:
         exit_code(raising(ValueError("a defect")))
@@ -203,3 +208,5 @@ def test_failed_cases_are_named_at_the_end():
     check_none_failed((), 5)
     with pytest.raises(InputError, match="2 of 5 cases failed, .*: b, d. Run the command again"):
         check_none_failed(["b", "d"], 5)
+    with pytest.raises(InputError, match="above: x{57}[.]{3}, d[.] Run"):
+        check_none_failed(["x" * 225, "d"], 5)

@@ -16,6 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
 from brats.editions import CLASSES, region_mask
+from brats.errors import printable
 from brats.files import replacing
 
 # Red, green, blue of the classes necrosis, edema and enhancing.
@@ -137,6 +138,8 @@ def _write_panels(path, title, rows, pixel_mm, longest, line_width):
     size = np.array([whole_width, TITLE + (NAME + height) * len(rows) + LEGEND])
     figure = Figure(size / PIXELS_PER_INCH, dpi=PIXELS_PER_INCH)
     y = 1 - 0.6 * TITLE / size[1]
+    # The font lacks most letters of other scripts.
+    title = printable(title).encode("latin-1", "backslashreplace").decode("latin-1")
     figure.text(0.5, y, title, ha="center", va="center", size=11, parse_math=False)
     for row, panels in enumerate(rows):
         bottom = size[1] - TITLE - (NAME + height) * (row + 1)

@@ -48,6 +48,8 @@ def write_report(output, records, heads, notes, scores):
         parts["metrics"] = tables.metric_options(columns)
     else:
         template = re.sub("(?s)<!-- scores -->.*?<!-- end of scores -->\n", "", template)
+    if not shown:
+        template = re.sub("(?s)<!-- cases -->.*?<!-- end of cases -->\n", "", template)
     # A name that is not UTF-8 stands in the page with an escape.
     text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
     with replacing(path) as temporary:
@@ -57,7 +59,7 @@ def write_report(output, records, heads, notes, scores):
 
 def _describe(records):
     """Returns how many cases there are, and which networks segmented them."""
-    cases = f"{len(records)} case{'' if len(records) == 1 else 's'}"
+    cases = f"{len(records) or 'No'} case{'' if len(records) == 1 else 's'}"
     networks = tables.union_of_networks(records)
     names = " and ".join(network["path"] for network in networks)
     by_all = all(record["networks"] == networks for record in records)

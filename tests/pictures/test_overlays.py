@@ -96,6 +96,13 @@ def test_pixels_that_are_not_square_keep_their_shape(tmp_path):
     assert box_of(is_red(panel)) == (120, 239, 120, 239)
 
 
+@pytest.mark.filterwarnings("error")
+def test_letters_that_the_font_lacks_are_written_as_escapes(tmp_path):
+    for name, title in (("a", "\u60a3 \x01"), ("b", r"\u60a3 \x01")):
+        write_overlays(tmp_path / f"{name}.png", title, BLACK, full_of(0))
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
 def test_r_is_at_the_left_and_l_at_the_right(tmp_path):
     write_modalities(tmp_path / "all.png", "a", [BLACK] * 4, full_of(0))
     picture = matplotlib.image.imread(tmp_path / "all.png")[TITLE + NAME : TITLE + NAME + 240]

@@ -209,6 +209,11 @@ def test_a_record_that_is_damaged_or_of_another_file_fails_its_case_only(
     assert list(Page(tmp_path).volumes) == ["one", "two"]
 
 
+def test_without_cases_the_report_speaks_of_no_images(predicted, tmp_path):
+    _, text = report(tmp_path, predicted, {case.id: "lost" for case in predicted})
+    assert "<p>No cases</p>" in text and not re.search("of patients|Open a case", text)
+
+
 def test_the_file_of_a_case_is_made_again_only_if_its_files_changed(predicted, tmp_path):
     def times():
         return {path.stem: path.stat().st_mtime_ns for path in tmp_path.glob("report/*.js")}
