@@ -12,7 +12,13 @@ from pathlib import Path
 
 from brats.cases.layouts import TEST_IMAGES, find_ignored, find_matches
 from brats.cases.names import EXTENSIONS, READABLE, REFERENCE, is_visible, stem
-from brats.cases.patients import folder_grade, patient_of, read_grades, read_patients
+from brats.cases.patients import (
+    folder_grade,
+    patient_of,
+    patients_by_folder,
+    read_grades,
+    read_patients,
+)
 from brats.editions import EDITIONS, MODALITIES, Edition, relabel
 from brats.errors import Failed, InputError, shortened
 
@@ -89,6 +95,7 @@ def find_cases(root, need_segmentation, labels=(), need_labels=True):
     if not found:
         raise _nothing_found(root)
     grades = read_grades(root, [match.path for match in found.values()])
+    shared = patients_by_folder(root, [match.path for match in found.values()])
     cases, failures = [], []
     for name, (path, edition, files) in sorted(found.items()):
         edition, references, warnings = relabel(edition, labels), files[REFERENCE], ()
@@ -112,7 +119,7 @@ def find_cases(root, need_segmentation, labels=(), need_labels=True):
                 images={modality: files[modality][0] for modality in MODALITIES},
                 segmentation=references[0] if references else None,
                 grade=folder_grade(root, path) or grades.get(stem(path)),
-                patient=patient_of(name, edition),
+                patient=shared.get(path) or patient_of(name, edition),
                 warnings=warnings,
             )
         )

@@ -13,10 +13,13 @@ TABLE = "patients.csv"  # In the data folder; it decides where it exists.
 # Names of folders, and ends of ids, that are a visit of a patient. Capitals make no difference.
 VISIT = (
     r"(?:ses-\w+|(?:session|week|timepoint|time|tp|visit|day|month|fu|follow-?up)[-_ ]?\d+[a-z]?"
-    r"(?:[-_]\d+)?|baseline|pre-?op|post-?op|(?:19|20)\d\d[-_.]?\d\d[-_.]?\d\d)"
+    r"(?:[-_]\d+)?|baseline|(?:pre|post)(?:-?op)?|[a-z]{0,4}(?:19|20)\d\d[-_.]?\d\d[-_.]?\d\d)"
 )
 # Names of folders that name no case. They are left out of its id.
 UNNAMED = "anat|hdbet_brats-space|brats_output|output|outputdir|nifti|images"
+# A number is a visit in a folder such as 001 or P001, but not in a year.
+NUMBER, NUMBERED = r"\d{1,3}", r"(?!(?:19|20)\d\d$)[a-z]{0,4}[-_ ]?\d+"
+MOST_VISITS = 20  # A folder with more cases is no patient.
 PATIENT = r"(?:sub|subject|pat|patient|patientid|pid|pt)[-_ ]*\d+"
 # The last number of these ids is always 1, and they were patients in earlier versions.
 BRATS_2017 = r"brats1\d"
@@ -27,13 +30,17 @@ IDS = r"\w*subject_ID"  # Columns of ids in the tables of grades.
 def case_id(path):
     """Returns the id of a case: the name of its folder or image.
 
-    The folder of a visit, one without a name of its own such as `anat`, and any folder in a
-    patient's folder, is named by its path: "sub-01_ses-1".
+    The folder of a visit, one without a name of its own such as `anat`, any folder in a patient's
+    folder, and a number in a numbered one are named by their paths: "sub-01_ses-1", "001_2".
     """
     path = path.absolute()  # Of ".", too.
     names = [*path.parts[1:-1], stem(path)]
     start = len(names) - 1
-    while start and (_is(f"{UNNAMED}|{VISIT}", names[start]) or _is(PATIENT, names[start - 1])):
+    while start and (
+        _is(f"{UNNAMED}|{VISIT}", names[start])
+        or _is(PATIENT, names[start - 1])
+        or (_is(NUMBER, names[start]) and _is(NUMBERED, names[start - 1]))
+    ):
         start -= 1
     return "_".join(name for name in names[start:] if not _is(UNNAMED, name)) or names[-1]
 
@@ -55,6 +62,24 @@ def patient_of(case_id, edition):
     return patient
 
 
+def patients_by_folder(root, paths):
+    """Returns a dict from the paths of some cases to their patient, the folder that they share.
+
+    It is a numbered folder below the data folder, with a few cases that have no names of their own:
+    numbers of a visit, or words without a number ("P001/first").
+    """
+    shared = {}
+    for path in paths:
+        shared.setdefault(path.parent, []).append(path)
+    return {
+        path: folder.name
+        for folder, some in shared.items()
+        if folder != root and 1 < len(some) <= MOST_VISITS and _is(NUMBERED, folder.name)
+        if all(_is(rf"{NUMBER}|\D+", path.name) for path in some)
+        for path in some
+    }
+
+
 def read_patients(root, ids):
     """Reads the table of patients of a data folder: a dict from case id to patient, if it exists.
 
@@ -65,7 +90,15 @@ def read_patients(root, ids):
     path = root / TABLE
     if not path.exists():
         return {}
-    patients = {row.get("case"): row.get("patient") for row in read_table(path)}
+    patients = {}
+    for row in read_table(path):
+        row = {str(name).strip(): str(cell or "").strip() for name, cell in row.items()}
+        case, patient = row.get("case", ""), row.get("patient", "")
+        if case and patients.setdefault(case, patient) != patient:
+            first = patients[case]
+            raise InputError(
+                f"{path} has two patients for {case}: {first} and {patient}. Correct it."
+            )
     if missing := [each for each in ids if not patients.get(each)]:
         raise InputError(
             f"{path} has no patient for {shortened(', '.join(missing), 80)}. Expected the columns "

@@ -50,6 +50,29 @@ def test_cases_in_a_patients_folder_are_named_by_it_and_stay_together(tmp_path):
     assert [case.patient for case in cases] == ["Patient 7"] * 2 + ["Patient 8"] * 2
 
 
+@pytest.mark.parametrize(
+    ("folders", "case_ids", "patients"),
+    [
+        ("P1/MR20190101 P1/MR20190301 P2/MR20190201", None, "P1 P1 P2"),
+        ("P1/pre P1/post P2/pre", None, "P1 P1 P2"),
+        ("001/1 001/2 002/1", None, "001 001 002"),
+        ("P1/1 P1/2 P3/7", None, "P1 P1 P3_7"),
+        ("P1/first P1/second", "first second", "P1 P1"),
+        ("train/1 train/2 2021/3 2021/4", "1 2 3 4", "1 2 3 4"),
+        ("train/ann train/bob", "ann bob", "ann bob"),
+        ("ann bob", "ann bob", "ann bob"),
+        ("site1/a-7 site1/a-8", "a-7 a-8", "a-7 a-8"),
+    ],
+)
+def test_visits_in_one_folder_are_one_patient(tmp_path, folders, case_ids, patients):
+    for folder in folders.split():
+        touch(*(tmp_path / folder / f"{name[1:]}.nii.gz" for name in OLD))
+    cases, _ = find_cases(tmp_path, need_segmentation=True)
+    expected = (case_ids or folders.replace("/", "_")).split()
+    pairs = {case.id: case.patient for case in cases}
+    assert pairs == dict(zip(expected, patients.split(), strict=True))
+
+
 def test_two_folders_called_anat_are_two_cases_whatever_else_is_there(tmp_path):
     for subject in ("sub-01", "sub-02"):
         touch_case(tmp_path / subject / "anat")
@@ -62,9 +85,10 @@ def test_two_folders_called_anat_are_two_cases_whatever_else_is_there(tmp_path):
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        ("case,patient,age\na-0001-000,X,1\na-0002-000,X,2\nother,Y,3\n", ""),
-        ("id,patient\na-0001-000,X\n", "a-0001-000, a-0002-000"),
-        ("case,patient\na-0001-000,X\na-0002-000\n", "a-0002-000"),
+        ("case, patient ,age\na-0001-000 , X,1\na-0002-000,X,2\nother,Y,3\n", ""),
+        ("id,patient\na-0001-000,X\n", "no patient for a-0001-000, a-0002-000. Expected"),
+        ("case,patient\na-0001-000,X\na-0002-000, \n", "no patient for a-0002-000. Expected"),
+        ("case,patient\na-0001-000,X\na-0001-000,Y\n", "two patients for a-0001-000: X and Y."),
     ],
 )
 def test_a_table_of_patients_decides_and_has_every_case(tmp_path, text, wrong):
@@ -75,5 +99,5 @@ def test_a_table_of_patients_decides_and_has_every_case(tmp_path, text, wrong):
         cases, _ = find_cases(tmp_path, need_segmentation=True)
         assert [case.patient for case in cases] == ["X", "X"]
         return
-    with pytest.raises(InputError, match=f"patients.csv has no patient for {wrong}. Expected"):
+    with pytest.raises(InputError, match=f"patients.csv has {wrong}"):
         find_cases(tmp_path, need_segmentation=True)
