@@ -33,10 +33,7 @@ SEGMENTATION_LABELS = "segmentation_labels"  # The field with the values of this
 
 
 def segmentation_path(output, case):
-    """Returns the path of a case's segmentation, which another tool may have named differently.
-
-    We write the first of the paths that it may have.
-    """
+    """Returns the path of a case's segmentation, which another tool may have named differently."""
     paths = [Path(output, f"{case.id}{tag}{end}") for tag in TAGS for end in READABLE]
     return next((path for path in paths if path.exists()), paths[0])
 
@@ -81,10 +78,8 @@ def read_records(output, cases):
     found, unusable = {}, {}
     for case in cases:
         path, segmentation = record_path(output, case), segmentation_path(output, case)
-        if not (path.exists() and segmentation.exists()):
-            continue
         try:
-            record = _parse(path)
+            record = _parse(path) if path.exists() and segmentation.exists() else None
             if not record or record["case"] != case.id:  # Another tool's, or a copy.
                 continue
             if not _is_described(record, output, case):

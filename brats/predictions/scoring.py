@@ -12,12 +12,7 @@ from brats.errors import InputError, shortened
 from brats.files import make_writable_folder
 from brats.inputs import describe_inputs, digest, input_name
 from brats.parallel import run_per_case
-from brats.predictions.record import (
-    CHECKSUM,
-    SEGMENTATION_LABELS,
-    read_record,
-    segmentation_path,
-)
+from brats.predictions.record import CHECKSUM, SEGMENTATION_LABELS, read_record, segmentation_path
 from brats.predictions.write import evaluate
 from brats.scores.tables import score_missing
 from brats.volumes.files import read_volume

@@ -60,8 +60,7 @@ def write_derived(output, cases, failures, missing=()):
     others = [name for name in others - failures.keys() if (output / f"{name}.nii.gz").exists()]
     if others:
         lines.append(
-            f"The tables and the report leave out {len(others)} more segmentations in {output}: "
-            "they are of no case that was found now."
+            f"Tables and report leave out {len(others)} older results: of no case found now."
         )
     notes = failures | dict.fromkeys(missed, "No segmentation: counts as missed.")
     report = write_report(output, records, heads, notes, rows)

@@ -37,7 +37,7 @@ def test_a_record_reads_back_as_it_is_returned(tmp_path):
         ("{", "is damaged: .*--overwrite"),
         (json.dumps(RECORD | {"warnings": "odd"}), "is damaged: warnings .*--overwrite"),
         (json.dumps(RECORD | {"version": 99}), "another version.* 99, expected 2.*--overwrite"),
-        ('{"mine": 1}', "is another tool's file"),
+        ('{"mine": 1}', "is another tool's file.*--overwrite"),
     ],
 )
 def test_a_file_that_is_no_good_record_is_refused(text, message, tmp_path):

@@ -133,7 +133,7 @@ def test_only_cases_with_a_record_and_a_segmentation_are_shown(predicted, tmp_pa
 
 def test_records_of_cases_that_are_not_given_are_in_no_table(predicted, tmp_path):
     text, _ = write_derived(tmp_path, predicted[2:], {})
-    assert "leave out 2 more segmentations" in text and "Mean" not in text
+    assert "leave out 2 older results" in text and "Mean" not in text
     assert [row["case"] for row in read_table(tmp_path / "volumes.csv")] == ["two"]
     assert not (tmp_path / "scores.csv").exists()
 
