@@ -4,6 +4,7 @@ In: command line arguments, parsed by `brats.flags`. Out: a checked settings obj
 are the published recipe. `--recipe tuned` replaces some of them.
 """
 
+import re
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
@@ -28,6 +29,7 @@ from brats.flags import (
 from brats.labels import LABELS
 
 IMAGES = ("flair", "t1", "t1ce", "t2")
+FILE_ENDINGS = (".nii", ".gz", ".mha", ".mhd", ".nrrd", ".hdr", ".img", ".mgz", ".dcm")
 CLASS_WEIGHTS = (
     "four numbers above 0",
     lambda value: len(value) == 4 and all(0 < item < float("inf") for item in value),
@@ -41,7 +43,6 @@ LABELS_OF_REFERENCES = (
     "label values, if the file names do not define them; predictions have the first of each class",
     LABELS,
 )
-
 LABELS_OF_SEGMENTATIONS = (
     (),
     "with --score-only: label values of the segmentations, if they differ from the references",
@@ -286,9 +287,10 @@ class PredictConfig(Settings):
             raise ValueError(f"{flags(given)} need {flags(missing)}; give all four images.")
         if given and unused:
             raise ValueError(f"{flags(given)} are one case; leave out {flags(unused)}.")
-        if self.output.lower().endswith((".nii", ".nii.gz")[: 1 if given else 2]):
+        is_file = given and re.search(r"[^/]\.nii\.gz$", self.output)
+        if self.output.rstrip("/").lower().endswith(FILE_ENDINGS) and not is_file:
             raise ValueError(
-                f"--output is {self.output!r}; expected a folder or, with {flags(IMAGES)}, .nii.gz."
+                f"--output is {self.output!r}; expected a folder or, with --flair, NAME.nii.gz."
             )
         scoring = {"score_only", "ignore_missing", "segmentation_labels"}
         if not self.score_only and asked_for & scoring:

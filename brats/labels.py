@@ -9,8 +9,8 @@ import re
 CLASSES = ("normal", "necrosis", "edema", "enhancing")
 MAX_LABEL = 254
 LABELS = (
-    f"necrosis=, edema= and enhancing=, each with a whole number of 1 to {MAX_LABEL}, or several "
-    "with commas",
+    f"necrosis=, edema= and enhancing=, each once, with a whole number of 1 to {MAX_LABEL} or "
+    "several with commas, and no number twice",
     lambda values: not values or parse_labels(values) is not None,
 )
 

@@ -56,13 +56,16 @@ def test_scripts_follow_one_another_without_arguments():
 @pytest.mark.parametrize(
     ("config_class", "arguments", "message"),
     [
-        (ExtractConfig, "--labels necrosis=1 edema=2", "--labels is .*; expected necrosis="),
+        (ExtractConfig, "--labels necrosis=1 edema=2", "enhancing=, each once, .* number twice"),
         (PredictConfig, "--labels 1 2 3", "--labels is .*; expected necrosis="),
         (PredictConfig, "--flair a --t1 b --t2 c", "need --t1ce; give all four"),
         (PredictConfig, "{} --data-root x --cases a", "leave out --cases, --data-root"),
         (PredictConfig, "{} --score-only", "leave out --score-only"),
         (PredictConfig, "--output a.nii.gz", "expected a folder or, with --flair"),
-        (PredictConfig, "{} --output a.nii", "with --flair, .*, .nii.gz."),
+        *(
+            (PredictConfig, f"{{}} --output {name}", "with --flair, NAME.nii.gz.")
+            for name in ("a.nii", "x.mha", "x.NII.GZ", "x/.nii.gz", ".nii.gz")
+        ),
     ],
 )
 def test_labels_and_four_files_are_checked(config_class, arguments, message, capsys):
