@@ -110,8 +110,8 @@ def all_cases(groups):
 def describe_groups(groups, found):
     """Returns a line: how many of the found cases which networks segment, and how many none."""
     parts = [
-        f"cases: {len(group.cases)}, by {' + '.join(str(each.path) for each in group.networks)}"
-        for group in groups
+        f"{num} case{'s' * (num > 1)} by {' + '.join(str(each.path) for each in group.networks)}"
+        for num, group in ((len(group.cases), group) for group in groups)
     ]
     if (num_seen := len(found) - len(all_cases(groups))) > 0:
         parts.append(f"{num_seen} left out, which every run was trained on")

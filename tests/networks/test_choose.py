@@ -202,7 +202,7 @@ def test_a_case_is_cross_validated_by_all_networks_that_were_not_trained_on_it()
     assert as_text(groups) == {"b": ["high01"], "a": ["high02"], "a b c": others}
     assert case_ids(all_cases(groups)) == ["high01", "high02", *others]
     assert describe_groups(groups, make_cases(5)) == (
-        "1 by b, 1 by a, 2 by a + b + c, 1 left out, which every run was trained on"
+        "1 case by b, 1 case by a, 2 cases by a + b + c, 1 left out, which every run was trained on"
     )
     assert as_text(assign(["high04", "high02"])) == {"a": ["high02"], "a b c": ["high04"]}
 

@@ -52,7 +52,7 @@ def test_a_case_is_segmented_by_the_mean_of_the_networks_that_have_not_seen_it(
     output, flags = tmp_path / "out", ("--run-dir", *runs, "--cross-validate")
     result = start(small_cases, output, *flags)
     assert result.code == 0
-    assert f"1 by {runs[0]}/best.keras + {runs[1]}/best.keras" in result.out
+    assert f"1 case by {runs[0]}/best.keras + {runs[1]}/best.keras" in result.out
     for case_id, label, networks in ((ids[0], 2, "b"), (ids[1], 1, "a"), (ids[2], 4, "ab")):
         assert networks_of(output, case_id) == list(networks)
         assert set(read_volume(output / f"{case_id}.nii.gz")[0].ravel()) == {0, label}
