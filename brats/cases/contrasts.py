@@ -9,7 +9,7 @@ The ranges below are those of 47 real cases of BraTS 2018, 2021 and 2023.
 import itertools
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, stats
 
 MIN_BRAIN = 1000  # Voxels. Shares of fewer voxels mean nothing.
 MIN_TUMOR = 20
@@ -20,12 +20,19 @@ MIN_EDGE = 0.2
 MAX_EDGE_RANK = 0.5
 # Correlation of the ranks of two images: at most 0.81.
 MAX_CORRELATION = 0.99
-# Contrast agent makes few voxels much brighter and none darker. Asymmetry of T1ce minus T1: 0.08
-# to 0.84, in BraTS2021_01482 -0.06. Finds 46 of 47 exchanges.
-MIN_ENHANCEMENT = -0.08
-# Fluid is bright in T2 and dark in FLAIR; what is bright in FLAIR is bright in T2. Rank of T2 in
-# the brightest 2 % of FLAIR, minus the other way round: 0.07 to 0.86. Finds 47 of 47 exchanges.
-BRIGHT = 0.98
+# Mean rank of the second image minus that of the third, in the darkest or brightest voxels of the
+# first. The real images stay 0.02 away from each limit. The relations find each exchange of two
+# images, and each image that is inverted inside the brain, in 46 or 47 of 47 cases.
+DARK, BRIGHT = 0.1, 0.98
+RELATIONS = (  # image, its brightest voxels?, second, third, lowest, highest
+    ("flair", False, "t1", "t1ce", -0.3, 0.015),
+    ("flair", True, "t1ce", "t2", -1, 0.33),
+    ("t1", True, "t1", "t2", 0.24, 1),
+    ("t1ce", False, "flair", "t1", -0.15, 0.43),
+    ("t2", False, "flair", "t1ce", -0.65, 0.05),
+    ("t2", True, "t1", "t1ce", -0.18, 0.25),
+    ("t2", True, "t1ce", "t2", -1, -0.47),
+)
 # Mean rank of the reference's tumor, in FLAIR and T2: 0.74 to 0.95. References of other cases have
 # less than 0.65 in 89 of 100 pairs. Mirrored, the reference of a case loses 0.06 at least.
 MIN_TUMOR_RANK = 0.65
@@ -49,11 +56,11 @@ def image_faults(images):
             "The edge of the brain is brighter than its inside: the intensities are inverted, "
             "scalp is left, or the images have wrong names. Export the images again."
         )
-    if not errors and _enhancement(images["t1"][brain], images["t1ce"][brain]) < MIN_ENHANCEMENT:
-        warnings.append("T1 is brighter in places where T1ce is not: exchanged? Look at both.")
-    flair, t2 = ranks["flair"], ranks["t2"]
-    if not errors and t2[flair > BRIGHT].mean() < flair[t2 > BRIGHT].mean():
-        warnings.append("Fluid is bright in FLAIR and dark in T2: exchanged? Look at both.")
+    if not errors and not _is_usual(ranks):
+        guess = f" ({' or '.join(found)}?)" if (found := _explanations(ranks)) else ""
+        warnings.append(
+            f"The contrasts do not fit the names of the images{guess}. Look at all four."
+        )
     return errors, warnings
 
 
@@ -84,10 +91,8 @@ def brain_ranks(images):
 
 
 def _rank(values):
-    """Returns the place of each value in ascending order, from 0 to 1."""
-    ranks = np.empty(values.size)
-    ranks[np.argsort(values, kind="stable")] = np.linspace(0, 1, values.size)
-    return ranks
+    """Returns the place of each value in ascending order, from 0 to 1; the same of equal values."""
+    return (stats.rankdata(values) - 1) / max(values.size - 1, 1)
 
 
 def _edge(mask):
@@ -109,13 +114,20 @@ def _seams(images):
     ]
 
 
-def _enhancement(before, after):
-    """Returns how much farther the brightest differences reach than the darkest, -1 to 1."""
-    difference = _standardized(after) - _standardized(before)
-    low, middle, high = np.percentile(difference, (1, 50, 99))
-    return (low + high - 2 * middle) / max(high - low, 1e-9)
+def _is_usual(ranks):
+    for name, bright, one, other, low, high in RELATIONS:
+        rank = ranks[name]  # Many voxels may share the first or the last.
+        place = rank >= min(BRIGHT, rank.max()) if bright else rank <= max(DARK, rank.min())
+        if not low <= (ranks[one] - ranks[other])[place].mean() <= high:
+            return False
+    return True
 
 
-def _standardized(values):
-    low, middle, high = np.percentile(values, (25, 50, 75))
-    return (values - middle) / max(high - low, 1e-9)
+def _explanations(ranks):
+    """Returns each single mistake whose correction makes the images usual."""
+    corrected = {
+        f"{one} and {other} exchanged": ranks | {one: ranks[other], other: ranks[one]}
+        for one, other in itertools.combinations(ranks, 2)
+    }
+    corrected |= {f"{name} inverted": ranks | {name: 1 - ranks[name]} for name in ranks}
+    return [mistake for mistake, images in corrected.items() if _is_usual(images)]

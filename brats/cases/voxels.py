@@ -12,6 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import ndimage
 
 from brats.cases import contrasts
 from brats.cases.repair import sampled
@@ -37,6 +38,10 @@ LOW = 0.1  # Of the median. At most 2 % of the brain lies below it in the real i
 # most 2 %, or 13 % in 6 of 17, where the box of the atlas cuts the brain stem.
 FLAT_SHARE = 0.25
 MIN_PLANES = 16  # In fewer planes, the end of an ellipsoid has 12 % of its section and more.
+# The real images have at most 15 % of the brain in their three most frequent values.
+FEW_VALUES, FEW_VALUES_SHARE = 3, 0.5
+# Of what is not 0; at most 1e-4 in the real images. A ring of scalp around the brain has 10 %.
+APART_SHARE = 0.01
 STRIP = "not skull-stripped, or noise around the brain. Set all but the brain to 0, as HD-BET does"
 # Of the tumor. Three real references have 1 or 21 voxels outside the brain, at most 1e-4.
 OUTSIDE_SHARE = 1e-3
@@ -98,7 +103,7 @@ def case_faults(images, classes, voxel_ml):
             f"The brain has {brain_ml:.3g} ml, which is unlikely: the voxel size in the header may "
             "be wrong."
         )
-    warnings += flat_end_warnings(brain)
+    warnings += flat_end_warnings(brain) + apart_warnings(brain)
     reference = [] if classes is None else tumor_warnings(brain, classes)
     # With an error, most warnings are about the same.
     return Faults(errors, [] if errors else warnings, reference)
@@ -127,7 +132,12 @@ def intensity_warnings(values):
 
 
 def image_errors(values, num_voxels, voxel_ml):
-    """Returns an error if an image shows more than a brain, or one darker than its background."""
+    """Returns an error if an image shows no brain, more than it, or one darker than the rest."""
+    counts = np.sort(np.unique(values, return_counts=True)[1])[-FEW_VALUES:]
+    if counts.sum() > max(FEW_VALUES_SHARE * values.size, contrasts.MIN_BRAIN):
+        what = "one value" if len(counts) == 1 else f"{len(counts)} values"
+        share = _percent(counts.sum(), values.size)
+        return [f"{what} in {share} of the brain: a mask or a segmentation. Give the image instead"]
     if np.count_nonzero(values < 0) > INVERTED_SHARE * values.size:
         return ["the brain is darker than the background: inverted intensities. Export it again"]
     if values.size > (1 - MIN_ZERO_SHARE) * num_voxels:
@@ -176,6 +186,14 @@ def flat_end_warnings(brain):
     return warnings
 
 
+def apart_warnings(brain):
+    """Warns if much of a brain mask `(Z, Y, X)` does not touch its largest part."""
+    sizes = np.bincount(ndimage.label(brain)[0].ravel())[1:]
+    if (apart := sizes.sum() - sizes.max()) <= APART_SHARE * sizes.sum():
+        return []
+    return [f"{_percent(apart, sizes.sum())} of what is not 0 lies apart from the brain: {STRIP}."]
+
+
 def tumor_warnings(brain, classes):
     """Warns if the class indices `(Z, Y, X)` hold no tumor, or tumor outside the brain mask."""
     tumor = classes > 0
@@ -192,4 +210,4 @@ def _voxels(count):
 
 
 def _percent(count, total):
-    return f"{100 * count / total:.2g} %"
+    return f"{100 * count / total:.1f} %"

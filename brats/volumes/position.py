@@ -52,7 +52,7 @@ def find_geometry(header, size):
         if apart_mm > MAX_APART_MM:
             other = used if used != name else "voxel size (pixdim)"
             warnings.append(
-                f"{name} and {other} of the header place voxels up to {apart_mm:.2g} mm apart; "
+                f"{name} and {other} of the header place voxels up to {apart_mm:.1f} mm apart; "
                 f"the {other} is used, as ITK does. If it is wrong, repair the header"
             )
     return Geometry(

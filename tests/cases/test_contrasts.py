@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from brats.cases.contrasts import image_faults, reference_warnings
+from brats.cases.contrasts import brain_ranks, image_faults, reference_warnings
 from brats.phantom.cohort import synthesize
 
 
@@ -15,11 +15,27 @@ def test_images_under_their_right_names_are_no_fault(phantom):
     assert reference_warnings(images, classes) == []
 
 
-@pytest.mark.parametrize(("one", "other"), [("t1", "t1ce"), ("flair", "t2")])
-def test_exchanged_images_are_a_warning(phantom, one, other):
+@pytest.mark.parametrize(
+    ("one", "other"), [*itertools.combinations(("flair", "t1", "t1ce", "t2"), 2)]
+)
+def test_two_exchanged_images_are_a_warning_that_names_them(phantom, one, other):
     images, _ = phantom
     errors, (warning,) = image_faults(images | {one: images[other], other: images[one]})
-    assert errors == [] and "exchanged" in warning
+    assert errors == [] and f"{one} and {other} exchanged" in warning
+
+
+@pytest.mark.parametrize("name", ["flair", "t1", "t1ce", "t2"])
+def test_one_image_that_is_inverted_inside_the_brain_is_a_warning(phantom, name):
+    images, _ = phantom
+    image = images[name]
+    inverted = np.where(image, image.max() + image.min() - image, 0)
+    errors, (warning,) = image_faults(images | {name: inverted})
+    assert errors == [] and f"{name} inverted" in warning
+
+
+def test_voxels_of_one_value_have_one_rank():
+    _, ranks = brain_ranks({"t1": np.array([7, 7, 7, 9, 8])})
+    assert ranks["t1"].tolist() == [0.25, 0.25, 0.25, 1, 0.75]
 
 
 @pytest.mark.parametrize("change", [lambda a: a, lambda a: 1.7 * a, np.sqrt])

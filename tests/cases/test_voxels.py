@@ -5,6 +5,7 @@ import pytest
 
 from brats.cases.voxels import (
     Faults,
+    apart_warnings,
     case_faults,
     cut_off_warnings,
     find_faults,
@@ -73,13 +74,21 @@ def test_clipped_and_normalized_intensities_are_warnings(values, expected):
         (ramp(89), 100, 0.001, None),
         (ramp(91), 100, 0.001, "less than 10 % of the volume is 0: not skull-stripped"),
         # 250,000 voxels of 2 x 2 x 2 mm are 2,000 ml.
-        (np.ones(250_000), 10**6, 0.008, None),
-        (np.ones(250_001), 10**6, 0.008, "over 2,000 ml are not 0, which is more than a brain"),
+        (np.arange(250_000), 10**6, 0.008, None),
+        (np.arange(250_001), 10**6, 0.008, "over 2,000 ml are not 0, which is more than a brain"),
+        (
+            changed(ramp(2002), slice(1001), 3),
+            10**4,
+            0.001,
+            "3 values in 50.1 % of the brain: a mask",
+        ),
+        (np.full(1001, 100), 10**4, 0.001, "one value in 100.0 % of the brain: a mask"),
+        (changed(ramp(2003), slice(999), 3), 10**4, 0.001, None),  # With two other values, 1,001.
         (changed(-ramp(10), 0, 1), 100, 0.001, None),  # 9 of 10 are negative.
         (-ramp(10), 100, 0.001, "the brain is darker than the background: inverted"),
     ],
 )
-def test_heads_and_inverted_intensities_are_errors(values, num_voxels, voxel_ml, error):
+def test_heads_masks_and_inverted_intensities_are_errors(values, num_voxels, voxel_ml, error):
     errors = image_errors(values, num_voxels, voxel_ml)
     assert errors == [] if error is None else errors[0].startswith(error)
 
@@ -103,8 +112,8 @@ def test_a_brain_of_an_absurd_size_is_an_error_and_of_an_unlikely_one_a_warning(
     ("values", "expected"),
     [
         (ramp(990), []),
-        (ramp(980), [f"one value, 0, in 2 % of the brain: {MASKED}"]),
-        (changed(ramp(1000), slice(100, 120), 7), ["one value, 7, in 2 % of the brain: cut off"]),
+        (ramp(980), [f"one value, 0, in 2.0 % of the brain: {MASKED}"]),
+        (changed(ramp(1000), slice(100, 120), 7), ["one value, 7, in 2.0 % of the brain: cut off"]),
         (changed(ramp(1000), slice(100, 120), range(1, 21)), []),  # Many low values.
         (changed(ramp(1000), slice(100, 200), 1500), []),  # One common value, which is high.
     ],
@@ -138,6 +147,13 @@ def test_a_brain_that_ends_in_a_plane_is_cut_off(axis, name, plane):
     assert flat_end_warnings(within) == [text.format(plane, "within the volume")]
     assert flat_end_warnings(touching) == [text.format(0, side)]
     assert flat_end_warnings(np.flip(touching, axis)) == [text.format(last, side)]
+
+
+def test_a_ring_around_the_brain_is_a_warning():
+    brain = ellipsoid((34, 36, 38))
+    assert apart_warnings(brain) == []
+    brain[8] = False
+    assert "skull-stripped" in apart_warnings(brain)[0]
 
 
 def test_tumor_outside_the_brain_and_no_tumor_are_warnings():

@@ -65,7 +65,7 @@ def test_of_two_transforms_10_mm_apart_that_of_itk_is_used_with_a_warning(tmp_pa
     assert geometry.direction == pytest.approx(itk.GetDirection())
     if all(codes):
         other, used = ("qform", "sform") if codes[1] == 1 else ("sform", "qform")
-        warning = f"{other} and {used} of the header place voxels up to 10 mm apart; the {used} is"
+        warning = f"{other} and {used} of the header place voxels up to 10.0 mm apart; the {used} is"
         assert geometry.warnings[0].startswith(warning)
     else:
         assert bool(geometry.warnings) == (codes == (0, 0))
@@ -96,7 +96,7 @@ LEANING = MATRIX + [[0, 0.001, 0, 0], [0] * 4, [0] * 4]
         # Seven voxels of 1.5 mm end 6 * 0.5 mm behind seven of 1 mm.
         (
             [(CODES, "2h", 0, 1), (SFORM, "12f", *STRETCHED.ravel())],
-            "sform and voxel size (pixdim) of the header place voxels up to 3 mm apart",
+            "sform and voxel size (pixdim) of the header place voxels up to 3.0 mm apart",
         ),
         ([(CODES, "2h", 0, 1), (SFORM, "12f", *LEANING.ravel())], None),  # By rounding.
     ],
