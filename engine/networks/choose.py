@@ -3,12 +3,12 @@
 In: run folders, or files of weights. Out: `Network`s, and for each group of cases its networks.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from brats.editions import CLASSES, MODALITIES
 from brats.errors import InputError
+from brats.inputs import digest
 from brats.patches.file import check_agreement
 from engine.networks.files import check_exists, read_network_settings
 from engine.networks.weights import load_weights
@@ -150,12 +150,6 @@ def read_network(path, build_network):
     network = build_network(**settings)
     load_weights(network, path)
     return network
-
-
-def digest(path):
-    """Returns the SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _network(path, trained_on=()):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from brats.cases.check import read_checked_case
 from brats.errors import Failed, InputError
-from brats.inputs import describe_inputs
+from brats.inputs import describe_inputs, digest
 from brats.parallel import read_ahead, run_per_case, write_behind
 from brats.predictions.postprocessing import postprocess
 from brats.predictions.record import NETWORK_WARNINGS
@@ -20,7 +20,7 @@ from brats.predictions.write import write_prediction
 from brats.volumes.network_input import network_input
 from brats.volumes.resampling import on_case_grid
 from engine.devices.backend import describe_software
-from engine.networks.choose import digest, read_network, seen_warnings
+from engine.networks.choose import read_network, seen_warnings
 from engine.prediction.segment import build_segmenter
 
 POSTPROCESSING = ("fill_holes", "min_lesion_ml", "min_enhancing_ml")
