@@ -103,7 +103,9 @@ def predict(config, found, cases):
             cluster=cluster,
         )
         if config.weights and any(case.segmentation for case in cases):
-            warn("A file of weights does not name its training cases. Their scores mean nothing.")
+            warn(
+                "Scores of training cases mean nothing, and a file of weights does not name these."
+            )
         for sentence in itertools.chain(*(left.changed for _, left in work)):
             print(sentence)
         num_left = sum(len(left.missing) + len(left.unscored) for _, left in work)
