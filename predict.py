@@ -103,9 +103,7 @@ def predict(config, found, cases):
             cluster=cluster,
         )
         if config.weights and any(case.segmentation for case in cases):
-            warn(
-                "Scores of training cases mean nothing, and a file of weights does not name these."
-            )
+            warn("A file of weights does not name its training cases, whose scores mean nothing.")
         for sentence in itertools.chain(*(left.changed for _, left in work)):
             print(sentence)
         num_left = sum(len(left.missing) + len(left.unscored) for _, left in work)
