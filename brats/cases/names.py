@@ -17,8 +17,7 @@ REFERENCE = "seg"  # Stands for the reference among the names of modalities.
 # The reference of one case of BraTS 2020 has a different name.
 MISNAMED = {"W39_1998.09.19_Segm": "BraTS20_Training_355_seg"}
 PREFIX = r"BraTS-(?:[a-z]+-)+\d[^/]*$"  # From 2023; it decides the edition.
-# What a file named as a reference segments instead of the tumor, beside the name of an image.
-TISSUES = ("_brain", "-brain", "/brain", "_skull", "-skull", "/skull")
+TISSUES = ("_brain", "-brain", "/brain", "_skull")  # In names of segmentations of no tumor.
 
 
 class Match(NamedTuple):
@@ -52,17 +51,16 @@ def match_edition(path, images):
 
     The edition is that of the prefix of the folder's or files' names, or that of most files.
     """
-    places = [str(place.absolute()) for place in (path, *images)]
-    editions = [
-        edition
-        for edition in EDITIONS.values()
-        if edition.suffixes and _any_has(edition.cases, places)
-    ]
+    images = [each for each in images if not re.search("brain[-_]?mask", each.name, re.IGNORECASE)]
+    places = "\n".join(str(place.absolute()) for place in (path, *images))
+    flags = re.IGNORECASE | re.MULTILINE
+    rows = [each for each in EDITIONS.values() if each.suffixes]
+    rows = [each for each in rows if re.search(each.cases, places, flags)]
     every = match_files(path, images, EDITIONS["mixed"])
-    if _any_has(PREFIX, places):
+    if re.search(PREFIX, places, flags):
         names = EDITIONS["2023"].suffixes
-        return every._replace(edition=next(each for each in editions if each.suffixes == names))
-    matches = [match_files(path, images, edition) for edition in editions]
+        return every._replace(edition=next(each for each in rows if each.suffixes == names))
+    matches = [match_files(path, images, edition) for edition in rows]
     best = max(matches, key=lambda match: sum(map(bool, match.files.values())))
     if not set(best.files[REFERENCE]) <= set(every.files[REFERENCE]):
         every.files[REFERENCE] = best.files[REFERENCE]
@@ -77,8 +75,7 @@ def match_files(path, images, edition):
     by_ending = {end: [] for some in endings.values() for end in some if end}
     for image in images:
         name = f"/{stem(image)}".lower()
-        fitting = [end for end in by_ending if name.endswith(end)]
-        if fitting and not re.search("[-_/]mask[-_]", name):
+        if fitting := [end for end in by_ending if name.endswith(end)]:
             by_ending[max(fitting, key=len)].append(image)
     files = {
         name: [file for end in some for file in by_ending[end]]
@@ -94,11 +91,7 @@ def match_files(path, images, edition):
 def _is_of_tumor(reference, ending, files):
     """Returns whether the rest of a reference's name is not that of an image or of a tissue."""
     rest = f"/{stem(reference)}".lower().removesuffix(ending)
+    others = (*TISSUES, *itertools.chain(*EDITIONS["mixed"].suffixes.values()))
     names = [f"/{stem(image)}".lower() for image in files["flair"]]
-    if any(name.startswith((f"{rest}_", f"{rest}-")) for name in names):
-        return True
-    return not rest.endswith((*TISSUES, *itertools.chain(*EDITIONS["mixed"].suffixes.values())))
-
-
-def _any_has(pattern, places):
-    return any(re.search(pattern, place, re.IGNORECASE) for place in places)
+    shared = any(name.startswith((f"{rest}_", f"{rest}-")) for name in names)
+    return shared or not rest.endswith(others)

@@ -65,8 +65,8 @@ def patient_of(case_id, edition):
 def patients_by_folder(root, paths):
     """Returns a dict from the paths of some cases to their patient, the folder that they share.
 
-    It is a numbered folder below the data folder, with a few cases that have no names of their own:
-    numbers of a visit, or words without a number ("P001/first").
+    It is a numbered folder below the data folder, such as P001, with a few cases named without a
+    number or by a number alone.
     """
     shared = {}
     for path in paths:

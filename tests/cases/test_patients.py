@@ -60,7 +60,6 @@ def test_cases_in_a_patients_folder_are_named_by_it_and_stay_together(tmp_path):
         ("P1/first P1/second", "first second", "P1 P1"),
         ("train/1 train/2 2021/3 2021/4", "1 2 3 4", "1 2 3 4"),
         ("train/ann train/bob", "ann bob", "ann bob"),
-        ("ann bob", "ann bob", "ann bob"),
         ("site1/a-7 site1/a-8", "a-7 a-8", "a-7 a-8"),
     ],
 )
