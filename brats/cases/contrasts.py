@@ -58,9 +58,7 @@ def image_faults(images):
         )
     if not errors and not _is_usual(ranks):
         guess = f" ({' or '.join(found)}?)" if (found := _explanations(ranks)) else ""
-        warnings.append(
-            f"The contrasts do not fit the names of the images{guess}. Look at all four."
-        )
+        warnings.append(f"The contrasts do not fit the names{guess}. Look at all four images.")
     return errors, warnings
 
 
@@ -85,14 +83,10 @@ def reference_warnings(images, classes):
 
 
 def brain_ranks(images):
-    """Returns the mask of the brain in all images, and each image's ranks there, `(V,)`."""
+    """Returns the mask of the brain in all images, and each image's ranks there, `(V,)`, 0 to 1."""
     brain = np.logical_and.reduce([image != 0 for image in images.values()])
-    return brain, {name: _rank(image[brain]) for name, image in images.items()}
-
-
-def _rank(values):
-    """Returns the place of each value in ascending order, from 0 to 1; the same of equal values."""
-    return (stats.rankdata(values) - 1) / max(values.size - 1, 1)
+    last = max(np.count_nonzero(brain) - 1, 1)
+    return brain, {n: (stats.rankdata(image[brain]) - 1) / last for n, image in images.items()}
 
 
 def _edge(mask):
