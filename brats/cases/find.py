@@ -12,13 +12,7 @@ from pathlib import Path
 
 from brats.cases.layouts import TEST_IMAGES, find_ignored, find_matches
 from brats.cases.names import EXTENSIONS, READABLE, REFERENCE, is_visible, stem
-from brats.cases.patients import (
-    folder_grade,
-    patient_of,
-    patients_by_folder,
-    read_grades,
-    read_patients,
-)
+from brats.cases.patients import folder_grade, patient_of, read_grades, read_patients
 from brats.editions import EDITIONS, MODALITIES, Edition, relabel
 from brats.errors import Failed, InputError, shortened
 
@@ -95,7 +89,6 @@ def find_cases(root, need_segmentation, labels=(), need_labels=True):
     if not found:
         raise _nothing_found(root)
     grades = read_grades(root, [match.path for match in found.values()])
-    shared = patients_by_folder(root, [match.path for match in found.values()])
     cases, failures = [], []
     for name, (path, edition, files) in sorted(found.items()):
         edition, references, warnings = relabel(edition, labels), files[REFERENCE], ()
@@ -119,14 +112,14 @@ def find_cases(root, need_segmentation, labels=(), need_labels=True):
                 images={modality: files[modality][0] for modality in MODALITIES},
                 segmentation=references[0] if references else None,
                 grade=folder_grade(root, path) or grades.get(stem(path)),
-                patient=shared.get(path) or patient_of(name, edition),
+                patient=patient_of(name, edition),
                 warnings=warnings,
             )
         )
     if not cases:
         reasons = "".join(f"\n  {failed.reason}" for failed in failures)
         raise InputError(f"No case in {root} can be used, of {len(failures)} found:{reasons}")
-    patients = read_patients(root, [case.id for case in cases])
+    patients = read_patients(root, {case.id: case.folder for case in cases})
     cases = [replace(case, patient=patients.get(case.id, case.patient)) for case in cases]
     return cases, failures
 

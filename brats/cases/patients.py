@@ -18,9 +18,10 @@ VISIT = (
 # Names of folders that name no case. They are left out of its id.
 UNNAMED = "anat|hdbet_brats-space|brats_output|output|outputdir|nifti|images"
 # A number is a visit in a folder such as 001 or P001, but not in a year.
-NUMBER, NUMBERED = r"\d{1,3}", r"(?!(?:19|20)\d\d$)[a-z]{0,4}[-_ ]?\d+"
+NUMBER, NUMBERED = r"\d{1,3}", r"(?!(?:19|20)\d\d(?:/|$))[a-z]{0,4}[-_ ]?\d+"
 MOST_VISITS = 20  # A folder with more cases is no patient.
 PATIENT = r"(?:sub|subject|pat|patient|patientid|pid|pt)[-_ ]*\d+"
+INNER = rf"[^/]*/(?:{UNNAMED}|{VISIT})|{PATIENT}/[^/]*|{NUMBERED}/{NUMBER}"
 # The last number of these ids is always 1, and they were patients in earlier versions.
 BRATS_2017 = r"brats1\d"
 GRADES = ("HGG", "LGG")
@@ -36,11 +37,7 @@ def case_id(path):
     path = path.absolute()  # Of ".", too.
     names = [*path.parts[1:-1], stem(path)]
     start = len(names) - 1
-    while start and (
-        _is(f"{UNNAMED}|{VISIT}", names[start])
-        or _is(PATIENT, names[start - 1])
-        or (_is(NUMBER, names[start]) and _is(NUMBERED, names[start - 1]))
-    ):
+    while start and _is(INNER, "/".join(names[start - 1 : start + 1])):
         start -= 1
     return "_".join(name for name in names[start:] if not _is(UNNAMED, name)) or names[-1]
 
@@ -62,44 +59,23 @@ def patient_of(case_id, edition):
     return patient
 
 
-def patients_by_folder(root, paths):
-    """Returns a dict from the paths of some cases to their patient, the folder that they share.
-
-    It is a numbered folder below the data folder, such as P001, with a few cases named without a
-    number or by a number alone.
-    """
-    shared = {}
-    for path in paths:
-        shared.setdefault(path.parent, []).append(path)
-    return {
-        path: folder.name
-        for folder, some in shared.items()
-        if folder != root and 1 < len(some) <= MOST_VISITS and _is(NUMBERED, folder.name)
-        if all(_is(rf"{NUMBER}|\D+", path.name) for path in some)
-        for path in some
-    }
-
-
-def read_patients(root, ids):
-    """Reads the table of patients of a data folder: a dict from case id to patient, if it exists.
+def read_patients(root, folders):
+    """Returns a dict from case id to patient: of the table, or of visits in a patient's folder.
 
     Args:
         root: The data folder, a `Path`.
-        ids: Ids of its cases, which the table must have.
+        folders: Dict from the ids of its cases, which the table must have, to their folders.
     """
     path = root / TABLE
     if not path.exists():
-        return {}
+        return _patients_by_folder(root, folders)
     patients = {}
     for row in read_table(path):
         row = {str(name).strip(): str(cell or "").strip() for name, cell in row.items()}
         case, patient = row.get("case", ""), row.get("patient", "")
         if case and patients.setdefault(case, patient) != patient:
-            first = patients[case]
-            raise InputError(
-                f"{path} has two patients for {case}: {first} and {patient}. Correct it."
-            )
-    if missing := [each for each in ids if not patients.get(each)]:
+            raise InputError(f"{path} has two patients for {case}. Remove one line.")
+    if missing := [each for each in folders if not patients.get(each)]:
         raise InputError(
             f"{path} has no patient for {shortened(', '.join(missing), 80)}. Expected the columns "
             "case and patient, and a line for every case. Correct or remove the file."
@@ -133,3 +109,17 @@ def read_grades(root, paths):
 
 def _is(pattern, name):
     return re.fullmatch(pattern, name, re.IGNORECASE) is not None
+
+
+def _patients_by_folder(root, folders):
+    """Returns the patients of a few cases in a folder such as P001, named "first" or "1"."""
+    visits = {}
+    for case, folder in folders.items():
+        visits.setdefault(folder.parent, {}).setdefault(folder, case)
+    return {
+        case: patient.name
+        for patient, some in visits.items()
+        if patient != root and 1 < len(some) <= MOST_VISITS and _is(NUMBERED, patient.name)
+        if all(_is(rf"{NUMBER}|\D+", folder.name) for folder in some)
+        for case in some.values()
+    }

@@ -113,9 +113,6 @@ def test_two_files_for_one_modality_are_named_and_other_files_do_no_harm(tmp_pat
         return
     (case,), _ = find_cases(tmp_path, need_segmentation=True)
     assert case.segmentation.name == "x_seg.nii" and case.images["t1"].name == "x_t1.nii"
-    case.segmentation.unlink()
-    (case,), _ = find_cases(tmp_path, need_segmentation=False)
-    assert case.segmentation is None
 
 
 def test_a_case_may_be_the_data_folder(tmp_path, monkeypatch):

@@ -87,7 +87,7 @@ def test_two_folders_called_anat_are_two_cases_whatever_else_is_there(tmp_path):
         ("case, patient ,age\na-0001-000 , X,1\na-0002-000,X,2\nother,Y,3\n", ""),
         ("id,patient\na-0001-000,X\n", "no patient for a-0001-000, a-0002-000. Expected"),
         ("case,patient\na-0001-000,X\na-0002-000, \n", "no patient for a-0002-000. Expected"),
-        ("case,patient\na-0001-000,X\na-0001-000,Y\n", "two patients for a-0001-000: X and Y."),
+        ("case,patient\na-0001-000,X\na-0001-000,Y\n", "two patients for a-0001-000. Remove"),
     ],
 )
 def test_a_table_of_patients_decides_and_has_every_case(tmp_path, text, wrong):
