@@ -16,6 +16,8 @@ READABLE = (*EXTENSIONS, ".mha", ".nrrd")
 REFERENCE = "seg"  # Stands for the reference among the names of modalities.
 # The reference of one case of BraTS 2020 has a different name.
 MISNAMED = {"W39_1998.09.19_Segm": "BraTS20_Training_355_seg"}
+# Names of folders that name no case. They are left out of its id.
+UNNAMED = "anat|hdbet_brats-space|brats_output|output|outputdir|nifti|images"
 PREFIX = r"BraTS-(?:[a-z]+-)+\d[^/]*$"  # From 2023; it decides the edition.
 TISSUES = ("_brain", "-brain", "/brain", "_skull")  # In names of segmentations of no tumor.
 
@@ -52,7 +54,9 @@ def match_edition(path, images):
     The edition is that of the prefix of the folder's or files' names, or that of most files.
     """
     images = [each for each in images if not re.search("brain[-_]?mask", each.name, re.IGNORECASE)]
-    places = "\n".join(str(place.absolute()) for place in (path, *images))
+    place = path.absolute()
+    place = place.parent if re.fullmatch(UNNAMED, place.name, re.IGNORECASE) else place
+    places = "\n".join(map(str, (place, *(image.absolute() for image in images))))
     flags = re.IGNORECASE | re.MULTILINE
     rows = [each for each in EDITIONS.values() if each.suffixes]
     rows = [each for each in rows if re.search(each.cases, places, flags)]

@@ -5,7 +5,7 @@ In: the path of a case, or its id, and tables of the data folder. Out: its id, p
 
 import re
 
-from brats.cases.names import stem
+from brats.cases.names import UNNAMED, stem
 from brats.errors import InputError, shortened
 from brats.files import read_table
 
@@ -15,8 +15,6 @@ VISIT = (
     r"(?:ses-\w+|(?:session|week|timepoint|time|tp|visit|day|month|fu|follow-?up)[-_ ]?\d+[a-z]?"
     r"(?:[-_]\d+)?|baseline|(?:pre|post)(?:-?op)?|[a-z]{0,4}(?:19|20)\d\d[-_.]?\d\d[-_.]?\d\d)"
 )
-# Names of folders that name no case. They are left out of its id.
-UNNAMED = "anat|hdbet_brats-space|brats_output|output|outputdir|nifti|images"
 # A number is a visit in a folder such as 001 or P001, but not in a year.
 NUMBER, NUMBERED = r"\d{1,3}", r"(?!(?:19|20)\d\d(?:/|$))[a-z]{0,4}[-_ ]?\d+"
 MOST_VISITS = 20  # A folder with more cases is no patient.
@@ -115,11 +113,12 @@ def _patients_by_folder(root, folders):
     """Returns the patients of a few cases in a folder such as P001, named "first" or "1"."""
     visits = {}
     for case, folder in folders.items():
+        folder = folder.parent if _is(UNNAMED, folder.name) else folder
         visits.setdefault(folder.parent, {}).setdefault(folder, case)
     return {
         case: patient.name
         for patient, some in visits.items()
         if patient != root and 1 < len(some) <= MOST_VISITS and _is(NUMBERED, patient.name)
-        if all(_is(rf"{NUMBER}|\D+", folder.name) for folder in some)
+        if all(_is(rf"(?:scan|exam|study|mri?)?[-_ ]?{NUMBER}|\D+", folder.name) for folder in some)
         for case in some.values()
     }

@@ -34,6 +34,7 @@ ROWS = [
       for edition, name in (("2024-ped", "PED-00030"), ("2023-met", "MET-00086"),
                             ("2023", "GLI-00005"), ("2023-unknown", "XYZ-00001"))),
     ("2024-ped", "p7", "", f"{{id}}/{PED}_{{}}.nii.gz", OLD),
+    ("2024-ped", PED, "BraTS-PED-00030", "{id}/images/{}.nii.gz", OLD),
     ("upenn-gbm", UPENN, "UPENN-GBM-00003", STRUCTURAL + "/{id}/{id}_{}.nii.gz", "FLAIR T1 T1GD T2",
      f"{PACKAGE}/images_segm/{UPENN}_segm.nii.gz",
      f"{PACKAGE}/automated_segm/{UPENN}_automated_approx_segm.nii.gz",
