@@ -226,10 +226,8 @@ def _wrong_files(match, need_segmentation):
         for end in endings[name]
     ]
     names = {name: ", ".join(sorted(file.name for file in files[name])) for name in wrong}
-    has = [
-        f"{len(files[name])} files for {name}" + (f" ({shortened(some, 200)})" if some else "")
-        for name, some in names.items()
-    ]
+    has = [f"{len(files[name])} files for {name} ({some})" for name, some in names.items()]
+    has = [shortened(each, 200).removesuffix(" ()") for each in has]
     found = set(path.iterdir() if path.is_dir() else itertools.chain(*files.values()))
     found = sorted(filter(is_visible, found))
     names = ", ".join(file.name for file in found[:20]) or "nothing"

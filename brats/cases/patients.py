@@ -119,6 +119,6 @@ def _patients_by_folder(root, folders):
         case: patient.name
         for patient, some in visits.items()
         if patient != root and 1 < len(some) <= MOST_VISITS and _is(NUMBERED, patient.name)
-        if all(_is(rf"(?:scan|exam|study|mri?)?[-_ ]?{NUMBER}|\D+", folder.name) for folder in some)
-        for case in some.values()
+        for folder, case in some.items()
+        if _is(rf"(?:scan|exam|study|mri?)?[-_ ]?{NUMBER}|\D+", folder.name)
     }
