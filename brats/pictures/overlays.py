@@ -83,9 +83,6 @@ def write_pictures(folder, case_id, raw, classes, slices=()):
         classes: Predicted class indices, uint8 `(Z, Y, X)`.
         slices: Indices of the axial slices to draw, counted from the feet. By default the slice
             with most predicted tumor, which <case>-modalities.png always shows.
-
-    Raises:
-        OSError: If a file cannot be written.
     """
     pixel_mm = raw.geometry.spacing_mm[1::-1]
     reference = [] if raw.classes is None else [raw.classes]

@@ -37,9 +37,6 @@ def write_prediction(output, case, raw, classes, record, slices=(), probabilitie
 
     Returns:
         The record of the case, as it is on disk.
-
-    Raises:
-        OSError: If a file cannot be written.
     """
     # A record without a volume is not done, and a volume without a record is another tool's. So
     # the old volume goes first and the new one comes last, in case of a kill in between.

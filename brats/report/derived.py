@@ -31,9 +31,6 @@ def write_derived(output, cases, failures, missing=()):
     Returns:
         `(text, unreadable)`: a summary to print, and a dict of case id to message, of the cases
         whose record or images could not be read.
-
-    Raises:
-        OSError: If a file cannot be written.
     """
     output = Path(output)
     prepare_folder(output / FOLDER)

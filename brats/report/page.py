@@ -46,10 +46,8 @@ def write_report(output, records, heads, notes, scores):
         parts["boxes"] = base64.b64encode(path.with_name("scores.png").read_bytes()).decode()
         parts["summary"] = tables.summary_table(summary)
         parts["metrics"] = tables.metric_options(columns)
-    else:
-        template = re.sub("(?s)<!-- scores -->.*?<!-- end of scores -->\n", "", template)
-    if not shown:
-        template = re.sub("(?s)<!-- cases -->.*?<!-- end of cases -->\n", "", template)
+    for name in [name for name, each in (("scores", scores), ("cases", shown)) if not each]:
+        template = re.sub(f"(?s)<!-- {name} -->.*?<!-- end of {name} -->\n", "", template)
     # A name that is not UTF-8 stands in the page with an escape.
     text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
     with replacing(path) as temporary:

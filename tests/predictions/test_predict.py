@@ -227,16 +227,12 @@ def test_another_tool_s_file_in_the_place_of_ours_is_not_done_and_not_scored_as_
     done, ids, root, start, quick
 ):
     output, flags = done
-    path = output / f"{ids[1]}.nii.gz"
-    shutil.copy(image_path(root, ids[1], "seg"), path)
-    before = path.read_bytes()
+    path = shutil.copy(image_path(root, ids[1], "seg"), output / f"{ids[1]}.nii.gz")
     result = start(root, output, *flags)
     assert result.code == 1 and f"{path} was made by another tool. Add --overwrite" in result.err
     assert start(root, output, "--score-only").code == 0
     assert [bool(read_record(output, case_id)["networks"]) for case_id in ids] == [1, 0, 1]
-    assert start(root, output, *flags).code == 1 and path.read_bytes() == before
-    assert start(root, output, *flags, "--overwrite", "--cases", ids[1]).code == 0
-    assert len(quick) == 1 and start(root, output, *flags).code == 0 and len(quick) == 1
+    assert start(root, output, *flags).code == 1 and quick == []
 
 
 def test_files_of_done_cases_that_cannot_be_read_any_more_hold_up_no_other(done, ids, root, start):
