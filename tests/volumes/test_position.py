@@ -65,7 +65,7 @@ def test_of_two_transforms_10_mm_apart_that_of_itk_is_used_with_a_warning(tmp_pa
     assert geometry.direction == pytest.approx(itk.GetDirection())
     if all(codes):
         other, used = ("qform", "sform") if codes[1] == 1 else ("sform", "qform")
-        warning = f"{other} and {used} of the header place voxels up to 10.0 mm apart; the {used} is"
+        warning = f"{other} and {used} of the header place voxels up to 10.0 mm apart; the {used}"
         assert geometry.warnings[0].startswith(warning)
     else:
         assert bool(geometry.warnings) == (codes == (0, 0))
