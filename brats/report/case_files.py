@@ -11,6 +11,7 @@ from pathlib import Path
 
 from brats.errors import InputError
 from brats.files import parse_json, replacing
+from brats.inputs import digest
 from brats.predictions.record import segmentation_path
 from brats.report.images import read_case_images
 
@@ -39,13 +40,15 @@ def update_case_file(output, case, labels=()):
 
 def _state(output, case, labels):
     """Returns a digest that changes if a file of a case, or what its labels mean, changes."""
-    paths = [*case.images.values(), segmentation_path(output, case), case.segmentation]
+    paths = [*case.images.values(), case.segmentation]
     try:
         status = [(str(path.name), path.stat()) for path in filter(None, paths)]
     except OSError as error:
         raise InputError(f"Cannot read {error.filename}: {error.strerror}.") from error
     files = [(name, each.st_size, each.st_mtime_ns) for name, each in status]
-    return hashlib.sha256(repr((VERSION, case.edition, *labels, files)).encode()).hexdigest()
+    predicted = digest(segmentation_path(output, case))
+    facts = VERSION, case.edition, *labels, files, predicted
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 def _read_head(path):
