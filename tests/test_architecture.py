@@ -170,7 +170,7 @@ def test_the_repository_keeps_to_its_size():
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
     in_tests = sum(number for path, number in lines.items() if ROOT / "tests" in path.parents)
     elsewhere = sum(lines.values()) - in_tests
-    assert elsewhere <= 11_000 and in_tests <= 12_100, (elsewhere, in_tests)
+    assert elsewhere <= 11_100 and in_tests <= 12_200, (elsewhere, in_tests)
 
 
 def test_errors_are_raised_and_caught_by_name_and_nothing_is_imported_by_star():
