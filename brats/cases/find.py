@@ -90,32 +90,15 @@ def find_cases(root, need_segmentation, labels=(), need_labels=True):
         raise _nothing_found(root)
     grades = read_grades(root, [match.path for match in found.values()])
     cases, failures = [], []
-    for name, (path, edition, files) in sorted(found.items()):
-        edition, references, warnings = relabel(edition, labels), files[REFERENCE], ()
-        reason = _wrong_name(name, path, files) or _wrong_files(found[name], need_segmentation)
-        if references and edition.labels is None and not need_labels:
-            warnings = (f"{references[0].name} is not used: define its labels with --labels.",)
-            references = []
-        elif references and edition.labels is None:
-            reason = reason or (
-                f"The labels of {references[0]} are unknown (data set {edition.name}). Define "
-                "them, such as --labels necrosis=1 edema=2 enhancing=3."
-            )
-        if reason:
+    for name, match in sorted(found.items()):
+        match = match._replace(edition=relabel(match.edition, labels))
+        reason = _wrong_name(name, match.path, match.files)
+        reason = reason or _wrong_files(match, need_segmentation)
+        if reason := reason or (_unknown_labels(match) if need_labels else None):
             failures.append(Failed(name if name.isprintable() else repr(name)[1:-1], reason))
-            continue
-        cases.append(
-            Case(
-                id=name,
-                folder=path if path.is_dir() else path.parent,
-                edition=edition,
-                images={modality: files[modality][0] for modality in MODALITIES},
-                segmentation=references[0] if references else None,
-                grade=folder_grade(root, path) or grades.get(stem(path)),
-                patient=patient_of(name, edition),
-                warnings=warnings,
-            )
-        )
+        else:
+            grade = folder_grade(root, match.path) or grades.get(stem(match.path))
+            cases.append(_case(name, match, grade))
     if not cases:
         reasons = "".join(f"\n  {failed.reason}" for failed in failures)
         raise InputError(f"No case in {root} can be used, of {len(failures)} found:{reasons}")
@@ -192,6 +175,35 @@ def select_cases(cases, failures, ids):
     if not cases:
         raise InputError(" ".join(failure.reason for failure in failures))
     return cases, failures
+
+
+def _case(name, match, grade):
+    """Returns the `Case` of a match. A reference with unknown labels is not used."""
+    path, edition, files = match
+    reference, warnings = next(iter(files[REFERENCE]), None), ()
+    if _unknown_labels(match):
+        warnings = (f"{reference.name} is not used: define its labels with --labels.",)
+        reference = None
+    return Case(
+        id=name,
+        folder=path if path.is_dir() else path.parent,
+        edition=edition,
+        images={modality: files[modality][0] for modality in MODALITIES},
+        segmentation=reference,
+        grade=grade,
+        patient=patient_of(name, edition),
+        warnings=warnings,
+    )
+
+
+def _unknown_labels(match):
+    """Returns a sentence if a case has a reference whose labels are unknown, or None."""
+    if match.edition.labels is None and match.files[REFERENCE]:
+        return (
+            f"The labels of {match.files[REFERENCE][0]} are unknown (data set "
+            f"{match.edition.name}). Define them, such as --labels necrosis=1 edema=2 enhancing=3."
+        )
+    return None
 
 
 def _first_names(names):

@@ -47,7 +47,7 @@ def draw_patches(images, reference, predicted):
     rows, columns = height + GAP, width + GAP
     picture = np.ones((num_patches * rows - GAP, 3 * columns - GAP, 3))
     for row, flair in enumerate(flairs):
-        # Otherwise the background value would take up most of the range of grays.
+        # The background is far below the brain and would leave few grays for it.
         flair[flair == BACKGROUND] = flair[flair != BACKGROUND].min(initial=0)
         panels = (np.zeros_like(reference[row]), reference[row], predicted[row])
         for column, classes in enumerate(panels):
