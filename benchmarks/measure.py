@@ -61,15 +61,7 @@ def print_table(times, amounts):
 
 
 def matrix_product(size=2048):
-    """Builds a product of two matrices in the backend and precision that networks compute in.
-
-    Args:
-        size: Rows and columns of each matrix, int.
-
-    Returns:
-        `(multiply, gflop)`: a function without arguments that multiplies `NUM_PRODUCTS` times, and
-        has run once; and its GFLOP.
-    """
+    """Returns a function that multiplies two matrices `NUM_PRODUCTS` times, and its GFLOP."""
     import keras
 
     from engine.devices.backend import build_predictor

@@ -107,15 +107,9 @@ def sample_balanced_centers(flair, classes, num_patches, rng):
 
 
 def cut_patch(volume, center, beyond=0):
-    """Returns the patch around a voxel.
+    """Returns the patch around (z, y, x), `(128, 128, ...)`; a view where it lies in the volume.
 
-    Args:
-        volume: Array `(Z, Y, X, ...)`.
-        center: (z, y, x) in the volume.
-        beyond: What stands in a patch beyond the volume.
-
-    Returns:
-        Array `(128, 128, ...)`; a view of the volume where the patch lies inside.
+    `beyond` is what stands in a patch beyond the volume.
     """
     z, *center = center
     half = PATCH_SIZE // 2

@@ -15,16 +15,10 @@ from engine.devices.one import OneDevice
 
 
 class ShardedDevices(OneDevice):
-    """One or several devices of each host, with the methods of `OneDevice`.
+    """One or several devices of each host, `per_host`, with the methods of `OneDevice`.
 
     The variables of the network hold arrays that lie on all devices. All hosts must assign the
     same values to them.
-
-    Args:
-        per_host: Devices to use on each host, int.
-
-    Raises:
-        InputError: If a host has more devices than another.
     """
 
     def __init__(self, per_host):

@@ -51,14 +51,10 @@ class BackgroundPReLU(layers.PReLU):
 
 
 def background_network(network):
-    """Builds the network for boxes.
+    """Builds the network for boxes of a `ResUNet`.
 
-    Args:
-        network: A `ResUNet`.
-
-    Returns:
-        A Keras model: float32 boxes `(N, H, W, M)`, H and W multiples of `2**depth`, to
-        probabilities `(N, H, W, C)`. A box must start at multiples of `2**depth` in its slice.
+    It takes float32 boxes `(N, H, W, M)`, H and W multiples of `2**depth`, that start at such
+    multiples in their slice; it returns probabilities `(N, H, W, C)`.
     """
     backgrounds = read_backgrounds(network)
 
@@ -80,14 +76,9 @@ def background_network(network):
 
 
 def read_backgrounds(network):
-    """Returns the background of the feature maps, float32 `(C,)` per layer.
+    """Returns the background of the feature maps of a `ResUNet`, a dict of float32 `(C,)`.
 
-    Args:
-        network: A `ResUNet`.
-
-    Returns:
-        Dict from the name of every PReLU layer to the background of its input, and from "head" to
-        the logits of the background.
+    By the name of every PReLU layer it has the background of its input, and by "head" the logits.
     """
     maps = {layer.name: layer.input for layer in network.layers if isinstance(layer, layers.PReLU)}
     maps["head"] = network.get_layer("head").output

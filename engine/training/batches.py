@@ -40,17 +40,11 @@ def training_batches(reader, batch_size, num_steps, rng, first=0, share=ONE_DEVI
 
     Every patch comes once before any comes again. All batches have one size, because the training
     step is compiled for it: the first patches of the order fill the last batch of a complete pass.
+    The batches do not depend on `first`, the index of the first one to read. `share` is a function
+    from the number of patches in a batch to the slice of them to read.
 
-    Args:
-        reader: Object with `len` and `read(indices)`.
-        batch_size: Patches in a batch, int.
-        num_steps: Batches in the pass, at most `num_batches(len(reader), batch_size)`.
-        rng: `numpy.random.Generator` of the order and the marks, as from `default_rng`.
-        first: Index of the first batch to read, from 0. The batches do not depend on it.
-        share: Function from the number of patches in a batch to the slice of them to read.
-
-    Yields:
-        `(images, classes, mirrored)`, as `ResUNet.train_step` wants them; mirrored is bool `(N,)`.
+    Yields `(images, classes, mirrored)`, as `ResUNet.train_step` wants them; mirrored is bool
+    `(N,)`.
     """
     order = _permutation(len(reader), rng)
     # A mark takes one number of the generator.
